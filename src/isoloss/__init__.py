@@ -1,0 +1,1 @@
+"""isoloss: how large a language model to train, on how much text, for what loss."""
