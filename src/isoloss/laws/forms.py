@@ -1,0 +1,172 @@
+"""The laws themselves: what loss to expect, each a small frozen dataclass that is its own formula.
+
+Every law here is a sum of non-negative terms, possibly raised to one outer power:
+
+    loss = (term_1 + term_2 + ...) ** outer,    term_j >= 0
+
+and states the *logarithm* of its terms, once, in `log_terms`. Calling it, its Jacobian, its exact
+linear solution and its start grid all follow from that formula and three declarations:
+
+    scales     the coefficient of each term; it enters the term's logarithm linearly, so that for
+               fixed exponents it has an exact non-negative solution
+    exponents  every other coefficient, with the range in which a fit looks for it
+    outer      the exponent outside the sum, if there is one
+
+A new law is those lines and nothing else; no fitter work. Logarithms keep the arithmetic finite:
+1e12 tokens to the power 4 is never formed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from isoloss.errors import InputError
+
+Array = NDArray[np.float64]
+Coefficient = float | Array
+
+
+@dataclass(frozen=True)
+class Law:
+    """What every law shares: it is called with its `variables`, in that order, and returns losses.
+
+    Coefficients are numbers, or arrays that broadcast against the variables as numpy does: a law
+    with coefficients of shape (k,) is k laws, and `law.column()(n, d)` is their (k, m) losses at m
+    points. Raises InputError if the coefficient of a term is negative.
+    """
+
+    variables: ClassVar[tuple[str, ...]] = ()
+    scales: ClassVar[tuple[str, ...]] = ()
+    exponents: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    outer: ClassVar[str | None] = None
+
+    def __post_init__(self) -> None:
+        for name in self.scales:
+            if np.any(np.less(getattr(self, name), 0)):
+                raise InputError(f"{type(self).__name__}: {name} must not be negative")
+
+    def __call__(self, *variables: ArrayLike) -> Array:
+        """Return the loss in nats at `variables` (parameters, tokens, ...), by broadcasting."""
+        if len(variables) != len(self.variables):
+            wanted = ", ".join(self.variables)
+            raise InputError(f"{type(self).__name__} is called with ({wanted})")
+        first, *rest = self.log_terms(*(_log(variable) for variable in variables))
+        loss = np.exp(first)
+        for term in rest:
+            loss = loss + np.exp(term)
+        return loss if self.outer is None else loss ** getattr(self, self.outer)
+
+    def log_terms(self, *logs: Array) -> tuple[Array, ...]:
+        """Return the natural logarithm of each term at the natural logarithms of the variables."""
+        raise TypeError(f"{type(self).__name__} does not state its log_terms")
+
+    def coefficients(self) -> dict[str, Coefficient]:
+        """Return the coefficients by the names the paper gives them."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    def column(self) -> Self:
+        """Return the same k laws with coefficients of shape (k, 1), to call at m points at once."""
+        stacked = {name: np.reshape(value, (-1, 1)) for name, value in self.coefficients().items()}
+        return replace(self, **stacked)
+
+
+@dataclass(frozen=True)
+class PowerLaw(Law):
+    """A pure power law: loss = (xc / x) ** alpha.
+
+    xc: the x at which the loss would be 1 nat, in the unit of x. alpha: without unit.
+    Source: Kaplan et al. 2020, Eqs 1.1-1.3, where x is parameters, tokens or compute.
+    """
+
+    xc: Coefficient
+    alpha: Coefficient
+
+    variables = ("x",)
+    scales = ("xc",)
+    exponents: ClassVar = {"alpha": (1e-3, 5.0)}
+
+    def log_terms(self, *logs: Array) -> tuple[Array, ...]:
+        return (self.alpha * (_log(self.xc) - logs[0]),)
+
+
+@dataclass(frozen=True)
+class SaturatingPowerLaw(Law):
+    """A power law that levels off: loss = E + A / x ** alpha.
+
+    E: nats, the loss that no x removes. A: nats times x ** alpha. alpha: without unit.
+    Source: Hoffmann et al. 2022, Eq. 2 in one variable; M2 of Alabdulmohsin et al. 2022.
+    """
+
+    E: Coefficient
+    A: Coefficient
+    alpha: Coefficient
+
+    variables = ("x",)
+    scales = ("E", "A")
+    exponents: ClassVar = {"alpha": (1e-3, 5.0)}
+
+    def log_terms(self, *logs: Array) -> tuple[Array, ...]:
+        return _log(self.E), _log(self.A) - self.alpha * logs[0]
+
+
+@dataclass(frozen=True)
+class Chinchilla(Law):
+    """Loss from parameters and tokens: loss = E + A / n ** alpha + B / d ** beta.
+
+    E: nats, the loss of the text itself. A, B: nats times n ** alpha, d ** beta.
+    Source: Hoffmann et al. 2022, Eq. 2.
+    """
+
+    E: Coefficient
+    A: Coefficient
+    B: Coefficient
+    alpha: Coefficient
+    beta: Coefficient
+
+    variables = ("n", "d")
+    scales = ("E", "A", "B")
+    exponents: ClassVar = {"alpha": (1e-3, 5.0), "beta": (1e-3, 5.0)}
+
+    def log_terms(self, *logs: Array) -> tuple[Array, ...]:
+        log_n, log_d = logs
+        return (
+            _log(self.E),
+            _log(self.A) - self.alpha * log_n,
+            _log(self.B) - self.beta * log_d,
+        )
+
+
+@dataclass(frozen=True)
+class KaplanND(Law):
+    """Loss from parameters and tokens: ((Nc / n) ** (alpha_n / alpha_d) + Dc / d) ** alpha_d.
+
+    Nc: parameters, Dc: tokens, at which that term alone gives 1 nat. The exponents have no unit.
+    Source: Kaplan et al. 2020, Eq. 1.5 (= 4.1); it has no irreducible loss.
+    """
+
+    Nc: Coefficient
+    Dc: Coefficient
+    alpha_n: Coefficient
+    alpha_d: Coefficient
+
+    variables = ("n", "d")
+    scales = ("Nc", "Dc")
+    exponents: ClassVar = {"alpha_n": (1e-3, 5.0), "alpha_d": (1e-3, 5.0)}
+    outer = "alpha_d"
+
+    def log_terms(self, *logs: Array) -> tuple[Array, ...]:
+        log_n, log_d = logs
+        ratio = self.alpha_n / self.alpha_d
+        return ratio * (_log(self.Nc) - log_n), _log(self.Dc) - log_d
+
+
+def _log(value: ArrayLike) -> Array:
+    """The natural logarithm, minus infinity at zero without a warning."""
+    with np.errstate(divide="ignore"):
+        logarithm: Array = np.log(np.asarray(value, dtype=np.float64))
+    return logarithm
