@@ -1,1 +1,93 @@
-"""isoloss: how large a language model to train, on how much text, for what loss."""
+"""isoloss: how large a language model to train, on how much text, for what loss.
+
+The table of contents: every public name, sorted by room. A name is loaded when it is first used
+(PEP 562), so `import isoloss` itself costs next to nothing and never loads torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from isoloss.counting import NConvention as NConvention
+    from isoloss.counting import Shape as Shape
+    from isoloss.counting import count_all as count_all
+    from isoloss.counting import count_params as count_params
+    from isoloss.counting import family_cost as family_cost
+    from isoloss.counting import flops_all as flops_all
+    from isoloss.counting import flops_per_token as flops_per_token
+    from isoloss.counting import kv_cache_bytes as kv_cache_bytes
+    from isoloss.counting import params_by_group as params_by_group
+    from isoloss.counting import read_config as read_config
+    from isoloss.errors import FitError as FitError
+    from isoloss.errors import InputError as InputError
+    from isoloss.errors import IsolossError as IsolossError
+    from isoloss.errors import Status as Status
+    from isoloss.errors import UnidentifiedError as UnidentifiedError
+    from isoloss.fitting import Fit as Fit
+    from isoloss.fitting import envelope as envelope
+    from isoloss.fitting import fit as fit
+    from isoloss.fitting import isoflop as isoflop
+    from isoloss.laws import Allocation as Allocation
+    from isoloss.laws import Chinchilla as Chinchilla
+    from isoloss.laws import KaplanND as KaplanND
+    from isoloss.laws import PowerLaw as PowerLaw
+    from isoloss.laws import SaturatingPowerLaw as SaturatingPowerLaw
+    from isoloss.laws import allocate as allocate
+    from isoloss.laws import near_optimal as near_optimal
+    from isoloss.laws import published as published
+    from isoloss.planning import Plan as Plan
+    from isoloss.planning import plan as plan
+    from isoloss.planning import published_plans as published_plans
+    from isoloss.reporting import report as report
+    from isoloss.runs import Runs as Runs
+    from isoloss.runs import RunSpec as RunSpec
+    from isoloss.runs import Schedule as Schedule
+    from isoloss.runs import read_record as read_record
+    from isoloss.runs import read_runs as read_runs
+    from isoloss.runs import read_sweep as read_sweep
+    from isoloss.runs import write_runs as write_runs
+    from isoloss.trust import Backtest as Backtest
+    from isoloss.trust import Draws as Draws
+    from isoloss.trust import Forecast as Forecast
+    from isoloss.trust import Interval as Interval
+    from isoloss.trust import backtest as backtest
+    from isoloss.trust import bootstrap as bootstrap
+    from isoloss.trust import make_forecasts as make_forecasts
+    from isoloss.trust import read_forecasts as read_forecasts
+    from isoloss.trust import write_forecasts as write_forecasts
+
+_ROOMS = {
+    "counting": "NConvention Shape count_all count_params family_cost flops_all flops_per_token "
+    "kv_cache_bytes params_by_group read_config",
+    "errors": "FitError InputError IsolossError Status UnidentifiedError",
+    "fitting": "Fit envelope fit isoflop",
+    "laws": "Allocation Chinchilla KaplanND PowerLaw SaturatingPowerLaw allocate near_optimal "
+    "published",
+    "planning": "Plan plan published_plans",
+    "reporting": "report",
+    "runs": "RunSpec Runs Schedule read_record read_runs read_sweep write_runs",
+    "trust": "Backtest Draws Forecast Interval backtest bootstrap make_forecasts read_forecasts "
+    "write_forecasts",
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("isoloss")
+    if name not in _HOME:
+        raise AttributeError(f"module 'isoloss' has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f"isoloss.{_HOME[name]}"), name)
+    globals()[name] = value  # the next use finds it without coming here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
