@@ -1,0 +1,445 @@
+"""The record of one run: append-only JSON lines, the waist between the lab and the analysis.
+
+    {"kind": "spec", ...}    first: what was run, on what text and machine, counted every way
+    {"kind": "point", ...}   one evaluation: step, tokens, loss, se, train_loss, lr, seconds
+    {"kind": "noise", ...}   squared gradient norms at two batch sizes
+    {"kind": "end", ...}     last: finished, diverged or stopped; a run without it is unfinished
+
+A line is written whole and synced before the next begins, so a kill tears at most the last line,
+and a torn last line is simply an unfinished run. Garbage anywhere else is refused. The file is
+strict JSON: a number that is not finite is written as null and read back as NaN.
+Losses are in nats per token, `se` is a standard error over documents, times are in seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, TypeVar, get_args
+
+from isoloss.counting import count_all, flops_all, params_by_group
+from isoloss.errors import InputError
+from isoloss.runs.spec import RunSpec
+
+if sys.platform != "win32":
+    import fcntl
+
+SCHEMA = 1
+EndStatus = Literal["finished", "diverged", "stopped"]
+NAN = math.nan
+
+
+class RecordInUseError(InputError):
+    """Another process is writing this record; wait for it or end it."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluation on the fixed block: loss and se in nats per token, train_loss likewise."""
+
+    step: int
+    tokens: int
+    loss: float
+    se: float = NAN
+    train_loss: float = NAN
+    lr: float = NAN
+    seconds: float = NAN
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Squared gradient norms of mean gradients over `small` and over `big` tokens."""
+
+    step: int
+    tokens: int
+    small: int
+    big: int
+    sq_small: float
+    sq_big: float
+
+
+@dataclass(frozen=True)
+class End:
+    """How a run ended, and its loss on the final held-out tokens (nats per token)."""
+
+    status: EndStatus
+    step: int
+    tokens: int
+    loss: float = NAN
+    se: float = NAN
+    bits_per_byte: float = NAN
+    eval_tokens: int = 0
+    eval_documents: int = 0
+    train_loss: float = NAN
+    seconds: float = NAN
+    eval_seconds: float = NAN
+    tokens_per_second: float = NAN
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A record as read: the spec line's parts, the points so far, and the end if there is one.
+
+    spec: `RunSpec.to_dict()`. params: parameters by group. n: parameters by convention.
+    flops_per_token: training FLOPs per token by convention. A record torn in its first line has
+    the file's name as run_id and everything else empty.
+    """
+
+    run_id: str
+    group: str
+    spec: Mapping[str, Any]
+    params: Mapping[str, int]
+    n: Mapping[str, int]
+    flops_per_token: Mapping[str, float]
+    corpus: Mapping[str, Any]
+    machine: Mapping[str, Any]
+    versions: Mapping[str, str]
+    points: tuple[Point, ...] = ()
+    noise: tuple[Noise, ...] = ()
+    end: End | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run reached its last step with a finite loss."""
+        return self.end is not None and self.end.status == "finished"
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the loss became non-finite."""
+        return self.end is not None and self.end.status == "diverged"
+
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing left to do: finished or diverged."""
+        return self.finished or self.diverged
+
+
+class RecordWriter:
+    """The one writer of one record; every call appends a line and syncs it to disk.
+
+    `RecordWriter(path)` starts a record and refuses a file that already holds lines;
+    `RecordWriter.resume(path, step)` goes on with one. Use as a context manager, or close().
+    The file is locked while open: a second writer raises RecordInUseError.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._file = _open_locked(self._path)
+        self._run_id: str | None = None
+        try:
+            if _scan(self._file.read(), self._path):
+                raise InputError(f"{path}: already holds a record; resume it or use another folder")
+            self._file.truncate(0)
+        except BaseException:
+            self._file.close()
+            raise
+
+    @classmethod
+    def resume(cls, path: str | Path, step: int) -> RecordWriter:
+        """Open a record to go on after `step`, keeping its first line and lines up to that step.
+
+        The rewrite is atomic; a torn last line and any end line are dropped. step -1 keeps the
+        first line alone. A missing file, or one torn in its first line, starts afresh.
+        """
+        path = Path(path)
+        with _open_locked(path) as file:
+            lines = _scan(file.read(), path)
+            kept = [
+                line
+                for line in lines
+                if line["kind"] == "spec" or (line["kind"] != "end" and line["step"] <= step)
+            ]
+            temporary = path.with_name(f".{path.name}.tmp")
+            fresh = _open_locked(temporary)
+            try:
+                fresh.truncate(0)
+                _append(fresh, b"".join(_encode(line) for line in kept))
+                os.replace(temporary, path)
+            except BaseException:
+                fresh.close()
+                raise
+            _sync_folder(path.parent)
+        writer = cls.__new__(cls)
+        writer._path, writer._file = path, fresh
+        writer._run_id = str(kept[0]["run"]) if kept else None
+        return writer
+
+    def header(
+        self,
+        spec: RunSpec,
+        corpus: Mapping[str, Any],
+        machine: Mapping[str, Any],
+        versions: Mapping[str, str],
+    ) -> None:
+        """Write the spec line, with parameters and FLOPs counted every way.
+
+        corpus: name, hash, tokens, bytes_per_token, tokenizer, vocab.
+        On a resumed record that has its first line this only checks that the run is the same.
+        """
+        if self._run_id is not None:
+            if self._run_id != spec.run_id:
+                raise InputError(
+                    f"{self._path}: is the record of {self._run_id}, not of {spec.run_id}"
+                )
+            return
+        self._write(
+            {
+                "kind": "spec",
+                "schema": SCHEMA,
+                "run": spec.run_id,
+                "group": spec.group,
+                "spec": spec.to_dict(),
+                "params": params_by_group(spec.shape),
+                "n": count_all(spec.shape),
+                "flops_per_token": flops_all(spec.shape),
+                "corpus": dict(corpus),
+                "machine": dict(machine),
+                "versions": dict(versions),
+            }
+        )
+        self._run_id = spec.run_id
+
+    def point(
+        self,
+        step: int,
+        tokens: int,
+        loss: float,
+        se: float = NAN,
+        train_loss: float = NAN,
+        lr: float = NAN,
+        seconds: float = NAN,
+    ) -> None:
+        """Append one evaluation (fields as in `Point`)."""
+        self._write(
+            {"kind": "point", **asdict(Point(step, tokens, loss, se, train_loss, lr, seconds))}
+        )
+
+    def noise(
+        self, step: int, tokens: int, *, small: int, big: int, sq_small: float, sq_big: float
+    ) -> None:
+        """Append one pair of squared gradient norms (fields as in `Noise`)."""
+        self._write({"kind": "noise", **asdict(Noise(step, tokens, small, big, sq_small, sq_big))})
+
+    def end(self, status: EndStatus, *, step: int, tokens: int, **measured: Any) -> End:
+        """Append the last line (fields as in `End`) and return it."""
+        if status not in get_args(EndStatus):
+            raise InputError(
+                f"end status is {status!r}; use one of {', '.join(get_args(EndStatus))}"
+            )
+        end = End(status, step, tokens, **measured)
+        self._write({"kind": "end", **asdict(end)})
+        return end
+
+    def close(self) -> None:
+        """Close the file and give up the lock."""
+        self._file.close()
+
+    def __enter__(self) -> RecordWriter:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        if self._run_id is None and line["kind"] != "spec":
+            raise InputError(f"{self._path}: write the header before {line['kind']} lines")
+        _append(self._file, _encode(line))
+
+
+def read_record(path: str | Path) -> Run:
+    """Read one record, finished or not.
+
+    Raises InputError naming the file and line: garbage before the last line, a first line that is
+    no spec, steps that do not rise, lines after the end, a record by a newer isoloss.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such record") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    lines = _scan(content, path)
+    if not lines:
+        return Run(path.stem, "", {}, {}, {}, {}, {}, {}, {})
+    spec = lines[0]
+    for key in ("run", "spec", "params", "n", "flops_per_token", "corpus", "machine", "versions"):
+        if key not in spec:
+            raise InputError(f"{path}, line 1: the spec line has no {key!r}")
+    points: list[Point] = []
+    noise: list[Noise] = []
+    end: End | None = None
+    for number, line in enumerate(lines[1:], start=2):
+        where = f"{path}, line {number}"
+        if end is not None:
+            raise InputError(f"{where}: a line after the end; one record holds one run")
+        if line["kind"] == "point":
+            point = _build(Point, line, where)
+            if points and point.step <= points[-1].step:
+                raise InputError(
+                    f"{where}: step {point.step} after step {points[-1].step}; steps must rise"
+                )
+            points.append(point)
+        elif line["kind"] == "noise":
+            noise.append(_build(Noise, line, where))
+        else:
+            end = _build(End, line, where)
+    return Run(
+        run_id=str(spec["run"]),
+        group=str(spec.get("group", "")),
+        spec=spec["spec"],
+        params=spec["params"],
+        n=spec["n"],
+        flops_per_token=spec["flops_per_token"],
+        corpus=spec["corpus"],
+        machine=spec["machine"],
+        versions=spec["versions"],
+        points=tuple(points),
+        noise=tuple(noise),
+        end=end,
+    )
+
+
+def content(run: Run) -> dict[str, Any]:
+    """Return the record without time and machine: equal for two runs that did the same.
+
+    A plain dict that compares with ==, NaN given as None; a run killed and resumed has the same
+    content as one that was left alone.
+    """
+    plain = asdict(run)
+    del plain["machine"]
+    for part in (*plain["points"], *([plain["end"]] if plain["end"] else [])):
+        for name in ("seconds", "eval_seconds", "tokens_per_second"):
+            part.pop(name, None)
+    cleaned: dict[str, Any] = _strict(plain)
+    return cleaned
+
+
+def _open_locked(path: Path) -> Any:
+    """Open for reading and appending, unbuffered, holding the lock; raise if another holds it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+b", buffering=0)  # noqa: SIM115  # the writer owns it
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # A resume in another process may have put a new file in the place of the one opened.
+            held = os.fstat(file.fileno()).st_ino == os.stat(path).st_ino
+        except OSError:
+            held = False
+        if not held:
+            file.close()
+            raise RecordInUseError(f"{path}: another process is writing this record")
+    file.seek(0)
+    return file
+
+
+def _append(file: Any, data: bytes) -> None:
+    """Write all of data and sync it; on failure leave the file as it was."""
+    start = os.fstat(file.fileno()).st_size
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[file.write(view) :]
+        os.fsync(file.fileno())
+    except BaseException:
+        # Half a line in the middle would spoil the record; an interrupt counts as a failure too.
+        file.truncate(start)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    if sys.platform == "win32":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _encode(line: Mapping[str, Any]) -> bytes:
+    return (json.dumps(_strict(line), allow_nan=False) + "\n").encode()
+
+
+def _strict(value: Any) -> Any:
+    """Return the value in strict JSON terms: NaN and infinities as None, numpy numbers as plain."""
+    if isinstance(value, Mapping):
+        return {str(key): _strict(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_strict(one) for one in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _scan(content: bytes, path: Path) -> list[dict[str, Any]]:
+    """Parse the lines of a record, leaving out a torn last one."""
+    raw = content.split(b"\n")
+    if raw and not raw[-1]:
+        raw.pop()
+    lines: list[dict[str, Any]] = []
+    for number, text in enumerate(raw, start=1):
+        try:
+            line = json.loads(text, parse_constant=_no_constant)
+            if not isinstance(line, dict):
+                raise ValueError("not a JSON object")
+        except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
+            if number == len(raw):
+                break
+            raise InputError(f"{path}, line {number}: not a line of a record ({error})") from None
+        kind = line.get("kind")
+        if (kind == "spec") != (number == 1) or kind not in ("spec", "point", "noise", "end"):
+            raise InputError(
+                f"{path}, line {number}: kind is {kind!r}; a record is one spec line, "
+                "then point and noise lines, then one end line"
+            )
+        if kind == "spec" and line.get("schema") != SCHEMA:
+            raise InputError(
+                f"{path}: record schema {line.get('schema')!r}, but this isoloss reads {SCHEMA}; "
+                "upgrade isoloss to read it"
+            )
+        if kind != "spec" and not isinstance(line.get("step"), int):
+            raise InputError(f"{path}, line {number}: the {kind} line has no step")
+        lines.append(line)
+    return lines
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is not strict JSON")
+
+
+_Line = TypeVar("_Line", Point, Noise, End)
+
+
+def _build(form: type[_Line], line: Mapping[str, Any], where: str) -> _Line:
+    known = {f.name: f for f in fields(form)}
+    values = {name: value for name, value in line.items() if name in known}
+    for name, value in values.items():
+        # Annotations are strings here, and null is how a NaN is written.
+        if value is None and known[name].type == "float":
+            values[name] = NAN
+    try:
+        built = form(**values)
+    except TypeError:
+        missing = [name for name in ("step", "tokens", "loss", "status") if name not in values]
+        raise InputError(f"{where}: the {line['kind']} line lacks {', '.join(missing)}") from None
+    if isinstance(built, End) and built.status not in get_args(EndStatus):
+        raise InputError(f"{where}: end status {built.status!r} is not known")
+    return built
