@@ -1,0 +1,327 @@
+"""Train one model from a RunSpec and leave a run record.
+
+The whole of a run, top to bottom: batches in a fixed order, warm-up and decay, clipping, held-out
+losses at logarithmically spaced steps, checkpoints, and an end line. A run that was killed goes on
+from its checkpoint bit for bit; a run that is finished is not run again.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from isoloss.errors import InputError
+from isoloss.lab.evaluate import HeldOut, HeldOutLoss, evaluate, held_out
+from isoloss.lab.models import Transformer
+from isoloss.lab.optim import learning_rate, make_optimizer
+from isoloss.lab.tokens import TokenSet
+from isoloss.runs import (
+    End,
+    RecordWriter,
+    RunSpec,
+    describe_machine,
+    read_record,
+    versions,
+)
+from isoloss.units import nats_to_bits
+
+EVALUATION_SHARE = 0.2
+FORWARD_SHARE = 1 / 3  # a forward pass costs a third of a training step on the same tokens
+FIRST_POINT_TOKENS = 16384
+PROGRESS_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: step of steps, tokens seen, smoothed training loss, tokens per second."""
+
+    run_id: str
+    step: int
+    steps: int
+    tokens: int
+    loss: float
+    tokens_per_second: float
+
+
+@dataclass
+class _State:
+    """What a checkpoint holds besides weights: where the run is, and its running sums."""
+
+    step: int = 0
+    loss_sum: float = 0.0
+    loss_count: int = 0
+    point_loss: float = math.nan
+    seconds: float = 0.0
+    eval_seconds: float = 0.0
+
+
+def train(
+    spec: RunSpec,
+    tokens: TokenSet,
+    folder: Path,
+    *,
+    on_progress: Callable[[Progress], None] | None = None,
+    checkpoint_seconds: float = 20.0,
+) -> End:
+    """Train the model of `spec` on `tokens` and leave the record `folder/<run_id>.jsonl`.
+
+    on_progress: called about twice a second. checkpoint_seconds: time between
+    checkpoints (`<run_id>.ckpt.npz`, removed at the end).
+    Returns the record's end: `finished`, or `diverged` when a loss is not finite. A finished run
+    returns its old end; an unfinished one goes on from its checkpoint and, on the same machine,
+    gives the same numbers as an uninterrupted run.
+    Raises InputError if the corpus is too small, or its hash or vocabulary is not the spec's.
+    """
+    _check_corpus(spec, tokens)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{spec.run_id}.jsonl"
+    if path.exists() and (old := read_record(path)).ended and old.end is not None:
+        return old.end
+
+    torch.manual_seed(spec.seed)
+    model = Transformer(spec.shape)
+    optimizer = make_optimizer(model, spec)
+    checkpoint = folder / f"{spec.run_id}.ckpt.npz"
+    state = _load_checkpoint(checkpoint, model, optimizer) if path.exists() else _State()
+    with RecordWriter.resume(path, state.step) as writer:
+        writer.header(spec, _corpus(tokens), describe_machine(), versions())
+        run = _Run(spec, tokens, model, optimizer, state, writer, checkpoint)
+        end = _train(run, on_progress, checkpoint_seconds)
+    checkpoint.unlink(missing_ok=True)
+    return end
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Everything one run holds on to while it trains."""
+
+    spec: RunSpec
+    tokens: TokenSet
+    model: Transformer
+    optimizer: torch.optim.Optimizer
+    state: _State
+    writer: RecordWriter
+    checkpoint: Path
+
+
+def _train(
+    run: _Run, on_progress: Callable[[Progress], None] | None, checkpoint_seconds: float
+) -> End:
+    spec, model, optimizer, state = run.spec, run.model, run.optimizer, run.state
+    batches = Batches(run.tokens, spec)
+    block = held_out(run.tokens, spec.shape.n_ctx, spec.eval_block)
+    final = held_out(run.tokens, spec.shape.n_ctx, spec.eval_final)
+    points = set(evaluation_steps(spec, block.tokens, final.tokens))
+    clock, told, saved = _Clock(state), -math.inf, time.perf_counter()
+    for step in range(state.step, spec.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(spec, step)
+        loss = model.loss(*batches(step))
+        loss.backward()  # type: ignore[no-untyped-call]
+        if spec.clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), spec.clip)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+        value = float(loss.detach())
+        state.step = step + 1
+        clock.tick()
+        if not math.isfinite(value):
+            return _end(run, None, f"training loss was not finite at step {state.step}")
+        state.loss_sum, state.loss_count = state.loss_sum + value, state.loss_count + 1
+        if on_progress and (state.seconds - told >= PROGRESS_SECONDS or state.step == spec.steps):
+            told = state.seconds
+            on_progress(_progress(run))
+        if state.step in points:
+            _point(run, _timed(model, block, state))
+        if time.perf_counter() - saved >= checkpoint_seconds and state.step < spec.steps:
+            _save_checkpoint(run.checkpoint, model, optimizer, state)
+            saved = time.perf_counter()
+    outcome = _timed(model, final, state)
+    clock.tick()
+    reason = "" if math.isfinite(outcome.loss) else "the final held-out loss was not finite"
+    return _end(run, outcome, reason)
+
+
+class _Clock:
+    """Adds the time of this process to the seconds a run has had before."""
+
+    def __init__(self, state: _State) -> None:
+        self.state, self.before, self.started = state, state.seconds, time.perf_counter()
+
+    def tick(self) -> None:
+        self.state.seconds = self.before + time.perf_counter() - self.started
+
+
+def evaluation_steps(spec: RunSpec, block_tokens: int, final_tokens: int) -> list[int]:
+    """Steps after which the held-out block is evaluated: logarithmically spaced, at most a fifth.
+
+    The first lies at 16,384 training tokens or a hundredth of the run, the last at its end. Points
+    are left out until all evaluation, the final one included, costs at most 20 % of the run, a
+    token evaluated counting a third of a token trained.
+    """
+    allowed = EVALUATION_SHARE / (1 - EVALUATION_SHARE) / FORWARD_SHARE * spec.tokens_seen
+    count = min(spec.eval_points, max(1, int((allowed - final_tokens) // block_tokens)))
+    first = min(spec.steps, max(1, spec.steps // 100, FIRST_POINT_TOKENS // spec.batch))
+    if count == 1:
+        return [spec.steps]
+    return sorted({int(s) for s in np.geomspace(first, spec.steps, count).round()})
+
+
+class Batches:
+    """Batches as a pure function of seed and step, so that a resumed run sees what it would have.
+
+    The training text is cut into contexts; each epoch visits them once in an order drawn from
+    (seed, epoch). A context's last target is the next context's first token, so no token is lost.
+    """
+
+    def __init__(self, tokens: TokenSet, spec: RunSpec) -> None:
+        self.ids, self.n_ctx, self.seed = tokens.train, spec.shape.n_ctx, spec.seed
+        self.rows = spec.batch // spec.shape.n_ctx
+        self.windows = (len(self.ids) - 1) // self.n_ctx
+        if self.windows < self.rows:
+            raise InputError(
+                f"the training text of {tokens.name!r} has {len(self.ids):,} tokens, less than one "
+                f"batch of {spec.batch:,}: use a larger corpus or a smaller batch"
+            )
+        self.per_epoch = self.windows // self.rows
+        self.epoch, self.order = -1, np.empty(0, np.int64)
+
+    def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets of update `step`, each (rows, n_ctx)."""
+        epoch, index = divmod(step, self.per_epoch)
+        if epoch != self.epoch:
+            rng = np.random.default_rng([self.seed, epoch])
+            self.epoch, self.order = epoch, rng.permutation(self.windows)
+        rows = self.order[index * self.rows : (index + 1) * self.rows]
+        at = rows[:, None] * self.n_ctx + np.arange(self.n_ctx + 1)
+        ids = torch.from_numpy(self.ids[at].astype(np.int64))
+        return ids[:, :-1], ids[:, 1:]
+
+
+def _check_corpus(spec: RunSpec, tokens: TokenSet) -> None:
+    if spec.corpus_hash and spec.corpus_hash != tokens.hash:
+        raise InputError(
+            f"run {spec.run_id} asks for the corpus {spec.corpus_hash[:12]}, but "
+            f"{tokens.name!r} is {tokens.hash[:12]}: prepare the same text, or clear corpus_hash"
+        )
+    if tokens.vocab > spec.shape.vocab:
+        raise InputError(
+            f"run {spec.run_id} has vocab {spec.shape.vocab}, but {tokens.name!r} needs "
+            f"{tokens.vocab}: set shape.vocab = {tokens.vocab}"
+        )
+
+
+def _corpus(tokens: TokenSet) -> dict[str, Any]:
+    return {
+        "name": tokens.name,
+        "hash": tokens.hash,
+        "tokens": len(tokens.train),
+        "bytes_per_token": tokens.bytes_per_token,
+        "tokenizer": tokens.tokenizer,
+        "vocab": tokens.vocab,
+    }
+
+
+def _timed(model: Transformer, data: HeldOut, state: _State) -> HeldOutLoss:
+    started = time.perf_counter()
+    outcome = evaluate(model, data)
+    state.eval_seconds += time.perf_counter() - started
+    return outcome
+
+
+def _progress(run: _Run) -> Progress:
+    state = run.state
+    tokens = state.step * run.spec.batch
+    loss = state.loss_sum / max(1, state.loss_count)
+    return Progress(
+        run.spec.run_id, state.step, run.spec.steps, tokens, loss, tokens / state.seconds
+    )
+
+
+def _point(run: _Run, outcome: HeldOutLoss) -> None:
+    state = run.state
+    run.writer.point(
+        step=state.step,
+        tokens=state.step * run.spec.batch,
+        loss=outcome.loss,
+        se=outcome.se,
+        train_loss=state.loss_sum / max(1, state.loss_count),
+        lr=learning_rate(run.spec, state.step - 1),
+        seconds=state.seconds,
+    )
+    state.point_loss = state.loss_sum / max(1, state.loss_count)
+    state.loss_sum, state.loss_count = 0.0, 0
+
+
+def _end(run: _Run, outcome: HeldOutLoss | None, reason: str) -> End:
+    state, seen = run.state, run.state.step * run.spec.batch
+    measured: dict[str, Any] = {}
+    if outcome is not None:
+        measured = {
+            "loss": outcome.loss,
+            "se": outcome.se,
+            "bits_per_byte": nats_to_bits(outcome.loss) / run.tokens.bytes_per_token,
+            "eval_tokens": outcome.tokens,
+            "eval_documents": outcome.documents,
+        }
+    return run.writer.end(
+        "diverged" if reason else "finished",
+        step=state.step,
+        tokens=seen,
+        train_loss=state.point_loss,
+        seconds=state.seconds,
+        eval_seconds=state.eval_seconds,
+        tokens_per_second=seen / max(1e-9, state.seconds - state.eval_seconds),
+        reason=reason,
+        **measured,
+    )
+
+
+def _save_checkpoint(
+    path: Path, model: Transformer, optimizer: torch.optim.Optimizer, state: _State
+) -> None:
+    """Weights, moments and sums as plain arrays; renamed into place, so it is whole or absent."""
+    arrays: dict[str, NDArray[np.generic]] = {
+        f"model.{name}": value.numpy() for name, value in _weights(model).items()
+    }
+    for index, moments in optimizer.state_dict()["state"].items():
+        for key, value in moments.items():
+            arrays[f"optimizer.{index}.{key}"] = value.numpy()
+    arrays["state"] = np.array(list(astuple(state)), np.float64)
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _load_checkpoint(path: Path, model: Transformer, optimizer: torch.optim.Optimizer) -> _State:
+    if not path.exists():
+        return _State()
+    with np.load(path, allow_pickle=False) as arrays:
+        for name, value in _weights(model).items():
+            value.copy_(torch.from_numpy(arrays[f"model.{name}"]))
+        saved = optimizer.state_dict()
+        for key in arrays.files:
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".")
+                saved["state"].setdefault(int(index), {})[name] = torch.from_numpy(arrays[key])
+        optimizer.load_state_dict(saved)
+        step, loss_sum, loss_count, *others = arrays["state"].tolist()
+    return _State(int(step), loss_sum, int(loss_count), *others)
+
+
+def _weights(model: Transformer) -> dict[str, torch.Tensor]:
+    """Every parameter once, detached, by name: a tied head does not appear twice."""
+    return {name: value.detach() for name, value in model.named_parameters()}
