@@ -1,0 +1,106 @@
+"""`isoloss laws`: what the papers found, each fit with its source, conventions and range."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from isoloss.cli.options import Json
+from isoloss.cli.output import emit_json, plain, say, show, table
+from isoloss.errors import InputError
+from isoloss.laws import published
+from isoloss.laws.published import PublishedLaw
+from isoloss.units import format_number
+
+FORMULAS = {
+    "Chinchilla": "E + A / n^alpha + B / d^beta",
+    "SaturatingPowerLaw": "E + A / x^alpha",
+    "PowerLaw": "(xc / {0})^alpha",
+    "KaplanND": "((Nc / n)^(alpha_n / alpha_d) + Dc / d)^alpha_d",
+    "KaplanNS": "(Nc / n)^alpha_n + (Sc / s_min)^alpha_s",
+    "CriticalBatch": "b_star / loss^(1 / alpha_b)",
+    "PowerRelation": "coefficient * {0}^exponent",
+}
+
+
+def laws(
+    name: Annotated[str | None, Parameter(help="One law; all of them without it.")] = None,
+    *,
+    json: Json = False,
+) -> None:
+    """List the published laws with source, conventions and measured range.
+
+    Each fit stands alone: coefficients of one are never to be used in another.
+    """
+    found = all_laws()
+    if name is not None:
+        found = {key: found[key] for key in [law_key(name, tuple(found))]}
+    if json:
+        emit_json({key: _content(law) for key, law in found.items()})
+        return
+    show(*(part for key, law in found.items() for part in _block(key, law)))
+    if name is None:
+        say("use one with: isoloss plan --flops 1e21 --law NAME")
+
+
+def all_laws() -> dict[str, PublishedLaw]:
+    """Every published fit by the name it has in `isoloss.published`."""
+    named = {
+        key: value
+        for key, value in vars(published).items()
+        if isinstance(value, PublishedLaw) and key.isupper()
+    }
+    kaplan = {f"KAPLAN_2020.{key}": law for key, law in published.KAPLAN_2020.fits.items()}
+    return kaplan | dict(sorted(named.items(), key=lambda item: item[1].citation[-5:]))
+
+
+def law_key(name: str, known: tuple[str, ...]) -> str:
+    """Find the key a person means: hoffmann-2022 is HOFFMANN_2022, and so is Hoffmann.
+
+    Raises InputError naming the nearest key, or the keys a beginning fits.
+    """
+    wanted = _folded(name)
+    exact = [key for key in known if _folded(key) == wanted]
+    begun = [key for key in known if wanted and _folded(key).startswith(wanted)]
+    if exact or begun:
+        return min(exact or begun, key=len)
+    folded = {_folded(key): key for key in known}
+    near = difflib.get_close_matches(wanted, folded, n=1, cutoff=0.0)
+    hint = f"did you mean {folded[near[0]]}? " if near else ""
+    raise InputError(f"no published law is called {name!r}; {hint}`isoloss laws` lists them")
+
+
+def _folded(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def _content(law: PublishedLaw) -> dict[str, Any]:
+    return {**plain(law), "form": type(law.law).__name__, "coefficients": plain(law.coefficients())}
+
+
+def _block(key: str, law: PublishedLaw) -> tuple[object, ...]:
+    form = type(law.law).__name__
+    coefficients = ", ".join(f"{k} {float(v):.6g}" for k, v in law.coefficients().items())
+    arguments = ", ".join(f"{v} in {u}" for v, u in zip(law.variables, law.units, strict=True))
+    ranges = [
+        f"{what} {format_number(low)} to {format_number(high)}"
+        for what, span in (("n", law.n_range), ("d", law.d_range), ("c", law.c_range))
+        if span is not None
+        for low, high in [span]
+    ]
+    rows = [
+        ("gives", f"{law.gives} = {FORMULAS[form].format(*law.variables)}"),
+        ("with", coefficients),
+        ("of", arguments),
+        ("counting", f"n {law.n_convention}, c {law.c_convention}"),
+        ("measured", ", ".join(ranges) or "range not stated"),
+        ("source", f"{law.citation}, {law.where}"),
+        ("note", law.note),
+    ]
+    made = table("", "", rows=[row for row in rows if row[1]], title=key)
+    made.show_header = False
+    made.box = None
+    made.columns[0].width = 9
+    return made, ""

@@ -1,0 +1,65 @@
+"""What several verbs ask alike: numbers as people write them, and how to read a table of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter, Token
+
+from isoloss.errors import InputError
+from isoloss.units import parse_number
+
+if TYPE_CHECKING:
+    from isoloss.runs import Runs
+
+
+def _number(type_: Any, tokens: Sequence[Token]) -> float:
+    return parse_number(tokens[0].value)
+
+
+Number = Annotated[float, Parameter(converter=_number)]
+"""A number such as 7B, 1.5T or 1e21; anything else is wrong usage."""
+
+Json = Annotated[bool, Parameter(negative=(), help="Print strict JSON on stdout.")]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read a table of runs."""
+
+    columns: Annotated[
+        str | None, Parameter(help="Which column is what: n=params,d=tokens,loss=val_loss.")
+    ] = None
+    n: Annotated[
+        str | None,
+        Parameter(help="How parameters are counted, such as non_embedding_plus_head or total."),
+    ] = None
+    c: Annotated[str | None, Parameter(help="How FLOPs are counted, such as exact or 6nd.")] = None
+    drop_invalid: Annotated[
+        bool, Parameter(negative=(), help="Leave out rows without a usable n, d and loss.")
+    ] = False
+
+    def read(self, path: Path) -> Runs:
+        """Read the runs at `path` as asked, and say on stderr what was assumed."""
+        from isoloss.cli.output import say
+        from isoloss.runs import read_runs
+
+        counted = {key: value for key, value in (("n", self.n), ("c", self.c)) if value is not None}
+        runs = read_runs(path, columns=self._mapping(), drop_invalid=self.drop_invalid, **counted)
+        for note in runs.notes:
+            say(f"note: {note}")
+        return runs
+
+    def _mapping(self) -> dict[str, str] | None:
+        if self.columns is None:
+            return None
+        pairs = [pair.partition("=") for pair in self.columns.split(",")]
+        for name, equals, column in pairs:
+            if not (name.strip() and equals and column.strip()):
+                raise InputError(
+                    f"--columns {self.columns!r} is not of the form n=params,d=tokens,loss=val_loss"
+                )
+        return {name.strip(): column.strip() for name, _, column in pairs}

@@ -1,0 +1,96 @@
+"""How results leave: a table for people or strict JSON for programs, on stdout; talk on stderr."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from isoloss.errors import Status
+from isoloss.units import format_number
+
+
+def say(message: str) -> None:
+    """Talk to the person: one line on stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def show(*parts: object) -> None:
+    """Print tables and lines on stdout; without a terminal at 80 columns and without colour."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    for part in parts:
+        console.print(part)
+
+
+def table(*columns: str, rows: Iterable[Iterable[object]], title: str | None = None) -> Table:
+    """Build a table; a column whose name begins with `>` is set flush right."""
+    made = Table(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for column in columns:
+        right = column.startswith(">")
+        made.add_column(column.removeprefix(">"), justify="right" if right else "left")
+    for row in rows:
+        made.add_row(*("" if cell is None else str(cell) for cell in row))
+    return made
+
+
+def interval(low: float, high: float) -> str:
+    """Write the ends of an interval for people."""
+    return f"{format_number(float(low))} - {format_number(float(high))}"
+
+
+def emit_json(value: object) -> None:
+    """Print strict JSON on stdout."""
+    print(to_json(value))
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write strict JSON to a file, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(to_json(value) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def to_json(value: object) -> str:
+    """Turn a result into strict JSON: a dataclass by its field names, no NaN, no infinity."""
+    return json.dumps(plain(value), allow_nan=False, indent=1)
+
+
+def plain(value: Any) -> Any:
+    """Turn a result into what JSON knows; a number that is not finite becomes null."""
+    if isinstance(value, Status):
+        return {"code": value.code, "advice": value.value}
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, np.ndarray | np.generic):
+        return plain(value.tolist())
+    if isinstance(value, type):
+        return value.__name__
+    if isinstance(value, Path):
+        return value.as_posix()
+    if is_dataclass(value):
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Iterable):
+        return [plain(item) for item in value]
+    return str(value)
