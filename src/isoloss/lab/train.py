@@ -36,7 +36,7 @@ from isoloss.units import nats_to_bits
 
 EVALUATION_SHARE = 0.2
 FORWARD_SHARE = 1 / 3  # a forward pass costs a third of a training step on the same tokens
-FIRST_POINT_TOKENS = 16384
+FIRST_POINT = 30  # the first held-out point lies at this part of the run
 PROGRESS_SECONDS = 0.5
 
 
@@ -165,13 +165,13 @@ class _Clock:
 def evaluation_steps(spec: RunSpec, block_tokens: int, final_tokens: int) -> list[int]:
     """Steps after which the held-out block is evaluated: logarithmically spaced, at most a fifth.
 
-    The first lies at 16,384 training tokens or a hundredth of the run, the last at its end. Points
+    The first lies at a thirtieth of the run, the last at its end. Points
     are left out until all evaluation, the final one included, costs at most 20 % of the run, a
     token evaluated counting a third of a token trained.
     """
     allowed = EVALUATION_SHARE / (1 - EVALUATION_SHARE) / FORWARD_SHARE * spec.tokens_seen
     count = min(spec.eval_points, max(1, int((allowed - final_tokens) // block_tokens)))
-    first = min(spec.steps, max(1, spec.steps // 100, FIRST_POINT_TOKENS // spec.batch))
+    first = max(1, spec.steps // FIRST_POINT)
     if count == 1:
         return [spec.steps]
     return sorted({int(s) for s in np.geomspace(first, spec.steps, count).round()})

@@ -1,0 +1,103 @@
+"""The transformer: its size is the count of its shape, and it sees no token of the future."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from isoloss.counting import Shape, count_params, flops_per_token, params_by_group
+from isoloss.errors import InputError
+
+torch = pytest.importorskip("torch", reason="the lab needs torch: install isoloss[lab]")
+
+from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+
+from isoloss.lab.models import Transformer  # noqa: E402
+
+BASE = Shape(n_layer=3, d_model=20, n_heads=2, vocab=53, n_ctx=24)
+VARIANTS = {
+    "gpt2": BASE,
+    "wide feed-forward": replace(BASE, d_ff=37),
+    "narrow attention": replace(BASE, d_attn=12),
+    "grouped": replace(BASE, n_heads=4, n_kv_heads=2),
+    "untied": replace(BASE, tied=False),
+    "no biases": replace(BASE, bias=False, qkv_bias=False, out_bias=False),
+    "query biases only": replace(BASE, bias=False, qkv_bias=True, out_bias=False),
+    "modern": replace(
+        BASE, d_ff=31, gated=True, norm="rmsnorm", positions="rotary", tied=False, bias=False,
+        qkv_bias=False, out_bias=False,
+    ),
+    "no positions": replace(BASE, positions="none"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_parameters_are_the_count_by_group(name: str) -> None:
+    shape = VARIANTS[name]
+    model = Transformer(shape)
+    sizes = dict.fromkeys(params_by_group(shape), 0)
+    for path, weight in model.named_parameters():
+        if path.startswith(("token_embedding", "position_embedding", "head")):
+            group = path.split(".")[0]
+        elif weight.ndim == 1:
+            group = "norms_and_biases"
+        else:
+            group = path.split(".")[2]
+        sizes[group] += weight.numel()
+    assert sizes == params_by_group(shape)
+    assert sum(sizes.values()) == count_params(shape, "total")
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_future_does_not_leak_backwards(name: str) -> None:
+    torch.manual_seed(3)
+    model = Transformer(VARIANTS[name])
+    ids = torch.randint(0, 53, (2, 24))
+    changed = ids.clone()
+    changed[:, 17] = (changed[:, 17] + 1) % 53
+    with torch.inference_mode():
+        before, after = model(ids), model(changed)
+    assert torch.equal(before[:, :17], after[:, :17])
+    assert not torch.allclose(before[:, 17:], after[:, 17:])
+
+
+@pytest.mark.parametrize("name", ["gpt2", "narrow attention", "modern", "grouped"])
+def test_exact_flops_are_those_torch_counts(name: str) -> None:
+    shape = VARIANTS[name]
+    model = Transformer(shape)
+    ids = torch.randint(0, 53, (4, shape.n_ctx))
+    # torch's counter does not see the fused kernel; the plain one does the same products.
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(ids)
+    counted = counter.get_total_flops() / ids.numel()
+    assert 3 * counted == pytest.approx(flops_per_token(shape, "exact"), rel=1e-12)
+
+
+def test_rotary_attention_depends_on_distance_alone() -> None:
+    from isoloss.lab.models.transformer import _rotary_table, _rotate
+
+    shape = VARIANTS["modern"]
+    table = _rotary_table(shape)
+    torch.manual_seed(5)
+    q, k = torch.randn(2, 1, 1, 1, shape.head_size)
+    turned_q = _rotate(q.expand(1, 1, 24, -1), table)[0, 0]
+    turned_k = _rotate(k.expand(1, 1, 24, -1), table)[0, 0]
+    scores = turned_q @ turned_k.T
+    assert torch.allclose(scores.diagonal(-3), scores.diagonal(-3)[0].expand(21), atol=1e-5)
+    assert not torch.allclose(scores.diagonal(-3)[0], scores.diagonal(-7)[0], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"n_experts": 4, "n_active_experts": 2}, "n_experts"),
+        ({"positions": "relative"}, "positions"),
+        ({"window": 8}, "window"),
+        ({"qk_norm": "head"}, "qk_norm"),
+    ],
+)
+def test_a_shape_it_cannot_build_is_refused_by_name(change: dict[str, object], field: str) -> None:
+    with pytest.raises(InputError, match=field):
+        Transformer(replace(BASE, **change))  # type: ignore[arg-type]
