@@ -17,7 +17,6 @@ from typing import Any
 from isoloss.counting.shape import Shape
 from isoloss.errors import InputError
 
-
 _MIXED = (
     "mixes layers of full and of sliding-window attention, which is not counted here; "
     "set use_sliding_window to false, or sliding_window to null, to count all layers as full"

@@ -26,6 +26,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "positions": get_args(Positions),
     "qk_norm": get_args(QKNorm),
 }
+_REQUIRED = ("n_layer", "d_model", "n_heads", "vocab", "n_ctx")
 _FLAGS = ("gated", "tied", "bias", "qkv_bias", "out_bias")
 _NON_NEGATIVE = ("n_experts", "n_active_experts", "d_ff_shared", "window")
 
@@ -81,7 +82,7 @@ class Shape:
     window: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("n_layer", "d_model", "n_heads", "vocab", "n_ctx"):
+        for name in _REQUIRED:
             self._check_integer(name, 1)
         defaults = {
             "d_ff": 4 * self.d_model,
@@ -167,7 +168,7 @@ class Shape:
             if key not in known:
                 near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
                 raise InputError(f"a shape has no field {key!r}; the nearest is {near[0]!r}")
-        missing = [name for name in known[:5] if name not in values]
+        missing = [name for name in _REQUIRED if name not in values]
         if missing:
             raise InputError(f"a shape needs {', '.join(missing)}, which is not given")
         return cls(**values)
