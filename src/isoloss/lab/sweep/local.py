@@ -1,0 +1,344 @@
+"""Run a sweep with a pool of processes on this machine.
+
+Every worker is one long-lived process with one thread: two threads of one process beside another
+busy process have been measured up to 100 times slower than one. The parent trains nothing; it
+hands out runs, longest first, and watches. Whatever dies, the records decide what is left to do:
+the same call goes on where the last one was killed.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from isoloss.errors import InputError, IsolossError
+from isoloss.lab.sweep.display import auto_display, duration
+from isoloss.lab.sweep.pace import Pace, Work, learn_pace, time_left
+from isoloss.lab.sweep.pool import Worker, usable_cores, worker_config
+from isoloss.lab.sweep.queue import (
+    Job,
+    clear_leftovers,
+    longest_first,
+    make_jobs,
+    measured,
+    record_of,
+    state_of,
+)
+from isoloss.lab.sweep.state import (
+    DIVERGED,
+    ELSEWHERE,
+    FAILED,
+    FINISHED,
+    RUNNING,
+    WAITING,
+    RunProgress,
+    SweepInterrupted,
+    SweepProgress,
+    SweepResult,
+)
+from isoloss.lab.tokens import TokenSet, load_tokens
+from isoloss.runs import RunSpec
+
+_REPORT_EVERY = 0.5  # seconds
+_START_DEATHS = 3  # workers that may die before they can take a run
+
+
+def run_sweep(
+    specs: Sequence[RunSpec],
+    tokens_folder: Path,
+    folder: Path,
+    *,
+    workers: int | None = None,
+    progress: Callable[[SweepProgress], None] | None = None,
+    trainer: str = "isoloss.lab.train:train",
+    checkpoint_seconds: float = 20.0,
+    retries: int = 2,
+) -> SweepResult:
+    """Train every run of the sweep exactly once, each to its own record in `folder`.
+
+    specs: the runs, all different; longest first is chosen here.
+    tokens_folder: where `prepare` put the token ids, read by every worker.
+    folder: made if absent; done runs found in it are skipped, begun ones resumed, others left be.
+    workers: processes, one thread each; by default one per usable core.
+    progress: called with a SweepProgress about twice a second; by default a display on stderr.
+    trainer: `module:function` called in the workers as `isoloss.lab.train.train` is.
+    checkpoint_seconds: seconds of work a kill may cost a run.
+    retries: how often a run is taken up again after its worker died.
+    Returns SweepResult, whose counts are read from the records. A run that fails does not stop the
+    others; it is named in `failures`.
+    Raises InputError for wrong input before anything is trained, IsolossError if no worker can be
+    started, SweepInterrupted (a KeyboardInterrupt) on Ctrl-C. After any of them, and after a kill,
+    the same call resumes.
+    """
+    if workers is not None and workers < 1:
+        raise InputError(f"workers is {workers}; at least one is needed")
+    folder = Path(folder)
+    jobs = make_jobs(specs, folder)
+    tokens = load_tokens(tokens_folder)
+    for job in jobs:
+        _check_corpus(job, tokens)
+    folder.mkdir(parents=True, exist_ok=True)
+    workers = workers or usable_cores()
+    sweep = _Sweep(jobs, tokens.hash, workers, retries, progress or auto_display())
+    config = worker_config(Path(tokens_folder), folder, trainer, checkpoint_seconds)
+    try:
+        sweep.run(config)
+    except KeyboardInterrupt:
+        raise SweepInterrupted(sweep.result()) from None
+    return sweep.result()
+
+
+def _check_corpus(job: Job, tokens: TokenSet) -> None:
+    spec = job.spec
+    if spec.corpus_hash and spec.corpus_hash != tokens.hash:
+        raise InputError(
+            f"run {job.run_id} asks for the corpus {spec.corpus_hash[:12]}, but {tokens.name!r} is "
+            f"{tokens.hash[:12]}: prepare the same text, or clear corpus_hash"
+        )
+    if spec.shape.vocab < tokens.vocab:
+        raise InputError(
+            f"run {job.run_id} has vocab {spec.shape.vocab}, but {tokens.name!r} needs "
+            f"{tokens.vocab}: set shape.vocab = {tokens.vocab}"
+        )
+
+
+@dataclass
+class _Tracked:
+    """The parent's knowledge of one run."""
+
+    job: Job
+    state: str
+    step: int = 0
+    loss: float | None = None
+    tokens_per_second: float | None = None
+    given: float = 0.0  # when a worker got it
+    first_step: int | None = None  # the first step reported since
+    deaths: int = 0
+    reason: str = ""
+
+    def trained(self) -> Work:
+        """The work done since a worker got the run."""
+        return self.job.work.part((self.step - (self.first_step or 0)) / self.job.spec.steps)
+
+    def seconds_left(self, pace: Pace, now: float) -> float:
+        """From its own speed once it has one, else from the pace of the others."""
+        left = self.job.work.part(1 - self.step / self.job.spec.steps)
+        trained = self.trained()
+        if self.state == RUNNING and trained.flops > 0.05 * self.job.work.flops:
+            return (now - self.given) * left.flops / trained.flops
+        return pace.seconds(left)
+
+
+class _Sweep:
+    """The state of one call of run_sweep."""
+
+    def __init__(
+        self,
+        jobs: tuple[Job, ...],
+        corpus_hash: str,
+        workers: int,
+        retries: int,
+        progress: Callable[[SweepProgress], None],
+    ) -> None:
+        self.corpus_hash, self.workers, self.retries = corpus_hash, workers, retries
+        self.progress = progress
+        self.folder = jobs[0].record.parent
+        found = [(job, record_of(job, corpus_hash)) for job in jobs]
+        self.tracked = {job.run_id: _Tracked(job, state_of(run)) for job, run in found}
+        self.seen = list(measured(found))
+        waiting = [job for job, run in found if state_of(run) == WAITING]
+        self.waiting = list(longest_first(waiting, learn_pace(self.seen)))
+        self.already = len(jobs) - len(waiting)
+        for job, run in found:
+            if run is not None and run.points:
+                self.tracked[job.run_id].step = run.points[-1].step
+                self.tracked[job.run_id].loss = run.points[-1].loss
+        self.pool: list[Worker] = []
+        self.inbox: queue.SimpleQueue[tuple[Worker, Any]] = queue.SimpleQueue()
+        self.start_deaths = 0
+        self.began = self.reported = time.monotonic()
+        self.news: list[str] = []
+
+    def run(self, config: dict[str, Any]) -> None:
+        """Hand out runs until none waits and none is under way; workers are gone on return."""
+        try:
+            self.greet()
+            self.report()
+            while self.outstanding():
+                self.hand_out(config)
+                self.listen()
+        finally:
+            for worker in self.pool:
+                worker.end()
+            for run in self.tracked.values():
+                if run.state == RUNNING:
+                    run.state = WAITING
+                if run.state == ELSEWHERE:
+                    run.state = self.recorded(run, otherwise=ELSEWHERE)
+            done = {key for key, run in self.tracked.items() if run.state in (FINISHED, DIVERGED)}
+            clear_leftovers(self.folder, done)
+            self.report(over=True)
+
+    def outstanding(self) -> int:
+        """How many runs still wait or are under way."""
+        return sum(run.state in (WAITING, RUNNING) for run in self.tracked.values())
+
+    def hand_out(self, config: dict[str, Any]) -> None:
+        """Start workers that are wanted and give idle ones the next run."""
+        while len(self.pool) < min(self.workers, self.outstanding()):
+            self.pool.append(Worker(config, self.inbox))
+        for worker in self.pool:
+            if worker.ready and worker.job is None and self.waiting:
+                job = self.waiting.pop(0)
+                run = self.tracked[job.run_id]
+                run.state, run.given, run.first_step = RUNNING, time.monotonic(), None
+                worker.give(job)
+
+    def listen(self) -> None:
+        """Take in what the workers say, for at most the time to the next report."""
+        try:
+            worker, event = self.inbox.get(timeout=_REPORT_EVERY)
+            while True:
+                self.take(worker, event)
+                worker, event = self.inbox.get_nowait()
+        except queue.Empty:
+            pass
+        if self.news or time.monotonic() - self.reported >= _REPORT_EVERY:
+            self.report()
+
+    def take(self, worker: Worker, event: dict[str, Any]) -> None:
+        """Act on one event of a worker."""
+        kind = event["event"]
+        if kind == "unusable":
+            raise IsolossError(f"the workers cannot train: {event['reason']}")
+        if kind == "ready":
+            worker.ready = True
+            return
+        run = self.tracked[worker.job.run_id] if worker.job is not None else None
+        if kind == "gone":
+            self.bury(worker, run)
+        elif run is not None and kind == "progress":
+            run.step, run.tokens_per_second = event["step"], event["tokens_per_second"]
+            run.loss = event["loss"] if event["loss"] is not None else run.loss
+            if run.first_step is None:
+                run.first_step = run.step
+        elif run is not None:
+            worker.job = None
+            self.settle(run, kind, event.get("reason", ""))
+
+    def settle(self, run: _Tracked, kind: str, reason: str) -> None:
+        """A worker let go of a run: the record says what became of it."""
+        if kind == "elsewhere":
+            run.state = ELSEWHERE
+            self.news.append(f"{run.job.run_id} is being trained by another sweep; left to it")
+            return
+        if kind == "failed":
+            run.state, run.reason = FAILED, reason
+        else:
+            run.state = self.recorded(run, otherwise=FAILED)
+            if run.state == FAILED:
+                run.reason = "the trainer returned, but the record does not say it is finished"
+        if run.state == FAILED:
+            self.news.append(f"{run.job.run_id} failed: {run.reason}")
+
+    def bury(self, worker: Worker, run: _Tracked | None) -> None:
+        """A worker is gone: take its run up again, unless that has been tried often enough."""
+        how = worker.how_it_died()
+        self.pool.remove(worker)
+        worker.end()
+        if run is None:
+            self.start_deaths += not worker.ready
+            if self.start_deaths >= _START_DEATHS:
+                raise IsolossError(f"the workers die before they can train: {how}")
+            return
+        run.deaths += 1
+        run.state = self.recorded(run, otherwise=WAITING)
+        if run.state != WAITING:
+            return
+        if run.deaths > self.retries:
+            run.state, run.reason = FAILED, f"its worker died {run.deaths} times, last {how}"
+            self.news.append(f"{run.job.run_id} failed: {run.reason}")
+        else:
+            self.waiting.insert(0, run.job)
+            self.news.append(f"the worker of {run.job.run_id} was lost ({how}); taking it up again")
+
+    def recorded(self, run: _Tracked, *, otherwise: str) -> str:
+        """The state the record tells, or `otherwise` if it has no end; tells the news of an end."""
+        record = record_of(run.job, self.corpus_hash)
+        state = state_of(record)
+        if record is None or record.end is None or state == WAITING:
+            return otherwise
+        run.step, run.loss = record.end.step, record.end.loss
+        if state == FINISHED:
+            self.seen += measured([(run.job, record)])
+            loss = f"loss {record.end.loss:.4f} " if record.end.loss is not None else ""
+            took = duration(record.end.seconds)
+            self.news.append(f"{run.job.run_id} finished: {loss}in {took}")
+        elif state == DIVERGED:
+            self.news.append(f"{run.job.run_id} diverged at step {record.end.step}")
+        return state
+
+    def greet(self) -> None:
+        """Say what there is to do."""
+        begun = sum(run.step > 0 for run in self.tracked.values() if run.state == WAITING)
+        line = f"{len(self.tracked)} runs: {self.already} done before"
+        line += f", {begun} to resume, {self.outstanding() - begun} to begin"
+        self.news.append(f"{line}; {min(self.workers, max(1, self.outstanding()))} workers")
+
+    def report(self, *, over: bool = False) -> None:
+        """Show the sweep as it stands."""
+        now = time.monotonic()
+        running = [run for run in self.tracked.values() if run.state == RUNNING]
+        under_way = [(r.trained(), now - r.given) for r in running if r.trained().flops > 0]
+        pace = learn_pace([*self.seen, *under_way])
+        left = {key: run.seconds_left(pace, now) for key, run in self.tracked.items()}
+        fraction = {
+            key: run.step / run.job.spec.steps if run.state in (WAITING, RUNNING) else 1.0
+            for key, run in self.tracked.items()
+        }
+        picture = SweepProgress(
+            runs=tuple(
+                RunProgress(
+                    run_id=key,
+                    state=run.state,
+                    step=run.step,
+                    steps=run.job.spec.steps,
+                    loss=run.loss,
+                    tokens_per_second=run.tokens_per_second if run.state == RUNNING else None,
+                    seconds_left=left[key] if run.state in (WAITING, RUNNING) else None,
+                )
+                for key, run in self.tracked.items()
+            ),
+            flops_done=sum(r.job.work.flops * fraction[k] for k, r in self.tracked.items()),
+            flops_total=sum(r.job.work.flops for r in self.tracked.values()),
+            seconds=now - self.began,
+            seconds_left=time_left(
+                [left[run.job.run_id] for run in running],
+                [left[job.run_id] for job in self.waiting],
+                self.workers,
+            ),
+            news=tuple(self.news),
+            over=over,
+        )
+        self.news, self.reported = [], now
+        self.progress(picture)
+
+    def result(self) -> SweepResult:
+        """Count the runs by state."""
+        states = Counter(run.state for run in self.tracked.values())
+        return SweepResult(
+            counts={
+                **{state: states[state] for state in (FINISHED, DIVERGED, FAILED, ELSEWHERE)},
+                "unfinished": states[WAITING] + states[RUNNING],
+            },
+            records=tuple(run.job.record for run in self.tracked.values()),
+            failures=tuple(
+                (key, run.reason) for key, run in self.tracked.items() if run.state == FAILED
+            ),
+            already=self.already,
+        )

@@ -1,0 +1,171 @@
+"""A worker of a local sweep: `python -m isoloss.lab.sweep.worker CONFIG`, started by `local.py`.
+
+It imports torch once and then trains one run after another. Jobs come in as JSON lines on standard
+input, events go out as JSON lines on what was standard output; whatever else prints goes to
+standard error. It must not outlive its parent: on Linux the kernel kills it when the parent dies,
+and everywhere the end of standard input, which only a living parent holds open, ends it.
+
+CONFIG is one JSON object: parent (process id), tokens and folder (paths), trainer
+("module:function"), checkpoint_seconds, lock_wait (seconds).
+
+Events: ready · unusable(reason) · progress(step, loss, ...) · ended · failed(reason) · elsewhere.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+_PROGRESS_EVERY = 0.25  # seconds between progress events
+
+
+def main(config: dict[str, Any]) -> None:
+    """Train the runs that come in on standard input until it ends."""
+    _die_with(config["parent"])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    send = _take_over_stdout()
+    jobs = _listen()
+    try:
+        train, tokens = _load(config)
+    except Exception as error:
+        send(event="unusable", reason=_reason(error))
+        return
+    send(event="ready")
+    while True:
+        _do(jobs.get(), train, tokens, config, send)
+
+
+def _die_with(parent: int) -> None:
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before we asked to be told
+        os._exit(1)
+
+
+def _take_over_stdout() -> Callable[..., None]:
+    """Keep standard output for events alone: anything else that prints goes to standard error."""
+    out = os.dup(1)
+    os.dup2(2, 1)
+
+    def send(**event: object) -> None:
+        line = json.dumps(event).encode() + b"\n"
+        try:
+            while line:
+                line = line[os.write(out, line) :]
+        except OSError:  # nobody listens any more
+            os._exit(1)
+
+    return send
+
+
+def _listen() -> queue.SimpleQueue[dict[str, Any]]:
+    """Read jobs in a thread, so that the end of the parent is noticed in the midst of a run."""
+    jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in sys.stdin.buffer:
+            jobs.put(json.loads(line))
+        # Leaving at once is always safe: a record is good at every moment, and so is a checkpoint.
+        os._exit(0)
+
+    threading.Thread(target=read, name="jobs", daemon=True).start()
+    return jobs
+
+
+def _load(config: dict[str, Any]) -> tuple[Callable[..., object], object]:
+    module, _, function = config["trainer"].partition(":")
+    train = getattr(importlib.import_module(module), function)
+    if "torch" in sys.modules:
+        # The environment variables set by the parent already did this; said again for libraries
+        # that raise the number on loading.
+        sys.modules["torch"].set_num_threads(1)
+    from isoloss.lab.tokens import load_tokens
+
+    return train, load_tokens(Path(config["tokens"]))
+
+
+def _do(
+    job: dict[str, Any],
+    train: Callable[..., object],
+    tokens: object,
+    config: dict[str, Any],
+    send: Callable[..., None],
+) -> None:
+    from isoloss.lab.sweep.lock import run_lock
+    from isoloss.runs import RunSpec
+    from isoloss.runs.record import RecordInUseError
+
+    folder = Path(config["folder"])
+    try:
+        spec = RunSpec.from_dict(job["spec"])
+        with run_lock(folder, spec.run_id, wait=config["lock_wait"]) as held:
+            if not held:
+                send(event="elsewhere")
+                return
+            train(
+                spec,
+                tokens,
+                folder,
+                on_progress=_reporter(send),
+                checkpoint_seconds=config["checkpoint_seconds"],
+            )
+    except RecordInUseError:  # something other than a sweep is training it
+        send(event="elsewhere")
+    except Exception as error:
+        send(event="failed", reason=_reason(error))
+    else:
+        send(event="ended")
+
+
+def _reporter(send: Callable[..., None]) -> Callable[[Any], None]:
+    """Pass the trainer's progress on, a few times a second."""
+    last = 0.0
+
+    def report(progress: Any) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _PROGRESS_EVERY:
+            last = now
+            send(
+                event="progress",
+                step=int(progress.step),
+                loss=float(progress.loss) if math.isfinite(progress.loss) else None,
+                tokens_per_second=float(progress.tokens_per_second),
+            )
+
+    return report
+
+
+def _reason(error: BaseException) -> str:
+    """One line naming the error, with the place it came from unless it was raised on purpose."""
+    from isoloss.errors import IsolossError
+
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, IsolossError):
+        return text
+    if isinstance(error, ModuleNotFoundError):
+        return f"the library {error.name} is missing: pip install 'isoloss[lab]'"
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    place = ""
+    if last is not None:
+        place = f" ({Path(last.tb_frame.f_code.co_filename).name}:{last.tb_lineno})"
+    return f"{type(error).__name__}: {text}{place}"
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
