@@ -9,7 +9,6 @@ Notation: d_model residual width, d_attn = n_heads * head size, d_ff feed-forwar
 
 from __future__ import annotations
 
-import difflib
 import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -166,6 +165,8 @@ class Shape:
         known = [field.name for field in fields(cls)]
         for key in values:
             if key not in known:
+                import difflib  # for the message alone: slow to import
+
                 near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)
                 raise InputError(f"a shape has no field {key!r}; the nearest is {near[0]!r}")
         missing = [name for name in _REQUIRED if name not in values]
