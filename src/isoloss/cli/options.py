@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, Token
 
@@ -13,7 +13,9 @@ from isoloss.errors import InputError
 from isoloss.units import parse_number
 
 if TYPE_CHECKING:
+    from isoloss.laws.forms import Law
     from isoloss.runs import Runs
+    from isoloss.trust import Draws
 
 
 def _number(type_: Any, tokens: Sequence[Token]) -> float:
@@ -22,6 +24,9 @@ def _number(type_: Any, tokens: Sequence[Token]) -> float:
 
 Number = Annotated[float, Parameter(converter=_number)]
 """A number such as 7B, 1.5T or 1e21; anything else is wrong usage."""
+
+Form = Literal["chinchilla", "kaplan-nd", "power", "saturating-power"]
+"""The forms a fit may take; the last two are of one variable."""
 
 Json = Annotated[bool, Parameter(negative=(), help="Print strict JSON on stdout.")]
 
@@ -63,3 +68,24 @@ class Reading:
                     f"--columns {self.columns!r} is not of the form n=params,d=tokens,loss=val_loss"
                 )
         return {name.strip(): column.strip() for name, _, column in pairs}
+
+
+def law_of(form: Form) -> type[Law]:
+    """Return the law a form names."""
+    from isoloss import laws
+
+    return {
+        "chinchilla": laws.Chinchilla,
+        "kaplan-nd": laws.KaplanND,
+        "power": laws.PowerLaw,
+        "saturating-power": laws.SaturatingPowerLaw,
+    }[form]
+
+
+def fitted(form: Form, path: Path, reading: Reading | None, *, draws: int, seed: int) -> Draws:
+    """Read the runs at `path`, fit a law of (n, d) to them, and resample it."""
+    from isoloss.fitting import fit
+    from isoloss.trust import bootstrap
+
+    found = fit(law_of(form), (reading or Reading()).read(path)).check()
+    return bootstrap(found, draws=draws, seed=seed)

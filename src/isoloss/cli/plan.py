@@ -1,0 +1,106 @@
+"""`isoloss plan`: what to train with a budget, from published laws or from your own runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Group, Parameter, validators
+
+from isoloss.cli.options import Form, Json, Number, Reading, fitted
+from isoloss.cli.output import emit_json, interval, show, table
+from isoloss.units import PF_DAY, format_number
+
+if TYPE_CHECKING:
+    from isoloss.planning import Estimate, Plan
+
+_SOURCE = Group("Where the law comes from", validator=validators.mutually_exclusive)
+
+
+def plan(
+    *,
+    flops: Annotated[Number, Parameter(help="Training FLOPs to spend, such as 1e21.")],
+    runs: Annotated[
+        Path | None, Parameter(group=_SOURCE, help="A table or directory of runs to fit.")
+    ] = None,
+    law: Annotated[
+        str | None, Parameter(group=_SOURCE, help="A published law, such as hoffmann or kaplan.")
+    ] = None,
+    form: Annotated[Form, Parameter(help="The law fitted to --runs.")] = "chinchilla",
+    draws: Annotated[int, Parameter(help="Resamplings behind the intervals.")] = 1000,
+    level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
+    seed: Annotated[int, Parameter(help="Seed of the resampling.")] = 0,
+    reading: Annotated[Reading | None, Parameter(name="*")] = None,
+    json: Json = False,
+) -> None:
+    """Say which model to train with a budget, on how many tokens.
+
+    With neither --runs nor --law: what Kaplan, Hoffmann and Besiroglu would do, side by side.
+    They count parameters differently: read the second row before comparing the first. "As good"
+    is the range of sizes that reach the same loss with at most 5 % more compute.
+    """
+    from isoloss.planning import plan as make_plan
+    from isoloss.planning import published_plans
+
+    if runs is not None:
+        plans: tuple[Plan, ...] = (
+            make_plan(
+                fitted(form, runs, reading, draws=draws, seed=seed), flops=flops, level=level
+            ),
+        )
+    elif law is not None:
+        plans = (make_plan(_published(law), flops=flops),)
+    else:
+        plans = published_plans(flops)
+    if json:
+        emit_json({"plans": plans})
+        return
+    show(_side_by_side(plans), *_notes(plans))
+
+
+def _published(name: str) -> object:
+    from isoloss.cli.laws import law_key
+    from isoloss.laws import published
+
+    known = {"KAPLAN_2020": published.KAPLAN_2020}
+    known |= {key: value for key, value in vars(published).items() if value in published.LAWS}
+    return known[law_key(name, tuple(known))]
+
+
+def _side_by_side(plans: tuple[Plan, ...]) -> object:
+    flops = plans[0].flops
+    rows = (
+        ("parameters n", [_estimate(p.n) for p in plans]),
+        ("  counted as", [p.n_convention for p in plans]),
+        ("  as good", [interval(*p.near_optimal) if p.near_optimal else "-" for p in plans]),
+        ("tokens d", [_estimate(p.d) for p in plans]),
+        ("tokens per parameter", [_estimate(p.tokens_per_param) for p in plans]),
+        ("loss, nats per token", [_estimate(p.loss, "{:.3f}") for p in plans]),
+        ("law", [p.law for p in plans]),
+    )
+    level = plans[0].level
+    doubt = f"; in brackets: {level:.0%} intervals" if level else ""
+    return table(
+        "",
+        *(p.source for p in plans),
+        rows=[(name, *cells) for name, cells in rows],
+        title=f"{flops:.4g} FLOPs, {format_number(flops / PF_DAY)} PF-days{doubt}",
+    )
+
+
+def _estimate(value: Estimate, form: str | None = None) -> str:
+    def write(number: float) -> str:
+        return form.format(number) if form else format_number(number)
+
+    if value.low is None or value.high is None:
+        return write(value.mid)
+    return f"{write(value.mid)} ({write(value.low)} - {write(value.high)})"
+
+
+def _notes(plans: tuple[Plan, ...]) -> list[str]:
+    """Each note once, with the sources it holds for."""
+    holders: dict[str, list[str]] = {}
+    for each in plans:
+        for note in each.notes:
+            holders.setdefault(note, []).append(each.source)
+    return [f"{', '.join(sources)}: {note}." for note, sources in holders.items()]
