@@ -55,6 +55,16 @@ class Status(Enum):
     )
     NOT_SEPARATED = "the runs do not separate n from d: vary tokens at fixed size"
     FEW_RUNS = "hardly more runs than coefficients: add runs before trusting any interval"
+    WIDE_EXPONENT = (
+        "an exponent is uncertain by more than half its value: "
+        "add runs over a wider range before trusting it"
+    )
+    NOT_CONVERGED = "the solver stopped before the objective settled: look at the runs for outliers"
+    EDGE_BUDGET = (
+        "a compute budget without an interior minimum was left out: "
+        "run the size that its entry names"
+    )
+    FEW_BUDGETS = "fewer than three usable compute budgets: add budgets before trusting the trend of the optimum"
 
     @property
     def code(self) -> str:
