@@ -88,7 +88,7 @@ class PowerLaw(Law):
 
     variables = ("x",)
     scales = ("xc",)
-    exponents: ClassVar = {"alpha": (1e-3, 5.0)}
+    exponents: ClassVar = {"alpha": (1e-2, 5.0)}
 
     def log_terms(self, *logs: Array) -> tuple[Array, ...]:
         return (self.alpha * (_log(self.xc) - logs[0]),)
@@ -108,7 +108,7 @@ class SaturatingPowerLaw(Law):
 
     variables = ("x",)
     scales = ("E", "A")
-    exponents: ClassVar = {"alpha": (1e-3, 5.0)}
+    exponents: ClassVar = {"alpha": (1e-2, 5.0)}
 
     def log_terms(self, *logs: Array) -> tuple[Array, ...]:
         return _log(self.E), _log(self.A) - self.alpha * logs[0]
@@ -130,7 +130,7 @@ class Chinchilla(Law):
 
     variables = ("n", "d")
     scales = ("E", "A", "B")
-    exponents: ClassVar = {"alpha": (1e-3, 5.0), "beta": (1e-3, 5.0)}
+    exponents: ClassVar = {"alpha": (1e-2, 5.0), "beta": (1e-2, 5.0)}
 
     def log_terms(self, *logs: Array) -> tuple[Array, ...]:
         log_n, log_d = logs
@@ -156,7 +156,7 @@ class KaplanND(Law):
 
     variables = ("n", "d")
     scales = ("Nc", "Dc")
-    exponents: ClassVar = {"alpha_n": (1e-3, 5.0), "alpha_d": (1e-3, 5.0)}
+    exponents: ClassVar = {"alpha_n": (1e-2, 3.0), "alpha_d": (1e-2, 3.0)}
     outer = "alpha_d"
 
     def log_terms(self, *logs: Array) -> tuple[Array, ...]:
