@@ -5,6 +5,26 @@ from one variable. `published` holds the papers' constants with their convention
 the best size for a budget of compute.
 """
 
+from isoloss.laws import published
+from isoloss.laws.allocation import Allocation, Cost, allocate, as_law, near_optimal
 from isoloss.laws.forms import Chinchilla, KaplanND, Law, PowerLaw, SaturatingPowerLaw
+from isoloss.laws.published import PublishedLaw
+from isoloss.laws.relations import CriticalBatch, KaplanNS, PowerRelation
 
-__all__ = ["Chinchilla", "KaplanND", "Law", "PowerLaw", "SaturatingPowerLaw"]
+__all__ = [
+    "Allocation",
+    "Chinchilla",
+    "Cost",
+    "CriticalBatch",
+    "KaplanND",
+    "KaplanNS",
+    "Law",
+    "PowerLaw",
+    "PowerRelation",
+    "PublishedLaw",
+    "SaturatingPowerLaw",
+    "allocate",
+    "as_law",
+    "near_optimal",
+    "published",
+]

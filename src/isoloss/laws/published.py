@@ -1,0 +1,366 @@
+"""The papers' constants, each with what it counts and where it was measured.
+
+Three sources: `KAPLAN_2020`, a record of Kaplan's separate fits, whose tables are never mixed;
+`HOFFMANN_2022` (Chinchilla, approach 3, the unrounded values) and `HOFFMANN_2022_ROUNDED` (as
+printed: rounding moves the optimal size by 20 %); `BESIROGLU_2024`, the corrected fit of the same
+data. Coefficients keep the paper's names and units, so Kaplan's compute is in PF-days:
+`KAPLAN_2020.loss_c_min(flops / PF_DAY)`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from numpy.typing import ArrayLike
+
+from isoloss.errors import InputError
+from isoloss.laws.forms import Array, Chinchilla, Coefficient, KaplanND, Law, PowerLaw
+from isoloss.laws.relations import CriticalBatch, KaplanNS, PowerRelation
+
+if TYPE_CHECKING:
+    from isoloss.counting import CConvention, NConvention
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class PublishedLaw:
+    """A law from a paper with what a reader must know to use it; usable wherever a law is.
+
+    law: the law itself; calling the PublishedLaw calls it, and its coefficients read through.
+    where: table and equation. variables, units: what it is called with, in that order.
+    n_convention, c_convention: how the paper counted parameters and compute.
+    n_range, d_range, c_range: smallest and largest parameters, tokens and FLOPs measured, None
+    where our reading of the paper found none. note: what else to know.
+    """
+
+    law: Law | CriticalBatch | PowerRelation
+    name: str
+    citation: str
+    where: str
+    variables: tuple[str, ...]
+    units: tuple[str, ...]
+    n_convention: NConvention
+    c_convention: CConvention
+    gives: str = "loss, nats per token"
+    n_range: Range | None = None
+    d_range: Range | None = None
+    c_range: Range | None = None
+    note: str = ""
+
+    def __call__(self, *variables: ArrayLike) -> Array:
+        """Return the law's value at `variables`, in the paper's units (see `units`)."""
+        if len(variables) != len(self.variables):
+            wanted = ", ".join(
+                f"{v} in {u}" for v, u in zip(self.variables, self.units, strict=True)
+            )
+            raise InputError(f"{self.name} is called with ({wanted})")
+        return self.law(*variables)
+
+    def coefficients(self) -> dict[str, Coefficient]:
+        """Return the coefficients by the names the paper gives them."""
+        return self.law.coefficients()
+
+    def __getattr__(self, name: str) -> Coefficient:
+        # Only names that are not fields come here; `law` itself is missing while unpickling.
+        if name != "law" and not name.startswith("_"):
+            coefficients = self.law.coefficients()
+            if name in coefficients:
+                return coefficients[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+
+@dataclass(frozen=True)
+class KaplanAllocation:
+    """Kaplan's Table 6: how to spend compute; every row is called with C_min in PF-days.
+
+    n: parameters. batch: tokens, to be stayed well below. steps: least optimizer steps.
+    d: tokens, seen once.
+    """
+
+    n: PublishedLaw
+    batch: PublishedLaw
+    steps: PublishedLaw
+    d: PublishedLaw
+
+
+@dataclass(frozen=True)
+class Kaplan2020:
+    """Kaplan's fits, side by side: each comes from its own table, and none explains another.
+
+    loss_n, loss_d, loss_c, loss_c_min: one-variable trends (Table 5); loss_c is the naive trend
+    at a fixed batch. loss_nd: Table 2. loss_ns: Table 3. critical_batch: as in the text (2e8),
+    critical_batch_table_5: as in Table 5 (2.1e8). data_threshold: the tokens that avoid
+    overfitting (Eq. 4.4). allocation: Table 6.
+    """
+
+    name: str
+    citation: str
+    loss_n: PublishedLaw
+    loss_d: PublishedLaw
+    loss_c: PublishedLaw
+    loss_c_min: PublishedLaw
+    loss_nd: PublishedLaw
+    loss_ns: PublishedLaw
+    critical_batch: PublishedLaw
+    critical_batch_table_5: PublishedLaw
+    data_threshold: PublishedLaw
+    allocation: KaplanAllocation
+
+    @property
+    def fits(self) -> dict[str, PublishedLaw]:
+        """Every fit by its name in this record; Table 6's as `allocation.n` and so on."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        rows = {
+            f"allocation.{f.name}": getattr(self.allocation, f.name)
+            for f in fields(KaplanAllocation)
+        }
+        return {k: v for k, v in (found | rows).items() if isinstance(v, PublishedLaw)}
+
+    def compute_ratio(self, size_ratio: float) -> float:
+        """Return how much more compute a size needs than the best size for the same loss.
+
+        ratio = r * [1 + (alpha_s / alpha_n) * (1 - r ** -alpha_n)] ** (-1 / alpha_s), r =
+        size_ratio = n / n_best; infinite where the size cannot reach the loss at all.
+        Source: Kaplan et al. 2020, Eq. B.16, with Table 3's exponents.
+        """
+        alpha_n, alpha_s = float(self.loss_ns.alpha_n), float(self.loss_ns.alpha_s)
+        bracket = 1 + alpha_s / alpha_n * (1 - size_ratio**-alpha_n)
+        return size_ratio * bracket ** (-1 / alpha_s) if bracket > 0 else math.inf
+
+    def near_optimal(self, excess: float = 0.05) -> Range:
+        """Return the size ratios n / n_best between which compute exceeds the best by `excess`.
+
+        excess: a fraction, such as 0.05. Source: Kaplan et al. 2020, Eq. B.16 solved for the size.
+        """
+        if not (math.isfinite(excess) and excess > 0):
+            raise InputError(f"excess is {excess}; give a positive fraction such as 0.05")
+        far = 2.0
+        while self.compute_ratio(far) <= 1 + excess:
+            far *= 2
+        return self._crossing(1e-3, excess), self._crossing(far, excess)
+
+    def _crossing(self, outside: float, excess: float) -> float:
+        inside = 1.0
+        for _ in range(80):
+            middle = math.sqrt(inside * outside)
+            if self.compute_ratio(middle) <= 1 + excess:
+                inside = middle
+            else:
+                outside = middle
+        return inside
+
+
+_KAPLAN = "Kaplan et al. (2020), Scaling Laws for Neural Language Models, arXiv:2001.08361"
+_HOFFMANN = (
+    "Hoffmann et al. (2022), Training Compute-Optimal Large Language Models, arXiv:2203.15556"
+)
+_BESIROGLU = (
+    "Besiroglu, Erdil, Barnett & You (2024), Chinchilla Scaling: A replication attempt, "
+    "arXiv:2404.10102"
+)
+_N, _D, _C = "parameters", "tokens", "PF-days"
+
+
+def _kaplan(
+    law: Law | CriticalBatch | PowerRelation,
+    name: str,
+    where: str,
+    variables: tuple[str, ...],
+    units: tuple[str, ...],
+    *,
+    gives: str = "loss, nats per token",
+    note: str = "",
+) -> PublishedLaw:
+    """One of Kaplan's fits: non-embedding parameters, C = 6 n d, sizes of 768 to 1.5e9."""
+    return PublishedLaw(
+        law=law,
+        name=f"Kaplan 2020, {name}",
+        citation=_KAPLAN,
+        where=where,
+        variables=variables,
+        units=units,
+        n_convention="non_embedding",
+        c_convention="6nd",
+        gives=gives,
+        n_range=(768.0, 1.5e9),
+        d_range=(22e6, 23e9),
+        note=note,
+    )
+
+
+KAPLAN_2020 = Kaplan2020(
+    name="Kaplan 2020",
+    citation=_KAPLAN,
+    loss_n=_kaplan(
+        PowerLaw(xc=8.8e13, alpha=0.076),
+        "L(N)",
+        "Table 5, Eq. 1.1",
+        ("n",),
+        (_N,),
+        note="trained to convergence on ample data; models of one layer left out",
+    ),
+    loss_d=_kaplan(
+        PowerLaw(xc=5.4e13, alpha=0.095),
+        "L(D)",
+        "Table 5, Eq. 1.2",
+        ("d",),
+        (_D,),
+        note="a large model, stopped early",
+    ),
+    loss_c=_kaplan(
+        PowerLaw(xc=1.6e7, alpha=0.057),
+        "L(C), naive",
+        "Table 5",
+        ("c",),
+        (_C,),
+        note="at a fixed batch of 2**19 tokens; loss_c_min corrects for the batch",
+    ),
+    loss_c_min=_kaplan(
+        PowerLaw(xc=3.1e8, alpha=0.050),
+        "L(C_min)",
+        "Table 5, Eq. 1.3",
+        ("c_min",),
+        (_C,),
+        note="best size, batch far below critical; Figs 1 and 13 are labelled 2.3e8 instead",
+    ),
+    loss_nd=_kaplan(
+        KaplanND(Nc=6.4e13, Dc=1.8e13, alpha_n=0.076, alpha_d=0.103),
+        "L(N, D)",
+        "Table 2, Eq. 1.5",
+        ("n", "d"),
+        (_N, _D),
+        note="for overfitting with early stopping; its minimum is not Kaplan's allocation",
+    ),
+    loss_ns=_kaplan(
+        KaplanNS(Nc=6.5e13, Sc=2.1e3, alpha_n=0.077, alpha_s=0.76),
+        "L(N, S_min)",
+        "Table 3, Eq. 1.6",
+        ("n", "s_min"),
+        (_N, "steps"),
+    ),
+    critical_batch=_kaplan(
+        CriticalBatch(b_star=2e8, alpha_b=0.21),
+        "critical batch",
+        "Eq. 1.4",
+        ("loss",),
+        ("nats per token",),
+        gives="critical batch, tokens",
+        note="the text's 2e8; Table 5 prints 2.1e8 (critical_batch_table_5)",
+    ),
+    critical_batch_table_5=_kaplan(
+        CriticalBatch(b_star=2.1e8, alpha_b=0.21),
+        "critical batch (Table 5)",
+        "Table 5",
+        ("loss",),
+        ("nats per token",),
+        gives="critical batch, tokens",
+    ),
+    data_threshold=_kaplan(
+        PowerRelation(5e3, 0.74),
+        "tokens that avoid overfitting",
+        "Eq. 4.4",
+        ("n",),
+        (_N,),
+        gives="tokens",
+        note="to within the spread between seeds, 0.02 nats",
+    ),
+    allocation=KaplanAllocation(
+        n=_kaplan(
+            PowerRelation(1.3e9, 0.73), "N_opt(C_min)", "Table 6", ("c_min",), (_C,), gives=_N
+        ),
+        batch=_kaplan(
+            PowerRelation(2.0e6, 0.24),
+            "critical batch (C_min)",
+            "Table 6",
+            ("c_min",),
+            (_C,),
+            gives="critical batch, tokens",
+            note="train with a batch far below it",
+        ),
+        steps=_kaplan(
+            PowerRelation(5.4e3, 0.03),
+            "S_min(C_min)",
+            "Table 6",
+            ("c_min",),
+            (_C,),
+            gives="optimizer steps",
+            note="a lower bound",
+        ),
+        d=_kaplan(
+            PowerRelation(2e10, 0.27),
+            "D_opt(C_min)",
+            "Table 6",
+            ("c_min",),
+            (_C,),
+            gives=_D,
+            note="one epoch; Eq. 6.7 prints 4e10 where its own formula gives 2.2e10",
+        ),
+    ),
+)
+"""Kaplan et al. 2020, a record of separate fits; compute in PF-days, parameters non-embedding."""
+
+_TIED = (
+    "parameters as the paper counts them: all, with the tied embedding once, so equal to "
+    "non_embedding_plus_head but for position terms, biases and norms"
+)
+
+HOFFMANN_2022 = PublishedLaw(
+    law=Chinchilla(
+        E=math.exp(0.5267228),
+        A=math.exp(6.0073404),
+        B=math.exp(6.0179186),
+        alpha=0.33917084,
+        beta=0.2849083,
+    ),
+    name="Hoffmann 2022",
+    citation=_HOFFMANN,
+    where="Eq. 10, unrounded in the paper's TeX source",
+    variables=("n", "d"),
+    units=(_N, _D),
+    n_convention="total",
+    c_convention="6nd",
+    n_range=(70e6, 16e9),
+    d_range=(5e9, 500e9),
+    note=f"approach 3; Besiroglu 2024 found that the fit had stopped early; {_TIED}",
+)
+"""Hoffmann et al. 2022 (Chinchilla), approach 3, the unrounded constants."""
+
+HOFFMANN_2022_ROUNDED = PublishedLaw(
+    law=Chinchilla(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28),
+    name="Hoffmann 2022, rounded",
+    citation=_HOFFMANN,
+    where="Eq. 10 as printed",
+    variables=("n", "d"),
+    units=(_N, _D),
+    n_convention="total",
+    c_convention="6nd",
+    n_range=(70e6, 16e9),
+    d_range=(5e9, 500e9),
+    note=f"the rounding moves the optimal size by 20 %: use HOFFMANN_2022 to plan; {_TIED}",
+)
+"""Hoffmann et al. 2022 with the two-digit exponents the paper prints."""
+
+BESIROGLU_2024 = PublishedLaw(
+    law=Chinchilla(E=1.8172, A=482.01, B=2085.43, alpha=0.3478, beta=0.3658),
+    name="Besiroglu 2024",
+    citation=_BESIROGLU,
+    where="the refit of 240 points read off Hoffmann's Figure 4",
+    variables=("n", "d"),
+    units=(_N, _D),
+    n_convention="total",
+    c_convention="6nd",
+    n_range=(5.733e7, 1.619e10),
+    d_range=(8.18e8, 3.178e11),
+    c_range=(1.397e18, 1.296e22),
+    note=(
+        "standard errors E 0.03, A 124.58, B 1293, alpha 0.02, beta 0.02, no covariance "
+        f"published; {_TIED}"
+    ),
+)
+"""Besiroglu et al. 2024, the corrected fit of Hoffmann's own data."""
+
+LAWS = (HOFFMANN_2022, HOFFMANN_2022_ROUNDED, BESIROGLU_2024)
+"""The published laws of (n, d) that can be minimised; Kaplan's are in `KAPLAN_2020.fits`."""

@@ -1,0 +1,360 @@
+"""What to train with a budget: parameters, tokens, the loss to expect, and how sure that is.
+
+`plan` answers from a published law, a law, a fit, or the draws of a fit; only draws carry doubt,
+so only they give intervals, and elsewhere `low` and `high` are None. `published_plans` needs no
+data: what Kaplan, Hoffmann and Besiroglu would each do. The optimum is flat, so a plan also names
+the range of sizes that reach the same loss for at most 5 % more compute.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from isoloss.errors import InputError
+from isoloss.laws import Law, PublishedLaw, allocate, as_law, near_optimal, published
+from isoloss.laws.allocation import Allocation, Cost, HoldsLaw, LossOfND
+from isoloss.units import PF_DAY, format_number
+
+if TYPE_CHECKING:
+    from isoloss.fitting import Fit
+    from isoloss.runs import Runs
+    from isoloss.trust import Draws
+
+EXCESS = 0.05
+"""A size is near-optimal if it reaches the optimum's loss with at most this more compute."""
+
+PROBABILITY = 0.8
+"""With draws, a size is near-optimal if at least this share of them says so."""
+
+_LEAST_FLOPS = 1e9
+_MOST_FLOPS = 1e28
+
+
+class Estimate(NamedTuple):
+    """A number with its interval; low and high are None where the source gives no doubt."""
+
+    low: float | None
+    mid: float
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train with a budget.
+
+    source: where it comes from, law: the form of the law. flops: the budget.
+    n: parameters, d: tokens, loss: nats per token, tokens_per_param: d / n; each `mid` belongs to
+    one plan (n.mid and d.mid cost `flops`), low and high are an interval at `level`.
+    near_optimal: the sizes within 5 % of the best compute for that loss; None if the draws agree
+    on no size. n_convention, c_convention: how n and flops are counted ("cost": by the cost given).
+    notes: what to know before trusting it.
+    """
+
+    source: str
+    law: str
+    flops: float
+    n: Estimate
+    d: Estimate
+    loss: Estimate
+    tokens_per_param: Estimate
+    near_optimal: tuple[float, float] | None
+    n_convention: str
+    c_convention: str
+    level: float | None = None
+    citation: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def plan(
+    law_or_draws: Draws | Fit | Law | HoldsLaw | LossOfND | published.Kaplan2020,
+    *,
+    flops: float | None = None,
+    cost: Cost | None = None,
+    level: float = 0.9,
+) -> Plan:
+    """Plan one training run for a budget of compute.
+
+    n, d = argmin law(n, d) subject to cost(n) * d = flops; with draws, the quantiles of each
+    draw's own optimum give the intervals of n, d and d / n, the loss is that of a new run at the
+    planned n and d, and a size is near-optimal if 80 % of the draws put it within 5 % of theirs.
+    law_or_draws: Draws (the full answer), a Fit, a law, a PublishedLaw, or published.KAPLAN_2020.
+    flops: training FLOPs. cost: n -> training FLOPs per token, default 6 n. level: of intervals.
+    Returns Plan. Raises InputError for a bad budget or law, UnidentifiedError where the runs
+    behind a fit do not identify the answer.
+    Source: Hoffmann et al. 2022, Eq. 4, for the optimum; Kaplan et al. 2020, section B.4, for the
+    range. Batch, steps, learning rate and hardware are left out.
+    """
+    budget = _checked(flops)
+    if not 0 < level < 1:
+        raise InputError(f"level is {level}; give a share between 0 and 1, such as 0.9")
+    if isinstance(law_or_draws, published.Kaplan2020):
+        if cost is not None:
+            raise InputError("Kaplan's allocation counts 6 n per token: leave out cost")
+        return plan_kaplan(budget)
+    if isinstance(law_or_draws, PublishedLaw):
+        return _plan_published(law_or_draws, budget, cost)
+    if not isinstance(law_or_draws, Law):
+        # Imported here so that planning from published laws loads no fitter.
+        from isoloss.fitting import Fit
+        from isoloss.trust import Draws
+
+        if isinstance(law_or_draws, Draws):
+            return _plan_draws(law_or_draws, budget, cost, level)
+        if isinstance(law_or_draws, Fit):
+            return _plan_fit(law_or_draws, budget, cost)
+    law = as_law(law_or_draws)
+    if isinstance(law, Law) and any(np.ndim(value) for value in law.coefficients().values()):
+        raise InputError("the law holds many draws: plan from the Draws they came from")
+    form = type(law).__name__ if isinstance(law, Law) else "function"
+    return _plan_point(law, budget, cost, source="given law", form=form, notes=_law_notes(law))
+
+
+def plan_kaplan(flops: float) -> Plan:
+    """Plan as Kaplan et al. 2020 would: trained at the critical batch, not to convergence.
+
+    C_min = C / (1 + B / B_crit) at B = B_crit, so C_min = C / 2; n = 1.3e9 C_min ** 0.73
+    (Table 6, C_min in PF-days), d = C / (6 n), loss = (3.1e8 / C_min) ** 0.050 (Table 5).
+    flops: training FLOPs C, 6 n d with n non-embedding. Returns Plan, without intervals.
+    Raises InputError for a bad budget.
+    Source: Kaplan et al. 2020, Table 6 and Eq. 5.5; at 1e21 it is the 4.68e9 parameters that
+    Hoffmann et al. 2022, D.4, quote. The range is Eq. B.16. Eq. 1.5 is left out: it describes
+    overfitting, and its minimum under a budget is not this allocation.
+    """
+    budget = _checked(flops)
+    fits = published.KAPLAN_2020
+    c_min = budget / 2 / PF_DAY
+    n = float(fits.allocation.n(c_min))
+    d = budget / (6 * n)
+    low, high = fits.near_optimal(EXCESS)
+    notes = [
+        "compute at the critical batch (C_min = C/2) by Table 6; one epoch, not to convergence",
+        "the paper gives no interval",
+        *_beyond("n", n, fits.allocation.n.n_range),
+        *_beyond("d", d, fits.allocation.n.d_range),
+    ]
+    return Plan(
+        source=fits.name,
+        law="Table 6",
+        flops=budget,
+        n=_sure(n),
+        d=_sure(d),
+        loss=_sure(float(fits.loss_c_min(c_min))),
+        tokens_per_param=_sure(d / n),
+        near_optimal=(low * n, high * n),
+        n_convention="non_embedding",
+        c_convention="6nd",
+        citation=fits.citation,
+        notes=tuple(notes + _budget_notes(budget)),
+    )
+
+
+def published_plans(flops: float) -> tuple[Plan, ...]:
+    """Plan a budget by each published law: Kaplan 2020, Hoffmann 2022, Besiroglu 2024.
+
+    flops: training FLOPs. Their n are counted differently: read `n_convention` beside each.
+    Raises InputError for a bad budget. Source: see `laws.published`.
+    """
+    return (
+        plan_kaplan(flops),
+        plan(published.HOFFMANN_2022, flops=flops),
+        plan(published.BESIROGLU_2024, flops=flops),
+    )
+
+
+def _checked(flops: float | None) -> float:
+    """The budget, refused where it cannot be one."""
+    if flops is None:
+        raise InputError("plan needs a budget: give flops=, such as flops=1e21")
+    if isinstance(flops, bool) or not isinstance(flops, int | float | np.integer | np.floating):
+        raise InputError(f"flops is {flops!r}; give one number of FLOPs, such as 1e21")
+    budget = float(flops)
+    if not (math.isfinite(budget) and budget > 0):
+        raise InputError(f"flops is {budget:g}; give a positive, finite number of FLOPs")
+    if budget < _LEAST_FLOPS:
+        raise InputError(
+            f"flops is {budget:g}, which trains nothing: the budget is in FLOPs, such as 1e21 "
+            f"(PF-days times {PF_DAY:g})"
+        )
+    return budget
+
+
+def _plan_published(law: PublishedLaw, budget: float, cost: Cost | None) -> Plan:
+    if any(law is fit for fit in published.KAPLAN_2020.fits.values()):
+        raise InputError(
+            "Kaplan's allocation is Table 6, not the minimum of one of his other fits: "
+            "plan with published.KAPLAN_2020"
+        )
+    best = allocate(law, budget, cost=cost)
+    notes = [
+        "published without a joint interval of the coefficients, so none is given",
+        *_beyond("n", float(best.n), law.n_range),
+        *_beyond("d", float(best.d), law.d_range),
+        *_beyond("c", budget, law.c_range),
+    ]
+    return _plan_point(
+        law,
+        budget,
+        cost,
+        source=law.name,
+        form=type(law.law).__name__,
+        n_convention=law.n_convention,
+        citation=law.citation,
+        notes=tuple(notes),
+    )
+
+
+def _plan_fit(fit: Fit, budget: float, cost: Cost | None) -> Plan:
+    fit.check()
+    best = allocate(fit, budget, cost=cost)
+    return _plan_point(
+        fit,
+        budget,
+        cost,
+        source=f"fit of {len(fit.runs)} runs",
+        form=type(fit.law).__name__,
+        n_convention=fit.runs.n_convention,
+        notes=(
+            "a fit alone gives no interval: plan from bootstrap(fit) for one",
+            *_law_notes(fit.law),
+            *_fit_notes(fit, best, budget, cost),
+        ),
+    )
+
+
+def _plan_point(
+    law: Law | HoldsLaw | LossOfND,
+    budget: float,
+    cost: Cost | None,
+    *,
+    source: str,
+    form: str,
+    n_convention: str = "unknown",
+    citation: str = "",
+    notes: tuple[str, ...] = (),
+) -> Plan:
+    """The plan of one law, without doubt."""
+    best = allocate(law, budget, cost=cost)
+    low, high = near_optimal(law, budget, excess=EXCESS, cost=cost)
+    return Plan(
+        source=source,
+        law=form,
+        flops=budget,
+        n=_sure(float(best.n)),
+        d=_sure(float(best.d)),
+        loss=_sure(float(best.loss)),
+        tokens_per_param=_sure(float(best.d) / float(best.n)),
+        near_optimal=(float(low), float(high)),
+        n_convention=n_convention,
+        c_convention="6nd" if cost is None else "cost",
+        citation=citation,
+        notes=notes + tuple(_budget_notes(budget)),
+    )
+
+
+def _plan_draws(draws: Draws, budget: float, cost: Cost | None, level: float) -> Plan:
+    fit = draws.fit
+    fit.check()
+    best = allocate(fit, budget, cost=cost)
+    each = allocate(draws, budget, cost=cost)
+    n, d = np.asarray(each.n), np.asarray(each.d)
+    low, _, high = draws.interval(lambda _: np.stack([n, d, d / n], axis=-1), level=level)
+    mid = (float(best.n), float(best.d), float(best.d) / float(best.n))
+    estimates = [Estimate(float(low[i]), mid[i], float(high[i])) for i in range(3)]
+    loss = draws.predict(best.n, best.d, level=level, kind="run")
+    sizes, notes = _agreed(*near_optimal(draws, budget, excess=EXCESS, cost=cost))
+    lost = int(np.count_nonzero(each.at_edge))
+    if lost:
+        notes.append(
+            f"{lost} of {n.size} draws have no optimum inside one parameter and one token; "
+            "they stand in the intervals at the end they run to"
+        )
+    if not float(low[0]) <= mid[0] <= float(high[0]):
+        notes.append("the fit's own optimum lies outside the interval of n: doubt both")
+    return Plan(
+        source=f"{n.size:,} draws of a fit of {len(fit.runs)} runs",
+        law=type(fit.law).__name__,
+        flops=budget,
+        n=estimates[0],
+        d=estimates[1],
+        loss=Estimate(float(loss.low), float(loss.mid), float(loss.high)),
+        tokens_per_param=estimates[2],
+        near_optimal=sizes,
+        n_convention=fit.runs.n_convention,
+        c_convention="6nd" if cost is None else "cost",
+        level=level,
+        notes=(
+            *notes,
+            *_law_notes(fit.law),
+            *_fit_notes(fit, best, budget, cost),
+            *_budget_notes(budget),
+        ),
+    )
+
+
+def _agreed(lows: object, highs: object) -> tuple[tuple[float, float] | None, list[str]]:
+    """The sizes inside at least PROBABILITY of the draws' ranges, around the size inside most."""
+    low, high = np.sort(np.atleast_1d(np.asarray(lows))), np.sort(np.atleast_1d(np.asarray(highs)))
+    edges = np.unique(np.concatenate([low, high]))
+    begun = np.searchsorted(low, edges, side="right")
+    # The share holds at each edge (even places) and changes on the way to the next (odd places).
+    share = np.empty(2 * len(edges))
+    share[0::2] = (begun - np.searchsorted(high, edges, side="left")) / len(low)
+    share[1::2] = (begun - np.searchsorted(high, edges, side="right")) / len(low)
+    top = int(share.argmax())
+    if share[top] < PROBABILITY:
+        return None, [
+            f"no size is within {EXCESS:.0%} of the best in {PROBABILITY:.0%} of the draws; "
+            f"n = {format_number(float(edges[top // 2]))} is in {share[top]:.0%}: add runs"
+        ]
+    short = np.flatnonzero(share < PROBABILITY)
+    first = int(short[short < top].max(initial=-1)) + 1
+    last = int(short[short > top].min()) - 1
+    return (float(edges[first // 2]), float(edges[last // 2])), []
+
+
+def _sure(value: float) -> Estimate:
+    return Estimate(None, value, None)
+
+
+def _beyond(name: str, value: float, measured: tuple[float, float] | None) -> list[str]:
+    """A note if value lies outside the measured range."""
+    what = {"n": "parameters", "d": "tokens", "c": "FLOPs"}[name]
+    if measured is None or measured[0] <= value <= measured[1]:
+        return []
+    near, word = (measured[1], "largest") if value > measured[1] else (measured[0], "smallest")
+    factor = max(value / near, near / value)
+    return [
+        f"{format_number(value)} {what} is {factor:.3g} times beyond the {word} measured, "
+        f"{format_number(near)}: an extrapolation"
+    ]
+
+
+def _budget_notes(budget: float) -> list[str]:
+    if budget > _MOST_FLOPS:
+        return [f"{budget:.3g} FLOPs is far beyond any run yet trained: check the unit"]
+    return []
+
+
+def _law_notes(law: object) -> tuple[str, ...]:
+    if type(law).__name__ != "KaplanND":
+        return ()
+    return ("KaplanND describes overfitting; Kaplan's own allocation is plan_kaplan",)
+
+
+def _fit_notes(fit: Fit, best: Allocation, budget: float, cost: Cost | None) -> list[str]:
+    """What the fit and its runs say about how far to believe the plan."""
+    runs: Runs = fit.runs
+    notes = [status.value for status in fit.status]
+    if cost is None and runs.c_convention not in ("6nd", "unknown"):
+        notes.append(
+            f"the runs count compute as {runs.c_convention}, this plan as 6 n d: "
+            "pass cost= to count alike"
+        )
+    for name, value in (("n", float(best.n)), ("d", float(best.d)), ("c", budget)):
+        seen = np.asarray(getattr(runs, name))
+        notes += _beyond(name, value, (float(seen.min()), float(seen.max())))
+    return notes
