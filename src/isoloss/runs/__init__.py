@@ -1,7 +1,17 @@
 """The waist: what a run is, its record on disk, and tables of runs from anywhere."""
 
+from isoloss.runs.journal import RecordInUseError
 from isoloss.runs.machine import describe_machine, versions
-from isoloss.runs.record import End, Noise, Point, RecordWriter, Run, content, read_record
+from isoloss.runs.reading import read_runs, write_runs
+from isoloss.runs.record import (
+    End,
+    Noise,
+    Point,
+    RecordWriter,
+    Run,
+    content,
+    read_record,
+)
 from isoloss.runs.spec import RunSpec, Schedule, read_sweep
 from isoloss.runs.table import Runs
 
@@ -9,6 +19,7 @@ __all__ = [
     "End",
     "Noise",
     "Point",
+    "RecordInUseError",
     "RecordWriter",
     "Run",
     "RunSpec",
@@ -17,6 +28,8 @@ __all__ = [
     "content",
     "describe_machine",
     "read_record",
+    "read_runs",
     "read_sweep",
     "versions",
+    "write_runs",
 ]

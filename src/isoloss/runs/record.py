@@ -13,10 +13,8 @@ Losses are in nats per token, `se` is a standard error over documents, times are
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -25,18 +23,11 @@ from typing import Any, Literal, TypeVar, get_args
 
 from isoloss.counting import count_all, flops_all, params_by_group
 from isoloss.errors import InputError
+from isoloss.runs.journal import SCHEMA, append, encode, open_locked, scan, strict, sync_folder
 from isoloss.runs.spec import RunSpec
 
-if sys.platform != "win32":
-    import fcntl
-
-SCHEMA = 1
 EndStatus = Literal["finished", "diverged", "stopped"]
 NAN = math.nan
-
-
-class RecordInUseError(InputError):
-    """Another process is writing this record; wait for it or end it."""
 
 
 @dataclass(frozen=True)
@@ -131,10 +122,10 @@ class RecordWriter:
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
-        self._file = _open_locked(self._path)
+        self._file = open_locked(self._path)
         self._run_id: str | None = None
         try:
-            if _scan(self._file.read(), self._path):
+            if scan(self._file.read(), self._path):
                 raise InputError(f"{path}: already holds a record; resume it or use another folder")
             self._file.truncate(0)
         except BaseException:
@@ -149,23 +140,23 @@ class RecordWriter:
         first line alone. A missing file, or one torn in its first line, starts afresh.
         """
         path = Path(path)
-        with _open_locked(path) as file:
-            lines = _scan(file.read(), path)
+        with open_locked(path) as file:
+            lines = scan(file.read(), path)
             kept = [
                 line
                 for line in lines
                 if line["kind"] == "spec" or (line["kind"] != "end" and line["step"] <= step)
             ]
             temporary = path.with_name(f".{path.name}.tmp")
-            fresh = _open_locked(temporary)
+            fresh = open_locked(temporary)
             try:
                 fresh.truncate(0)
-                _append(fresh, b"".join(_encode(line) for line in kept))
+                append(fresh, b"".join(encode(line) for line in kept))
                 os.replace(temporary, path)
             except BaseException:
                 fresh.close()
                 raise
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         writer = cls.__new__(cls)
         writer._path, writer._file = path, fresh
         writer._run_id = str(kept[0]["run"]) if kept else None
@@ -255,7 +246,7 @@ class RecordWriter:
     def _write(self, line: Mapping[str, Any]) -> None:
         if self._run_id is None and line["kind"] != "spec":
             raise InputError(f"{self._path}: write the header before {line['kind']} lines")
-        _append(self._file, _encode(line))
+        append(self._file, encode(line))
 
 
 def read_record(path: str | Path) -> Run:
@@ -271,7 +262,7 @@ def read_record(path: str | Path) -> Run:
         raise InputError(f"{path}: no such record") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-    lines = _scan(content, path)
+    lines = scan(content, path)
     if not lines:
         return Run(path.stem, "", {}, {}, {}, {}, {}, {}, {})
     spec = lines[0]
@@ -323,106 +314,8 @@ def content(run: Run) -> dict[str, Any]:
     for part in (*plain["points"], *([plain["end"]] if plain["end"] else [])):
         for name in ("seconds", "eval_seconds", "tokens_per_second"):
             part.pop(name, None)
-    cleaned: dict[str, Any] = _strict(plain)
+    cleaned: dict[str, Any] = strict(plain)
     return cleaned
-
-
-def _open_locked(path: Path) -> Any:
-    """Open for reading and appending, unbuffered, holding the lock; raise if another holds it."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+b", buffering=0)  # noqa: SIM115  # the writer owns it
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
-    if sys.platform != "win32":
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # A resume in another process may have put a new file in the place of the one opened.
-            held = os.fstat(file.fileno()).st_ino == os.stat(path).st_ino
-        except OSError:
-            held = False
-        if not held:
-            file.close()
-            raise RecordInUseError(f"{path}: another process is writing this record")
-    file.seek(0)
-    return file
-
-
-def _append(file: Any, data: bytes) -> None:
-    """Write all of data and sync it; on failure leave the file as it was."""
-    start = os.fstat(file.fileno()).st_size
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[file.write(view) :]
-        os.fsync(file.fileno())
-    except BaseException:
-        # Half a line in the middle would spoil the record; an interrupt counts as a failure too.
-        file.truncate(start)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    if sys.platform == "win32":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _encode(line: Mapping[str, Any]) -> bytes:
-    return (json.dumps(_strict(line), allow_nan=False) + "\n").encode()
-
-
-def _strict(value: Any) -> Any:
-    """Return the value in strict JSON terms: NaN and infinities as None, numpy numbers as plain."""
-    if isinstance(value, Mapping):
-        return {str(key): _strict(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_strict(one) for one in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def _scan(content: bytes, path: Path) -> list[dict[str, Any]]:
-    """Parse the lines of a record, leaving out a torn last one."""
-    raw = content.split(b"\n")
-    if raw and not raw[-1]:
-        raw.pop()
-    lines: list[dict[str, Any]] = []
-    for number, text in enumerate(raw, start=1):
-        try:
-            line = json.loads(text, parse_constant=_no_constant)
-            if not isinstance(line, dict):
-                raise ValueError("not a JSON object")
-        except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are ValueErrors
-            if number == len(raw):
-                break
-            raise InputError(f"{path}, line {number}: not a line of a record ({error})") from None
-        kind = line.get("kind")
-        if (kind == "spec") != (number == 1) or kind not in ("spec", "point", "noise", "end"):
-            raise InputError(
-                f"{path}, line {number}: kind is {kind!r}; a record is one spec line, "
-                "then point and noise lines, then one end line"
-            )
-        if kind == "spec" and line.get("schema") != SCHEMA:
-            raise InputError(
-                f"{path}: record schema {line.get('schema')!r}, but this isoloss reads {SCHEMA}; "
-                "upgrade isoloss to read it"
-            )
-        if kind != "spec" and not isinstance(line.get("step"), int):
-            raise InputError(f"{path}, line {number}: the {kind} line has no step")
-        lines.append(line)
-    return lines
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not strict JSON")
 
 
 _Line = TypeVar("_Line", Point, Noise, End)

@@ -19,6 +19,8 @@ import numpy.typing as npt
 
 from isoloss.counting import CConvention, NConvention
 from isoloss.errors import InputError
+from isoloss.runs.cells import RawTable
+from isoloss.runs.columns import table_fields
 
 if TYPE_CHECKING:
     import polars
@@ -160,8 +162,13 @@ class Runs:
 
     @property
     def _c_is_6nd(self) -> bool:
-        # Records carry a 6nd cost of their own, 6 * non_embedding_plus_head, whatever n is now.
-        return self.c_convention == "6nd" and np.allclose(self.c, 6.0 * self.n * self.d, rtol=1e-9)
+        # A table may carry a 6nd cost of its own (records do: 6 * non_embedding_plus_head * d);
+        # then c stays what was recorded, whatever n is now.
+        return (
+            self.c_convention == "6nd"
+            and "6nd" not in self.costs
+            and bool(np.allclose(self.c, 6.0 * self.n * self.d, rtol=1e-6, atol=0.0))
+        )
 
     @staticmethod
     def concat(parts: Sequence[Runs]) -> Runs:
@@ -214,6 +221,38 @@ class Runs:
             notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
             curves=Runs.concat(curves) if curves else None,
         )
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: Any,
+        columns: Mapping[str, str | None] | None = None,
+        *,
+        source: str = "table",
+        **options: Any,
+    ) -> Runs:
+        """Build from any dataframe narwhals knows (pandas, polars, pyarrow, ...), or from a dict.
+
+        columns and options as in `read_runs`; lazy frames are collected.
+        Raises InputError if it is no dataframe, or as `read_runs` does.
+        """
+        if isinstance(frame, Mapping):
+            table = {str(name): list(values) for name, values in frame.items()}
+            if len({len(values) for values in table.values()}) > 1:
+                raise InputError(f"{source}: its columns differ in length")
+        else:
+            import narwhals
+
+            try:
+                known = narwhals.from_native(frame)
+            except TypeError:
+                raise InputError(
+                    f"{type(frame).__name__} is no dataframe; give pandas, polars, pyarrow or a "
+                    "dict of columns, or a file to read_runs"
+                ) from None
+            eager = known.collect() if isinstance(known, narwhals.LazyFrame) else known
+            table = {str(name): eager[name].to_list() for name in eager.columns}
+        return cls(**table_fields(RawTable(table, source), columns=columns, **options))
 
     def columns(self) -> dict[str, npt.NDArray[Any]]:
         """Return the table as named columns, as `write_runs` writes and `read_runs` reads them."""

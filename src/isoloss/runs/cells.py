@@ -1,0 +1,66 @@
+"""A table as read, before anything is known about it, and what one cell of it says."""
+
+from __future__ import annotations
+
+import math
+import numbers
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from isoloss.errors import InputError
+from isoloss.units import parse_number
+
+_MISSING = frozenset({"", "nan", "none", "null", "na", "n/a", "-", "<na>", "nat"})
+
+
+@dataclass(frozen=True)
+class RawTable:
+    """Columns as read, a value per row; `lines` are the rows' lines in a text file."""
+
+    columns: Mapping[str, Sequence[object]]
+    source: str = "table"
+    lines: tuple[int, ...] | None = None
+
+    def __len__(self) -> int:
+        return max((len(values) for values in self.columns.values()), default=0)
+
+    def where(self, row: int) -> str:
+        """Name a row for a person: `runs.csv, row 3 (line 4)`."""
+        line = f" (line {self.lines[row]})" if self.lines else ""
+        return f"{self.source}, row {row + 1}{line}"
+
+
+def is_missing(value: object) -> bool:
+    if value is None:
+        return True
+    if isinstance(value, numbers.Real):
+        return math.isnan(value)
+    return str(value).strip().lower() in _MISSING
+
+
+def to_number(value: object) -> float | None:
+    """Return a cell as a float: NaN if it is missing, None if it is no number."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, numbers.Real):
+        return float(value)
+    if is_missing(value):
+        return math.nan
+    text = str(value).strip()
+    try:
+        return float(text)
+    except ValueError:
+        pass
+    # A decimal comma must not pass for a thousands separator: 1,5 is not 15.
+    if "," in text and not re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", text):
+        return None
+    try:
+        return parse_number(text)
+    except InputError:
+        return None
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

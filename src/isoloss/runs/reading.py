@@ -1,0 +1,326 @@
+"""Tables of runs from anywhere: CSV, TSV, JSON, JSON lines, Parquet, or a folder of our records.
+
+`read_runs` looks at the name of what it is given and nothing else decides the form. Nothing is
+ever unpickled or executed. What was assumed or left out is said in `Runs.notes`.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isoloss.errors import InputError
+from isoloss.runs.cells import RawTable
+from isoloss.runs.columns import table_fields
+from isoloss.runs.record import Run, read_record
+from isoloss.runs.table import Runs
+
+_TEXT = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
+_PARQUET = (".parquet", ".pq")
+_PICKLES = {".pkl", ".pickle", ".pt", ".pth"}
+_FORMS = ".csv, .tsv, .jsonl, .json (each also .gz), .parquet, or a folder of records"
+
+
+def read_runs(
+    path: str | Path,
+    *,
+    columns: Mapping[str, str | None] | None = None,
+    drop_invalid: bool = False,
+    n_convention: str | None = None,
+    n: str | None = None,
+    c: str | None = None,
+    loss_unit: str | None = None,
+) -> Runs:
+    """Read a table of runs from a file, or from a folder of run records.
+
+    columns: role to column name, for names we do not know (`{"loss": "my metric"}`) or that could
+    be two things; None as the name leaves a role out. Roles: n, d, c, loss, batch (tokens),
+    batch_sequences, n_ctx, steps, lr, sd, seed, unique_tokens, run, group, state, and the counts
+    and costs by convention (total, 6nd, ...).
+    drop_invalid: leave out rows whose n, d or loss is unusable, counted in the notes.
+    n_convention: how the table's n was counted. n, c: which count and cost to use where there are
+    several; by default non_embedding_plus_head and exact for records, the plain columns for tables.
+    loss_unit: nats, bits, bits per byte or perplexity, where the column's name does not say.
+    From a folder come the finished runs, at their final loss, with their evaluations as `curves`.
+    Raises InputError naming file, row and field.
+    """
+    path = Path(path)
+    options: dict[str, Any] = {
+        "columns": columns,
+        "drop_invalid": drop_invalid,
+        "n_convention": n_convention,
+        "n": n,
+        "c": c,
+        "loss_unit": loss_unit,
+    }
+    if path.is_dir():
+        if columns or loss_unit not in (None, "nats"):
+            raise InputError(
+                f"{path}: is a folder of records; columns and loss_unit are for tables"
+            )
+        return _read_folder(path, n or n_convention, c)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; give {_FORMS}")
+    form, packed = _form(path)
+    if form in _PARQUET:
+        return Runs(**table_fields(_read_parquet(path), **options))
+    text = _read_text(path, packed)
+    if form in (".jsonl", ".ndjson") and _is_record(text):
+        return _from_records([read_record(path)], _source(path), n, c, [])
+    if form in (".csv", ".tsv"):
+        raw = _parse_csv(text, _source(path), "\t" if form == ".tsv" else None)
+    elif form == ".json":
+        raw = _parse_json(text, _source(path))
+    else:
+        raw = _parse_json_lines(text, _source(path))
+    return Runs(**table_fields(raw, **options))
+
+
+def write_runs(runs: Runs, path: str | Path) -> None:
+    """Write a table as CSV, in the columns of `Runs.columns()`, which `read_runs` reads back.
+
+    Numbers keep every digit; missing ones are empty. Curves are not written. The file appears
+    whole or not at all.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".csv":
+        raise InputError(f"{path}: runs are written as CSV; give a name that ends in .csv")
+    table = runs.columns()
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table)
+    writer.writerows(
+        zip(*([_cell(v) for v in col.tolist()] for col in table.values()), strict=True)
+    )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _cell(value: float | str) -> str:
+    if isinstance(value, str):
+        return value
+    if np.isnan(value):
+        return ""
+    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+
+
+def _source(path: Path) -> str:
+    # Reports and forecasts carry the source on: a folder of the machine is nobody's business.
+    return path.name if path.is_absolute() else str(path)
+
+
+def _form(path: Path) -> tuple[str, bool]:
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    packed = bool(suffixes) and suffixes[-1] == ".gz"
+    form = (suffixes[-2:-1] if packed else suffixes[-1:]) or [""]
+    if _PICKLES & set(suffixes):
+        raise InputError(
+            f"{path}: a pickle can run any code, so none is read; "
+            "save the table as CSV or Parquet (in pandas: frame.to_csv(...))"
+        )
+    if form[0] not in _TEXT and (packed or form[0] not in _PARQUET):
+        raise InputError(f"{path}: not a form of table that is read; give {_FORMS}")
+    return form[0], packed
+
+
+def _read_text(path: Path, packed: bool) -> str:
+    try:
+        data = path.read_bytes()
+        return (gzip.decompress(data) if packed else data).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from None
+
+
+def _parse_csv(text: str, source: str, delimiter: str | None) -> RawTable:
+    first = text.split("\n", 1)[0]
+    if delimiter is None:
+        delimiter = next((mark for mark in (",", ";", "\t") if mark in first), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    header: list[str] = []
+    try:
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if not header:
+                header = [cell.strip() for cell in cells]
+                continue
+            if len(cells) > len(header) and any(cells[len(header) :]):
+                raise InputError(
+                    f"{source}, line {reader.line_num}: {len(cells)} values under "
+                    f"{len(header)} columns"
+                )
+            rows.append((cells + [""] * len(header))[: len(header)])
+            lines.append(reader.line_num)
+    except csv.Error as error:
+        raise InputError(f"{source}, line {reader.line_num}: {error}") from None
+    if not header:
+        raise InputError(f"{source}: is empty; give a header line and a line for each run")
+    twice = [name for name in dict.fromkeys(header) if name and header.count(name) > 1]
+    if twice:
+        raise InputError(f"{source}: column {twice[0]!r} is there twice; rename one")
+    table = {name: [row[i] for row in rows] for i, name in enumerate(header)}
+    return RawTable(table, source, tuple(lines))
+
+
+def _parse_json_lines(text: str, source: str) -> RawTable:
+    rows: list[Mapping[str, Any]] = []
+    lines: list[int] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{source}, line {number}: not JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{source}, line {number}: not an object of column names and values")
+        rows.append(row)
+        lines.append(number)
+    return RawTable(_columns_of(rows), source, tuple(lines))
+
+
+def _parse_json(text: str, source: str) -> RawTable:
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{source}: not JSON ({error})") from None
+    if isinstance(data, list) and all(isinstance(row, dict) for row in data):
+        return RawTable(_columns_of(data), source)
+    if isinstance(data, dict) and data and all(isinstance(v, list) for v in data.values()):
+        if len({len(values) for values in data.values()}) > 1:
+            raise InputError(f"{source}: its columns differ in length")
+        return RawTable(data, source)
+    raise InputError(f"{source}: give a list of runs, each an object of column names and values")
+
+
+def _columns_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    names = dict.fromkeys(str(name) for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _read_parquet(path: Path) -> RawTable:
+    try:
+        import polars
+    except ImportError:
+        raise InputError(
+            f"{path}: reading Parquet needs polars: pip install 'isoloss[tables]'"
+        ) from None
+    try:
+        frame = polars.read_parquet(path)
+    except (OSError, polars.exceptions.PolarsError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({error})") from None
+    return RawTable(frame.to_dict(as_series=False), _source(path))
+
+
+def _is_record(text: str) -> bool:
+    try:
+        first = json.loads(text.split("\n", 1)[0])
+    except ValueError:
+        return False
+    return isinstance(first, dict) and first.get("kind") == "spec"
+
+
+def _read_folder(folder: Path, n: str | None, c: str | None) -> Runs:
+    paths = sorted(folder.glob("*.jsonl")) or sorted(folder.glob("*/*.jsonl"))
+    records: list[Run] = []
+    notes: list[str] = []
+    for path in paths:
+        text = path.read_text(encoding="utf-8", errors="replace")
+        # Without one whole line it is a run killed as it began, not someone else's file.
+        if _is_record(text) or "\n" not in text:
+            records.append(read_record(path))
+        else:
+            notes.append(f"{path.name} is no run record and is left out")
+    if not records:
+        raise InputError(
+            f"{folder}: holds no run records (*.jsonl); run a sweep into it, or give a table"
+        )
+    return _from_records(records, _source(folder), n, c, notes)
+
+
+def _from_records(
+    records: Iterable[Run], source: str, n: str | None, c: str | None, notes: list[str]
+) -> Runs:
+    records = sorted(records, key=lambda run: run.run_id)
+    finished = [run for run in records if run.finished and run.end is not None]
+    diverged = [run.run_id for run in records if run.diverged]
+    unfinished = len(records) - len(finished) - len(diverged)
+    if diverged:
+        notes.append(
+            f"{len(diverged)} of {len(records)} runs diverged and are left out: "
+            f"{', '.join(diverged[:4])}{' ...' if len(diverged) > 4 else ''}"
+        )
+    if unfinished:
+        notes.append(f"{unfinished} of {len(records)} runs are unfinished and are left out")
+    if not finished:
+        raise InputError(
+            f"{source}: none of its {len(records)} runs is finished ({len(diverged)} diverged); "
+            "run the sweep again to go on"
+        )
+    corpora = sorted({f"{run.corpus.get('name')} {run.corpus.get('hash')}" for run in finished})
+    if len(corpora) > 1:
+        notes.append(f"the runs are on {len(corpora)} corpora, whose losses do not compare")
+    n, c = n or "non_embedding_plus_head", c or "exact"
+    for what, wanted, known in (("n", n, finished[0].n), ("c", c, finished[0].flops_per_token)):
+        if wanted not in known:
+            raise InputError(
+                f"{source}: {what} is not counted as {wanted!r} in records; "
+                f"use one of {', '.join(known)}"
+            )
+    ends = [(run, r.tokens, r.loss, r.se, r.step) for run in finished if (r := run.end)]
+    points = [
+        (run, p.tokens, p.loss, p.se, p.step)
+        for run in finished
+        for p in run.points
+        if p.tokens > 0 and np.isfinite(p.loss) and p.loss > 0
+    ]
+    curves = _table(points, source, n, c) if points else None
+    return _table(ends, source, n, c).replace(notes=tuple(notes), curves=curves)
+
+
+def _table(rows: Sequence[tuple[Run, int, float, float, int]], source: str, n: str, c: str) -> Runs:
+    """Build a table with one row per (run, tokens, loss, se, step)."""
+    runs = [row[0] for row in rows]
+    tokens = np.array([row[1] for row in rows], dtype=np.float64)
+    counts = {key: np.array([run.n[key] for run in runs], dtype=np.float64) for key in runs[0].n}
+    costs = {
+        key: np.array([run.flops_per_token[key] for run in runs]) * tokens
+        for key in runs[0].flops_per_token
+    }
+    unique = [float(run.corpus.get("tokens") or np.nan) for run in runs]
+    return Runs(
+        n=counts[n],
+        d=tokens,
+        loss=np.array([row[2] for row in rows]),
+        c=costs[c],
+        batch=np.array([run.spec["batch"] for run in runs], dtype=np.float64),
+        steps=np.array([row[4] for row in rows], dtype=np.float64),
+        lr=np.array([run.spec["lr"] for run in runs], dtype=np.float64),
+        sd=np.array([row[3] for row in rows]),
+        seed=np.array([run.spec["seed"] for run in runs], dtype=np.float64),
+        unique_tokens=np.fmin(unique, tokens),
+        run=np.array([run.run_id for run in runs]),
+        group=np.array([run.group for run in runs]),
+        n_convention=n,
+        c_convention=c,
+        counts=counts,
+        costs=costs,
+        source=source,
+    )
