@@ -64,7 +64,10 @@ class Status(Enum):
         "a compute budget without an interior minimum was left out: "
         "run the size that its entry names"
     )
-    FEW_BUDGETS = "fewer than three usable compute budgets: add budgets before trusting the trend of the optimum"
+    FEW_BUDGETS = (
+        "fewer than three usable compute budgets: "
+        "add budgets before trusting the trend of the best size"
+    )
 
     @property
     def code(self) -> str:
