@@ -72,14 +72,18 @@ def table_fields(
         "run": _run_names(reading),
         "group": _text(reading, "group"),
     }
+    for others in (counts, costs):
+        for name in [name for name, value in others.items() if not _good(value[keep]).all()]:
+            del others[name]
+            reading.notes.append(f"the count {name} is left out: its column has gaps")
     kept = {name: value[keep] for name, value in fields.items() if value is not None}
     _note_rows(reading, keep, kept)
     return {
         **kept,
         "n_convention": n_tag,
         "c_convention": c_tag,
-        "counts": {key: value[keep] for key, value in counts.items() if _good(value[keep]).all()},
-        "costs": {key: value[keep] for key, value in costs.items() if _good(value[keep]).all()},
+        "counts": {key: value[keep] for key, value in counts.items()},
+        "costs": {key: value[keep] for key, value in costs.items()},
         "loss_unit": unit,
         "source": raw.source,
         "notes": tuple(dict.fromkeys(reading.notes)),
@@ -162,7 +166,7 @@ def _sizes(
         if wanted not in counts:
             raise InputError(
                 f"{reading.raw.source}: n is not counted as {wanted!r} there; "
-                f"it is counted as {', '.join(counts)}"
+                f"it is counted as {', '.join(counts)}; if you know better, say so with n_convention"
             )
         return counts[wanted], counts, wanted
     order = (tag, "non_embedding_plus_head", "total", "non_embedding", "active")
@@ -274,10 +278,13 @@ def _bad(values: FloatArray, alive: npt.NDArray[np.bool_]) -> int:
 def _complaint(reading: Reading, name: str, row: int, values: FloatArray) -> str:
     column = reading.pick(name)
     value = reading.raw.columns[column][row] if column is not None else values[row]
+    number = to_number(value)
+    if number is not None and number > 0:  # derived from this column, or taken from another one
+        column, value = None, values[row]
     place = f" (column {column!r})" if column is not None and column != name else ""
     if is_missing(value):
         return f"is missing{place}"
-    if to_number(value) is None:
+    if number is None:
         return f"is {value!r}{place}, which is not a number"
     return f"is {value}{place}; it must be positive and finite"
 

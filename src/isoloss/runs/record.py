@@ -24,6 +24,7 @@ from typing import Any, Literal, TypeVar, get_args
 from isoloss.counting import count_all, flops_all, params_by_group
 from isoloss.errors import InputError
 from isoloss.runs.journal import SCHEMA, append, encode, open_locked, scan, strict, sync_folder
+from isoloss.runs.journal import RecordInUseError as RecordInUseError
 from isoloss.runs.spec import RunSpec
 
 EndStatus = Literal["finished", "diverged", "stopped"]
