@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
 
 from isoloss.errors import IsolossError
@@ -43,6 +43,7 @@ def build_app(words: Sequence[str]) -> App:
         error_console=Console(stderr=True, soft_wrap=True, highlight=False, markup=False),
         error_formatter=_usage_line,
         result_action="return_value",
+        default_parameter=Parameter(negative=()),
     )
     for place, (verb, (target, summary)) in enumerate(VERBS.items()):
         # The verb asked for shows its own docstring, the others a line each without being loaded.
@@ -58,8 +59,9 @@ def run(words: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if words is None else words
     try:
-        build_app(words)(words)
+        code = build_app(words)(words)
         sys.stdout.flush()
+        return code if isinstance(code, int) else 0
     except IsolossError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt as stop:
@@ -72,9 +74,9 @@ def run(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader left (`isoloss laws | head`): nothing more can be said, nor need be.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         return _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
-    return 0
 
 
 def _version() -> str:

@@ -28,7 +28,7 @@ Number = Annotated[float, Parameter(converter=_number)]
 Form = Literal["chinchilla", "kaplan-nd", "power", "saturating-power"]
 """The forms a fit may take; the last two are of one variable."""
 
-Json = Annotated[bool, Parameter(negative=(), help="Print strict JSON on stdout.")]
+Json = Annotated[bool, Parameter(show_default=False, help="Print strict JSON on stdout.")]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Reading:
     ] = None
     c: Annotated[str | None, Parameter(help="How FLOPs are counted, such as exact or 6nd.")] = None
     drop_invalid: Annotated[
-        bool, Parameter(negative=(), help="Leave out rows without a usable n, d and loss.")
+        bool, Parameter(show_default=False, help="Leave out rows without a usable n, d and loss.")
     ] = False
 
     def read(self, path: Path) -> Runs:

@@ -36,9 +36,12 @@ def show(*parts: object) -> None:
 def table(*columns: str, rows: Iterable[Iterable[object]], title: str | None = None) -> Table:
     """Build a table; a column whose name begins with `>` is set flush right."""
     made = Table(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold")
-    for column in columns:
+    for place, column in enumerate(columns):
         right = column.startswith(">")
-        made.add_column(column.removeprefix(">"), justify="right" if right else "left")
+        # Names come first and are never broken: they are what one types next.
+        made.add_column(
+            column.removeprefix(">"), justify="right" if right else "left", no_wrap=place == 0
+        )
     for row in rows:
         made.add_row(*("" if cell is None else str(cell) for cell in row))
     return made

@@ -1,0 +1,74 @@
+"""`isoloss sweep`: every run of a sweep file, each exactly once, on all cores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from isoloss.cli.options import Json
+from isoloss.cli.output import emit_json, say
+from isoloss.errors import InputError
+
+
+def sweep(
+    sweep_file: Annotated[Path, Parameter(help="The sweep, a TOML file.")],
+    *,
+    out: Annotated[
+        Path | None, Parameter(help="Folder of the records; the file's name without .toml.")
+    ] = None,
+    tokens: Annotated[
+        Path | None, Parameter(help="A folder of token ids; made from the runs' corpus without it.")
+    ] = None,
+    workers: Annotated[int | None, Parameter(help="Processes, one thread each; all cores.")] = None,
+    dry_run: Annotated[
+        bool, Parameter(show_default=False, help="Show what would be trained, and train nothing.")
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Train every run of a sweep, on all cores.
+
+    Runs that are finished are skipped and begun ones resumed, so after Ctrl-C or a crash the same
+    command goes on. A run that diverges is a record too; one that fails does not stop the others,
+    and makes the exit code 1.
+    """
+    from isoloss.lab.sweep import dry_run as preview
+    from isoloss.lab.sweep import prepare_tokens, run_sweep
+    from isoloss.lab.tokens import load_tokens
+    from isoloss.runs import read_sweep
+
+    specs = read_sweep(sweep_file)
+    folder = out or sweep_file.with_suffix("")
+    if folder == sweep_file:
+        raise InputError(f"{sweep_file} has no suffix to leave out; give a folder with --out")
+    token_set = load_tokens(tokens) if tokens is not None else prepare_tokens(specs, folder)
+    if dry_run:
+        if json:
+            emit_json({"runs": [_implied(spec) for spec in specs]})
+        else:
+            print("\n".join(preview(specs, token_set.folder, folder, workers=workers)))
+        return 0
+    result = run_sweep(specs, token_set.folder, folder, workers=workers)
+    if json:
+        emit_json(result)
+    else:
+        print(f"{result.summary()}; records in {folder}")
+    if result.failures:
+        say(f"isoloss: {result.summary()}")
+    return 0 if result.complete else 1
+
+
+def _implied(spec: Any) -> dict[str, Any]:
+    """Everything that follows from a spec."""
+    from isoloss.counting import FLOP_CONVENTIONS, count_all, params_by_group
+
+    return {
+        "run": spec.run_id,
+        "spec": spec.to_dict(),
+        "params_by_group": params_by_group(spec.shape),
+        "params": count_all(spec.shape),
+        "steps": spec.steps,
+        "tokens_seen": spec.tokens_seen,
+        "flops": {convention: spec.flops(convention) for convention in FLOP_CONVENTIONS},
+    }
