@@ -40,11 +40,20 @@ class Reading:
     ] = None
     n: Annotated[
         str | None,
-        Parameter(help="How parameters are counted, such as non_embedding_plus_head or total."),
+        Parameter(help="Which count of parameters to use, where there are several: total, ..."),
     ] = None
-    c: Annotated[str | None, Parameter(help="How FLOPs are counted, such as exact or 6nd.")] = None
+    c: Annotated[
+        str | None, Parameter(help="Which count of FLOPs to use, where there are several: 6nd, ...")
+    ] = None
+    n_convention: Annotated[
+        str | None, Parameter(help="How the table's parameters were counted: non_embedding, ...")
+    ] = None
+    loss_unit: Annotated[
+        str | None, Parameter(help="nats, bits, bits per byte or perplexity, if no name says it.")
+    ] = None
     drop_invalid: Annotated[
-        bool, Parameter(show_default=False, help="Leave out rows without a usable n, d and loss.")
+        bool,
+        Parameter(show_default=False, help="Leave out rows without a usable n, d and loss."),
     ] = False
 
     def read(self, path: Path) -> Runs:
@@ -52,8 +61,15 @@ class Reading:
         from isoloss.cli.output import say
         from isoloss.runs import read_runs
 
-        counted = {key: value for key, value in (("n", self.n), ("c", self.c)) if value is not None}
-        runs = read_runs(path, columns=self._mapping(), drop_invalid=self.drop_invalid, **counted)
+        runs = read_runs(
+            path,
+            columns=self._mapping(),
+            drop_invalid=self.drop_invalid,
+            n_convention=self.n_convention,
+            n=self.n,
+            c=self.c,
+            loss_unit=self.loss_unit,
+        )
         for note in runs.notes:
             say(f"note: {note}")
         return runs

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from isoloss.errors import Status
+from isoloss.runs import Runs
 from isoloss.units import format_number
 
 
@@ -88,8 +89,11 @@ def plain(value: Any) -> Any:
         return value.__name__
     if isinstance(value, Path):
         return value.as_posix()
+    if isinstance(value, Runs):
+        return _runs(value)
     if is_dataclass(value):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        # A field that a dataclass does not show is its own business (the solver's arrays).
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.repr}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return plain(value._asdict())
     if isinstance(value, Mapping):
@@ -97,3 +101,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, Iterable):
         return [plain(item) for item in value]
     return str(value)
+
+
+def _runs(runs: Runs) -> dict[str, Any]:
+    """What a table of runs is, without its rows: enough to know it again."""
+    return {
+        "rows": len(runs),
+        "hash": runs.hash,
+        "source": runs.source,
+        "n_convention": runs.n_convention,
+        "c_convention": runs.c_convention,
+        "loss_unit": runs.loss_unit,
+        "notes": list(runs.notes),
+    }
