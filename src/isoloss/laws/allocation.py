@@ -30,7 +30,7 @@ _GRID_STEP = 0.25
 _BLOCK = 1_000_000
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _GOLDEN_STEPS = 45
-_BISECTIONS = 60
+_BISECTIONS = 42
 _STENCIL = 0.03
 
 
@@ -298,6 +298,8 @@ def _crossing(loss_of: Callable[[Array], Array], target: Array, centre: Array, e
     inside, outside = centre, centre + toward * _GRID_STEP
     for _ in range(int(math.log2(1 + abs(end) + float(np.abs(centre).max())) + 4)):
         held = loss_of(_within(outside, end, toward)) <= target
+        if not held.any():
+            break
         inside = np.where(held, outside, inside)
         outside = np.where(held, centre + 2 * (outside - centre), outside)
     inside, outside = _within(inside, end, toward), _within(outside, end, toward)
