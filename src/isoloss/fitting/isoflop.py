@@ -1,0 +1,187 @@
+"""The best size at each compute budget from IsoFLOP profiles (Chinchilla's approach 2).
+
+At each budget of compute a parabola through loss against log n gives the best size as its vertex;
+power trends through the vertices give n and d against compute. It needs no law, but it is exact
+only for profiles that are symmetric and centred: with alpha different from beta, or sizes centred
+off the optimum, the vertex is biased (Czech et al. 2026). So it is one view beside the parametric
+fit, and a budget whose minimum the runs do not bracket is refused, not extrapolated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoloss.errors import InputError, Status, UnidentifiedError
+from isoloss.fitting.trend import PowerTrend, power_trend
+from isoloss.laws.forms import Array
+from isoloss.runs import Runs
+from isoloss.units import format_number
+
+_FEWEST_SIZES = 3
+_SAME_SIZE = 0.01
+
+
+@dataclass(frozen=True)
+class IsoFlopBudget:
+    """One budget: runs of about c FLOPs, and the vertex of the parabola through them.
+
+    loss = parabola[0] + parabola[1] * log n + parabola[2] * (log n) ** 2, in nats.
+    runs: how many. n_low, n_high: the sizes it spans. If not `usable`, n_opt, d_opt and loss_opt
+    are NaN, `reason` says why in a clause and `mend` names the run that would mend it.
+    """
+
+    c: float
+    n_opt: float
+    d_opt: float
+    loss_opt: float
+    parabola: tuple[float, float, float]
+    runs: int
+    n_low: float
+    n_high: float
+    usable: bool
+    reason: str
+    mend: str
+
+
+@dataclass(frozen=True)
+class IsoFlop:
+    """All budgets by rising compute, and n_opt = k * c ** a, d_opt = k' * c ** b, if there are two.
+
+    status: codes whose value is advice.
+    """
+
+    budgets: tuple[IsoFlopBudget, ...]
+    n_trend: PowerTrend | None
+    d_trend: PowerTrend | None
+    status: tuple[Status, ...]
+
+    @property
+    def usable(self) -> tuple[IsoFlopBudget, ...]:
+        """The budgets with a bracketed minimum."""
+        return tuple(budget for budget in self.budgets if budget.usable)
+
+    def check(self) -> IsoFlop:
+        """Return this if it has a trend, else raise UnidentifiedError naming what would mend it."""
+        if self.n_trend is not None:
+            return self
+        mends = [f"{budget.mend}" for budget in self.budgets if budget.mend]
+        advice = "; ".join(mends) or "run four or more sizes at each of three budgets of compute"
+        raise UnidentifiedError(
+            f"IsoFLOP: {len(self.usable)} of {len(self.budgets)} budgets have a minimum, and a "
+            f"trend needs two: {advice}",
+            partial=self,
+        )
+
+
+def isoflop(runs: Runs, *, tolerance: float = 0.05) -> IsoFlop:
+    """Find the best size at each budget and its trend with compute.
+
+    runs: final losses, n in parameters, c in FLOPs; runs whose c lies within +-tolerance of one
+    value form a budget if they hold three or more sizes (runs that do not are left out).
+    Returns an IsoFlop; budgets whose lowest loss is at their smallest or largest size, or that
+    bend downwards, are kept but not used, each with the run that would mend it.
+    Raises InputError if tolerance is not between 0 and 1.
+
+    Source: Hoffmann et al. 2022, section 3.2; bias: Czech et al. 2026. Left out: their smoothing
+    of the training loss, which is the reader's.
+    """
+    if not 0 < tolerance < 1:
+        raise InputError(f"tolerance is a share of the budget between 0 and 1, not {tolerance!r}")
+    budgets = tuple(_budget(runs[rows]) for rows in _grouped(runs, tolerance))
+    usable = [budget for budget in budgets if budget.usable]
+    status = []
+    if len(usable) < len(budgets):
+        status.append(Status.EDGE_BUDGET)
+    if len(usable) < 3:
+        status.append(Status.FEW_BUDGETS)
+    n_trend = d_trend = None
+    if len(usable) >= 2:
+        c = [budget.c for budget in usable]
+        n_trend = power_trend(c, [budget.n_opt for budget in usable])
+        d_trend = power_trend(c, [budget.d_opt for budget in usable])
+    return IsoFlop(budgets, n_trend, d_trend, tuple(status))
+
+
+def _grouped(runs: Runs, tolerance: float) -> Iterator[NDArray[np.intp]]:
+    """The rows of each budget with enough sizes, by rising compute."""
+    order = np.argsort(runs.c, kind="stable")
+    c = runs.c[order]
+    width = (1 + tolerance) / (1 - tolerance)
+    start = 0
+    while start < len(c):
+        end = int(np.searchsorted(c, c[start] * width, side="right"))
+        rows = order[start:end]
+        sizes = np.unique(np.round(np.log(runs.n[rows]) / _SAME_SIZE))
+        if len(sizes) >= _FEWEST_SIZES:
+            yield rows
+        start = end
+
+
+def _budget(runs: Runs) -> IsoFlopBudget:
+    log_n = np.log(runs.n)
+    middle, reach = float(log_n.mean()), float(np.ptp(log_n)) / 2
+    z = (log_n - middle) / reach
+    third, second, first = np.polyfit(z, runs.loss, 2)
+    low, high = float(runs.n.min()), float(runs.n.max())
+    c = float(np.exp(np.mean(np.log(runs.c))))
+    vertex = -second / (2 * third) if third != 0 else np.inf
+    reason, outward = _objection(runs, third, vertex, z)
+    usable = not reason
+    n_opt = float(np.exp(middle + reach * vertex)) if usable else float("nan")
+    a2 = third / reach**2
+    a1 = second / reach - 2 * a2 * middle
+    a0 = first - second * middle / reach + a2 * middle**2
+    return IsoFlopBudget(
+        c=c,
+        n_opt=n_opt,
+        d_opt=_tokens(runs, n_opt) if usable else float("nan"),
+        loss_opt=float(first - second**2 / (4 * third)) if usable else float("nan"),
+        parabola=(float(a0), float(a1), float(a2)),
+        runs=len(runs),
+        n_low=low,
+        n_high=high,
+        usable=usable,
+        reason=reason,
+        mend="" if usable else _mend(runs, c, outward),
+    )
+
+
+def _objection(runs: Runs, bend: float, vertex: float, z: Array) -> tuple[str, int]:
+    """Why the minimum is not bracketed, and on which side (-1 small, +1 large) a run is missing."""
+    best = runs.n[np.argmin(runs.loss)]
+    if best <= runs.n.min() * (1 + _SAME_SIZE):
+        return f"the lowest loss is at the smallest size ({format_number(best)})", -1
+    if best >= runs.n.max() / (1 + _SAME_SIZE):
+        return f"the lowest loss is at the largest size ({format_number(best)})", 1
+    if bend <= 0:
+        side = -1 if runs.loss[np.argmin(runs.n)] < runs.loss[np.argmax(runs.n)] else 1
+        return "the losses bend downwards, so there is a maximum and no minimum", side
+    if not z.min() < vertex < z.max():
+        return "the vertex of the parabola lies outside the sizes", -1 if vertex < 0 else 1
+    return "", 0
+
+
+def _mend(runs: Runs, c: float, side: int) -> str:
+    """The run that would bracket the minimum: one step of the budget's own spacing outwards."""
+    sizes = np.unique(runs.n)
+    step = max(float((sizes[-1] / sizes[0]) ** (1 / (len(sizes) - 1))), 1.5)
+    n = float(sizes[0] / step if side < 0 else sizes[-1] * step)
+    return (
+        f"at {format_number(c)} FLOPs run n = {format_number(n)} "
+        f"on d = {format_number(_tokens(runs, n))} tokens"
+    )
+
+
+def _tokens(runs: Runs, n: float) -> float:
+    """The tokens of this budget at size n: log d straight in log n between and beyond the runs."""
+    order = np.argsort(runs.n, kind="stable")
+    sizes, where = np.unique(np.log(runs.n[order]), return_inverse=True)
+    tokens = np.bincount(where, np.log(runs.d[order])) / np.bincount(where)
+    at = float(np.log(n))
+    i = int(np.clip(np.searchsorted(sizes, at), 1, len(sizes) - 1))
+    slope = (tokens[i] - tokens[i - 1]) / (sizes[i] - sizes[i - 1])
+    return float(np.exp(tokens[i] + slope * (at - sizes[i])))

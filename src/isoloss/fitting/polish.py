@@ -1,0 +1,163 @@
+"""Descend to the least robust objective: damped Gauss-Newton, many problems in lock-step.
+
+The objective is a weighted sum of Huber losses of the residuals,
+
+    sum_i w_i h(r_i),    h(r) = r^2 / 2 for |r| <= delta,  delta (|r| - delta / 2) beyond.
+
+For a small delta this is nearly a median regression: its curvature comes only from the few runs
+whose residual lies within delta, and plain reweighted least squares (IRLS) crawls. So each step
+solves with the true curvature blended with the IRLS one: almost none of it while steps succeed
+(then it is Newton's method on the Huber loss, exact in a handful of steps), more after each step
+that fails, together with Levenberg-Marquardt damping. A step that does not lower the objective is
+never taken. Non-negative weights and the exponents' ranges are kept by clipping, and a coordinate
+that a bound holds is left out of the step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoloss.fitting.design import Design
+from isoloss.laws.forms import Array
+
+_MOST_STEPS = 300
+_MOST_IDLE = 12
+_ROUNDING = 1e-30
+_DAMPING = (1e-13, 1e6)
+
+
+@dataclass(frozen=True)
+class Solutions:
+    """k solved problems: coordinates (k, q), objectives (k,), and whether each converged (k,)."""
+
+    coordinates: Array
+    objectives: Array
+    converged: NDArray[np.bool_]
+
+
+@dataclass
+class _Model:
+    """k objectives: value (k,), gradient (k, q), true and reweighted curvature (k, q, q)."""
+
+    value: Array
+    gradient: Array
+    sharp: Array
+    smooth: Array
+
+    def put(self, rows: NDArray[Any], other: _Model, taken: NDArray[np.bool_]) -> None:
+        """Replace the rows that are taken by those of `other`, which holds `rows` only."""
+        where = rows[taken]
+        self.value[where] = other.value[taken]
+        self.gradient[where] = other.gradient[taken]
+        self.sharp[where] = other.sharp[taken]
+        self.smooth[where] = other.smooth[taken]
+
+
+def huber(residuals: Array, delta: float | None) -> Array:
+    """Return the Huber loss of each residual; half the square if delta is None."""
+    if delta is None:
+        return 0.5 * residuals * residuals
+    size = np.abs(residuals)
+    inner = np.minimum(size, delta)
+    return inner * (size - 0.5 * inner)
+
+
+def polish(
+    design: Design,
+    starts: Array,
+    log_loss: Array,
+    weights: Array,
+    delta: float | None,
+    *,
+    tolerance: float = 1e-13,
+    steps: int = _MOST_STEPS,
+) -> Solutions:
+    """Descend from each start to a local minimum of its own objective.
+
+    starts: coordinates (k, q). log_loss: (m,) or (k, m). weights: (m,) or (k, m), not negative.
+    delta: in units of the residual, or None for squares. tolerance: the relative decrease of the
+    objective at which a problem counts as solved. steps: at most so many.
+    """
+    count = len(starts)
+    low, high = design.bounds
+    at = np.clip(starts, low, high)
+    log_loss, weights = np.atleast_2d(log_loss), np.atleast_2d(weights)
+    model = _model(design, at, log_loss, weights, delta)
+    negligible = _ROUNDING * weights.sum(axis=-1) * np.ones(count)
+    damping = np.full(count, 1e-4)
+    blend = np.full(count, 0.0 if delta is None else 1e-2)
+    idle = np.zeros(count, dtype=np.intp)
+    converged = np.zeros(count, dtype=bool)
+    live = np.arange(count)
+    some_loss, some_weights = log_loss, weights
+    for _ in range(steps):
+        step = _step(model, live, at[live], (low, high), damping[live], blend[live])
+        trial = np.clip(at[live] + step, low, high)
+        found = _model(design, trial, some_loss, some_weights, delta)
+        gain = model.value[live] - found.value
+        taken = gain >= 0
+        small = gain <= tolerance * model.value[live]
+        at[live[taken]] = trial[taken]
+        model.put(live, found, taken)
+        idle[live] = np.where(small, idle[live] + 1, 0)
+        settled = small & taken & (damping[live] <= 1e-3)
+        # Damping is large where a step was refused: a small gain there proves nothing yet.
+        damping[live] = np.clip(damping[live] * np.where(taken, 0.2, 5.0), *_DAMPING)
+        if delta is not None:
+            worse = np.clip(5.0 * blend[live], 1e-3, 1.0)
+            blend[live] = np.where(taken, 0.2 * blend[live], worse)
+        done = settled | (idle[live] >= _MOST_IDLE) | (model.value[live] <= negligible[live])
+        if done.any():
+            converged[live[done]] = True
+            live = live[~done]
+            if not len(live):
+                break
+            some_loss = log_loss if len(log_loss) == 1 else log_loss[live]
+            some_weights = weights if len(weights) == 1 else weights[live]
+    return Solutions(at, model.value, converged)
+
+
+def _model(
+    design: Design, at: Array, log_loss: Array, weights: Array, delta: float | None
+) -> _Model:
+    residuals, jacobian = design.evaluate(at, log_loss)
+    transposed = jacobian.transpose(0, 2, 1)
+    value = (weights * huber(residuals, delta)).sum(axis=-1)
+    if delta is None:
+        gradient = ((weights * residuals)[:, None, :] @ transposed)[:, 0]
+        smooth = (jacobian * weights[:, None, :]) @ transposed
+        return _Model(value, gradient, smooth, smooth.copy())
+    size = np.abs(residuals)
+    reweighted = weights * (delta / np.maximum(size, delta))
+    gradient = ((reweighted * residuals)[:, None, :] @ transposed)[:, 0]
+    smooth = (jacobian * reweighted[:, None, :]) @ transposed
+    sharp = (jacobian * (weights * (size <= delta))[:, None, :]) @ transposed
+    return _Model(value, gradient, sharp, smooth)
+
+
+def _step(
+    model: _Model,
+    live: NDArray[np.intp],
+    at: Array,
+    bounds: tuple[Array, Array],
+    damping: Array,
+    blend: Array,
+) -> Array:
+    """The damped step of each live problem, (k, q); zero in coordinates that a bound holds."""
+    gradient, smooth = model.gradient[live], model.smooth[live]
+    curvature = model.sharp[live] + blend[:, None, None] * (smooth - model.sharp[live])
+    diagonal = np.diagonal(smooth, axis1=1, axis2=2)
+    unit = 1.0 / np.sqrt(np.maximum(diagonal, np.finfo(float).tiny))
+    held = ((at <= bounds[0]) & (gradient > 0)) | ((at >= bounds[1]) & (gradient < 0))
+    free = ~held
+    scaled = curvature * (unit * free)[:, :, None] * (unit * free)[:, None, :]
+    index = np.arange(at.shape[1])
+    scaled[:, index, index] += np.where(held, 1.0, damping[:, None])
+    right = np.where(held, 0.0, gradient * unit)
+    solved = np.linalg.solve(scaled, right[:, :, None])[:, :, 0]
+    step: Array = -solved * unit
+    return step

@@ -1,0 +1,123 @@
+"""Where to start: a grid over the exponents, with the weights of the terms solved exactly at each.
+
+For given exponents every law is linear in the weights of its terms (after taking loss to the power
+1 / outer), so a search over all coefficients becomes one over the exponents alone, small enough to
+cover. Relative residuals of that linear problem are the log residuals to first order, and a few
+reweightings make it robust. The best cells, and all that are lower than their neighbours, go on to
+the polish on the true objective.
+
+Source: variable projection, Golub & Pereyra 1973; non-negative least squares on the face of every
+subset of terms, which is exact and, for the two to four terms of a law, faster than iterating.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations, product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoloss.fitting.design import Design
+from isoloss.fitting.polish import huber
+from isoloss.laws.forms import Array
+
+_CELLS = 400
+_REWEIGHTINGS = 2
+_STARTS = 10
+_LARGEST_LOG = 100.0  # its exponential, and that one's square, stay finite
+_ROUNDING = 1e-12
+_RIDGE = 1e-13
+
+
+def nonnegative(gram: Array, moment: Array) -> Array:
+    """Return the exact non-negative least squares solutions, (k, j), of k small problems.
+
+    minimise |X c - y|^2 over c >= 0, given gram = X^T X (k, j, j) and moment = X^T y (k, j).
+    The optimum is the plain solution on some subset of columns, so every subset is solved.
+    """
+    count, size = moment.shape
+    norm = np.sqrt(np.maximum(np.diagonal(gram, axis1=1, axis2=2), np.finfo(float).tiny))
+    gram, moment = gram / (norm[:, :, None] * norm[:, None, :]), moment / norm
+    best, best_gain = np.zeros((count, size)), np.zeros(count)
+    for columns in (c for n in range(1, size + 1) for c in combinations(range(size), n)):
+        index = np.array(columns)
+        part = gram[:, index[:, None], index] + _RIDGE * np.eye(len(index))
+        solved = np.linalg.solve(part, moment[:, index, None])[:, :, 0]
+        gain = (solved * moment[:, index]).sum(axis=1)
+        better = (solved >= 0).all(axis=1) & (gain > best_gain)
+        best[better] = 0.0
+        best[np.ix_(better, index)] = solved[better]
+        best_gain[better] = gain[better]
+    scaled: Array = best / norm
+    return scaled
+
+
+def starts(design: Design, weights: Array, delta: float | None) -> Array:
+    """Return coordinates (k, q) to polish from: promising cells of a grid over the exponents."""
+    theta, shape = _grid(design)
+    coordinates, objectives = _project(design, theta, weights, delta)
+    return coordinates[_promising(objectives, shape)]
+
+
+def _grid(design: Design) -> tuple[Array, tuple[int, ...]]:
+    """Exponents (cells, p), evenly spaced in their logarithms, and the grid's shape."""
+    count = len(design.exponents)
+    if not count:
+        return np.empty((1, 0)), ()
+    side = max(4, round(_CELLS ** (1 / count))) if count > 1 else 64
+    axes = []
+    for name in design.exponents:
+        low, high = design.form.exponents[name]
+        edges = np.linspace(np.log(low), np.log(high), side + 1)
+        axes.append(np.exp(0.5 * (edges[1:] + edges[:-1])))
+    return np.array(list(product(*axes))), (side,) * count
+
+
+def _project(
+    design: Design, theta: Array, weights: Array, delta: float | None
+) -> tuple[Array, Array]:
+    """Coordinates (cells, q) with robust weights of the terms, and their objectives (cells,)."""
+    logarithms, _ = design.logarithms(theta)
+    outer = design.outer(theta)
+    observed = (design.log_loss - design.mean_log_loss) / outer
+    cells = (len(theta), len(design.log_loss))
+    parts = [
+        np.broadcast_to(np.exp(np.minimum(term - observed, _LARGEST_LOG)), cells)
+        for term in logarithms
+    ]
+    free = [p for name, p in zip(design.form.scales, parts, strict=True) if name in design.scales]
+    held = sum(p for name, p in zip(design.form.scales, parts, strict=True) if name in design.fixed)
+    columns = np.stack(free, axis=1) if free else np.empty((len(theta), 0, cells[1]))
+    loss = np.exp(design.log_loss) if design.residual == "linear" else np.ones(cells[1])
+    reweighted = weights * loss * loss
+    found = np.zeros((len(theta), len(free)))
+    for repeats_left in reversed(range(1 + _REWEIGHTINGS)):
+        if free:
+            scaled = columns * np.atleast_2d(reweighted)[:, None, :]
+            moment = scaled @ np.broadcast_to(1.0 - held, cells)[:, :, None]
+            found = nonnegative(scaled @ columns.transpose(0, 2, 1), moment[:, :, 0])
+        ratio = (found[:, None, :] @ columns)[:, 0] + held
+        if repeats_left:
+            size = np.abs(ratio - 1.0)
+            scale = np.maximum(size.mean(axis=1, keepdims=True), _ROUNDING)
+            reweighted = weights * loss * loss * (scale / np.maximum(size, scale))
+    residuals = outer * np.log(np.maximum(ratio, _ROUNDING))
+    if design.residual == "linear":
+        residuals = loss * np.expm1(np.minimum(residuals, _LARGEST_LOG))
+    objectives = (weights * huber(residuals, delta)).sum(axis=1)
+    return np.concatenate([found, theta], axis=1), objectives
+
+
+def _promising(objectives: Array, shape: tuple[int, ...]) -> NDArray[np.intp]:
+    """The cells lower than their neighbours along every axis, and the few best cells."""
+    grid = objectives.reshape(shape)
+    lowest = np.ones(shape, dtype=bool)
+    for axis in range(grid.ndim):
+        edge = np.full_like(np.take(grid, [0], axis), np.inf)
+        padded = np.concatenate([edge, grid, edge], axis)
+        size = grid.shape[axis]
+        lowest &= grid <= np.take(padded, range(size), axis)
+        lowest &= grid <= np.take(padded, range(2, size + 2), axis)
+    order = np.argsort(objectives, kind="stable")
+    minima = order[lowest.ravel()[order]][:_STARTS]
+    return np.unique(np.concatenate([minima, order[: _STARTS // 2]]))
