@@ -43,6 +43,7 @@ def build_app(words: Sequence[str]) -> App:
         error_console=Console(stderr=True, soft_wrap=True, highlight=False, markup=False),
         error_formatter=_usage_line,
         result_action="return_value",
+        suppress_keyboard_interrupt=False,
         default_parameter=Parameter(negative=()),
     )
     for place, (verb, (target, summary)) in enumerate(VERBS.items()):

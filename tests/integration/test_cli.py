@@ -1,0 +1,245 @@
+"""The verbs as a user runs them: results on stdout, talk on stderr, strict JSON, exit codes."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import Command
+
+from isoloss import published
+from isoloss.cli.app import VERBS, run
+from isoloss.cli.laws import all_laws, law_key
+from isoloss.cli.output import to_json, write_json
+from isoloss.errors import InputError, Status
+
+GPT2 = {
+    "model_type": "gpt2",
+    "n_layer": 12,
+    "n_embd": 768,
+    "n_head": 12,
+    "n_positions": 1024,
+    "vocab_size": 50257,
+}
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def strict(text: str) -> Any:
+    """Parse JSON, refusing the NaN and Infinity that Python would let pass."""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_plan_without_data_sets_three_papers_side_by_side(isoloss: Command) -> None:
+    done = isoloss("plan", "--flops", "1e21")
+    assert done.returncode == 0, done.stderr
+    for word in ("Kaplan 2020", "Hoffmann 2022", "Besiroglu 2024", "non_embedding", "total"):
+        assert word in done.stdout
+    assert "4.68B" in done.stdout
+    assert done.stderr == ""
+
+
+def test_plan_json_holds_the_fields_of_plan(isoloss: Command) -> None:
+    plans = strict(isoloss("plan", "--flops", "1e21", "--json").stdout)["plans"]
+    assert [p["source"] for p in plans] == ["Kaplan 2020", "Hoffmann 2022", "Besiroglu 2024"]
+    assert plans[0]["n"]["mid"] == pytest.approx(4.68e9, rel=2e-3)
+    assert plans[0]["n"]["low"] is None
+    assert plans[1]["near_optimal"][0] < plans[1]["n"]["mid"] < plans[1]["near_optimal"][1]
+
+
+def test_plan_by_one_published_law(isoloss: Command) -> None:
+    (one,) = strict(isoloss("plan", "--flops", "5.76e23", "--law", "kaplan", "--json").stdout)[
+        "plans"
+    ]
+    assert one["source"] == "Kaplan 2020"
+    assert one["flops"] == 5.76e23
+
+
+def test_count_reads_a_hugging_face_config(isoloss: Command, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(GPT2), encoding="utf-8")
+    found = strict(isoloss("count", "config.json", "--tokens", "10B", "--json").stdout)
+    assert found["params"]["total"] == 124_439_808
+    assert sum(found["params_by_group"].values()) == 124_439_808
+    assert found["flops"]["6nd"] == pytest.approx(
+        6 * found["params"]["non_embedding_plus_head"] * 1e10
+    )
+    table = isoloss("count", "config.json").stdout
+    assert "124,439,808" in table
+    assert max(map(len, table.splitlines())) <= 80
+
+
+def test_laws_prints_every_published_law_with_its_conventions(isoloss: Command) -> None:
+    done = isoloss("laws")
+    assert done.returncode == 0
+    for key, law in all_laws().items():
+        assert key in done.stdout
+        assert law.n_convention in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    as_json = strict(isoloss("laws", "--json").stdout)
+    assert as_json["HOFFMANN_2022"]["law"]["alpha"] == published.HOFFMANN_2022.law.alpha
+    assert set(as_json) == set(all_laws())
+
+
+def test_a_law_is_found_by_how_people_name_it() -> None:
+    keys = tuple(all_laws())
+    assert law_key("hoffmann", keys) == "HOFFMANN_2022"
+    assert law_key("besiroglu-2024", keys) == "BESIROGLU_2024"
+    assert law_key("Kaplan 2020 loss_nd", keys) == "KAPLAN_2020.loss_nd"
+    with pytest.raises(InputError, match="did you mean BESIROGLU_2024"):
+        law_key("besiroglou", keys)
+
+
+def test_fit_recovers_the_law_the_runs_were_made_from(isoloss: Command, runs_csv: Path) -> None:
+    done = isoloss("fit", runs_csv, "--draws", "100", "--out", "fit.json", "--json")
+    assert done.returncode == 0, done.stderr
+    found = strict(done.stdout)
+    assert found == strict((runs_csv.parent / "fit.json").read_text(encoding="utf-8"))
+    truth = published.BESIROGLU_2024.law
+    assert found["form"] == "Chinchilla"
+    assert found["law"]["alpha"] == pytest.approx(truth.alpha, abs=0.03)
+    assert found["intervals"]["alpha"]["low"] < truth.alpha < found["intervals"]["alpha"]["high"]
+    assert found["runs"]["rows"] == 32
+    assert len(found["residuals"]) == 32
+
+
+def test_fit_prints_a_table_of_intervals(isoloss: Command, runs_csv: Path) -> None:
+    done = isoloss("fit", runs_csv, "--draws", "50")
+    assert done.returncode == 0, done.stderr
+    for word in ("Chinchilla through 32 runs", "alpha", "90% interval", "residuals"):
+        assert word in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_fit_of_one_variable_and_named_columns(isoloss: Command, runs_csv: Path) -> None:
+    text = runs_csv.read_text(encoding="utf-8").replace("val_loss", "my number")
+    runs_csv.write_text(text, encoding="utf-8")
+    words = ("fit", runs_csv, "--form", "power", "--x", "c", "--draws", "0", "--json")
+    assert isoloss(*words).returncode == 1
+    done = isoloss(*words, "--columns", "loss=my number")
+    assert done.returncode == 0, done.stderr
+    assert set(strict(done.stdout)["law"]) == {"xc", "alpha"}
+
+
+def test_plan_from_runs_gives_intervals(isoloss: Command, runs_csv: Path) -> None:
+    done = isoloss("plan", "--flops", "1e22", "--runs", runs_csv, "--draws", "100", "--json")
+    assert done.returncode == 0, done.stderr
+    (plan,) = strict(done.stdout)["plans"]
+    assert plan["n"]["low"] < plan["n"]["mid"] < plan["n"]["high"]
+    assert plan["loss"]["low"] < plan["loss"]["mid"] < plan["loss"]["high"]
+
+
+def test_backtest_predicts_the_expensive_runs(isoloss: Command, runs_csv: Path) -> None:
+    words = ("backtest", runs_csv, "--cutoff", "2e20", "--draws", "60")
+    done = isoloss(*words, "--json")
+    assert done.returncode == 0, done.stderr
+    found = strict(done.stdout)
+    assert found["train"]["rows"] == 24
+    assert found["test"]["rows"] == 8
+    assert found["median_error"] < 0.02
+    assert "inside their intervals" in isoloss(*words).stdout
+
+
+def test_report_writes_one_offline_file(isoloss: Command, runs_csv: Path) -> None:
+    pytest.importorskip("matplotlib")
+    done = isoloss("report", runs_csv, "report.html", "--target-flops", "1e22")
+    assert done.returncode == 0, done.stderr
+    page = (runs_csv.parent / "report.html").read_text(encoding="utf-8")
+    assert "isoloss report" in page
+    assert not re.search(r"(src|href)=[\"']https?://[^\"']+\.(js|css|png|svg)", page)
+
+
+def test_corpus_list_names_the_default_of_the_demo(isoloss: Command) -> None:
+    names = [entry["name"] for entry in strict(isoloss("corpus", "list", "--json").stdout)]
+    assert "python-stdlib" in names
+    assert "python-stdlib" in isoloss("corpus", "list").stdout
+
+
+@pytest.mark.parametrize("words", [["plan"], ["fit"], ["nonsense"], ["plan", "--flops", "many"]])
+def test_wrong_usage_exits_2_with_one_line(isoloss: Command, words: list[str]) -> None:
+    done = isoloss(*words)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_who_leaves_early_is_no_error() -> None:
+    piped = f"{sys.executable} -m isoloss laws | head -n 1"
+    done = subprocess.run(["bash", "-c", piped], capture_output=True, text=True, timeout=120)
+    assert done.stderr == ""
+    assert done.stdout.startswith("KAPLAN_2020")
+
+
+def test_interrupt_is_one_line_and_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(flops: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("isoloss.planning.published_plans", interrupted)
+    assert run(["plan", "--flops", "1e21"]) == 130
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_a_missing_extra_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def absent(flops: float) -> None:
+        raise ModuleNotFoundError("No module named 'matplotlib.pyplot'", name="matplotlib.pyplot")
+
+    monkeypatch.setattr("isoloss.planning.published_plans", absent)
+    assert run(["plan", "--flops", "1e21"]) == 1
+    assert "pip install 'isoloss[figures]'" in capsys.readouterr().err
+
+
+def test_planning_imports_no_other_verb() -> None:
+    code = (
+        "import sys\nfrom isoloss.cli.app import run\nrun(['plan', '--flops', '1e21'])\n"
+        "heavy = ('torch', 'scipy', 'polars', 'pandas', 'matplotlib')\n"
+        "verbs = ('fit', 'report', 'demo', 'sweep', 'train', 'corpus')\n"
+        "names = [*heavy, *(f'isoloss.cli.{verb}' for verb in verbs), 'isoloss.fitting']\n"
+        "print([name for name in names if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stderr.strip() == "[]"
+
+
+def test_json_is_strict_and_by_field_name(tmp_path: Path) -> None:
+    content = {
+        "nan": float("nan"),
+        "far": np.float64("inf"),
+        "many": np.array([1.0, np.nan]),
+        "status": (Status.FEW_RUNS,),
+        "form": int,
+        "path": Path("a") / "b",
+    }
+    read = strict(to_json(content))
+    assert read["nan"] is None
+    assert read["far"] is None
+    assert read["many"] == [1.0, None]
+    assert read["status"][0]["code"] == "few_runs"
+    assert read["form"] == "int"
+    write_json(tmp_path / "out.json", content)
+    assert strict((tmp_path / "out.json").read_text(encoding="utf-8")) == read
+    assert [path.name for path in tmp_path.iterdir()] == ["out.json"]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_option_is_documented(verb: str, isoloss: Command) -> None:
+    pages = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    options = set(re.findall(r"--[a-z][a-z-]+", isoloss(verb, "--help").stdout))
+    first_half, _, section = pages.partition(f"## `isoloss {verb}`")
+    section = section.partition("\n## ")[0]
+    shared = first_half.partition("\n## ")[0]
+    positional = set(re.findall(r"[A-Z][A-Z-]+ (--[a-z-]+)", isoloss(verb, "--help").stdout))
+    missing = {o for o in options - positional - {"--help"} if o not in section and o not in shared}
+    assert not missing

@@ -1,0 +1,195 @@
+"""Wrong input: one line that says what to do, the right exit code, and no file harmed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Command
+
+SWEEP = """
+[defaults]
+corpus = "text"
+lr = 0.01
+batch = 256
+[defaults.shape]
+vocab = 256
+n_ctx = 64
+n_layer = 2
+n_heads = 2
+[[run]]
+tokens = 2000
+shape = { d_model = 8 }
+"""
+
+
+def refused(isoloss: Command, *words: object, code: int = 1, says: str) -> str:
+    """Check that the command is refused with one line and nothing on stdout; return the line."""
+    done = isoloss(*words)
+    assert done.returncode == code, f"{done.returncode}: {done.stdout}{done.stderr}"
+    assert done.stdout == ""
+    lines = [x for x in done.stderr.strip().splitlines() if not x.startswith("note: ")]
+    assert len(lines) == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    assert lines[0].startswith("isoloss: ")
+    assert says in lines[0], lines[0]
+    return lines[0]
+
+
+READERS = [
+    ("fit", "runs.csv"),
+    ("backtest", "runs.csv"),
+    ("plan", "--flops", "1e21", "--runs", "runs.csv"),
+    ("report", "runs.csv", "report.html"),
+]
+
+
+@pytest.mark.parametrize("words", READERS)
+def test_a_missing_table(isoloss: Command, words: tuple[str, ...]) -> None:
+    refused(isoloss, *words, says="runs.csv: no such file")
+
+
+@pytest.mark.parametrize("words", READERS)
+def test_a_table_without_a_loss(isoloss: Command, runs_csv: Path, words: tuple[str, ...]) -> None:
+    rows = [line.rpartition(",")[0] for line in runs_csv.read_text(encoding="utf-8").splitlines()]
+    runs_csv.write_text("\n".join(rows), encoding="utf-8")
+    line = refused(isoloss, *words, says="no column for the loss")
+    assert "--columns loss=" in line
+
+
+@pytest.mark.parametrize("words", READERS)
+def test_two_runs_only(isoloss: Command, runs_csv: Path, words: tuple[str, ...]) -> None:
+    lines = runs_csv.read_text(encoding="utf-8").splitlines()[:3]
+    runs_csv.write_text("\n".join(lines), encoding="utf-8")
+    refused(isoloss, *words, code=3, says="add runs")
+
+
+@pytest.mark.parametrize("words", READERS)
+def test_all_runs_at_one_size(isoloss: Command, runs_csv: Path, words: tuple[str, ...]) -> None:
+    rows = ["params,tokens,loss"]
+    rows += [f"1e9,{d:.6g},{2 + 300 * d**-0.3:.6f}" for d in (1e9 * 1.6**k for k in range(12))]
+    runs_csv.write_text("\n".join(rows), encoding="utf-8")
+    refused(isoloss, *words, code=3, says="size")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "is empty"),
+        (b"params,tokens,loss\n", "holds no rows"),
+        (b"params,tokens,loss\n1e9,2e10,\xff\xfe\n", "not UTF-8"),
+        (b"params,tokens,loss\n1e9,2e10,-1\n1e9,4e10,3\n", "loss"),
+        (b"params,tokens,loss\n1e9,2e10,three\n", "three"),
+    ],
+)
+def test_a_bad_table(isoloss: Command, tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "runs.csv").write_bytes(content)
+    refused(isoloss, "fit", "runs.csv", says=says)
+
+
+def test_a_pickle_is_not_opened(isoloss: Command, tmp_path: Path) -> None:
+    (tmp_path / "runs.pkl").write_bytes(b"\x80\x04.")
+    refused(isoloss, "fit", "runs.pkl", says="CSV or Parquet")
+
+
+def test_columns_that_are_no_pairs(isoloss: Command, runs_csv: Path) -> None:
+    refused(isoloss, "fit", runs_csv, "--columns", "loss", says="n=params")
+
+
+def test_a_folder_without_records(isoloss: Command, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    refused(isoloss, "fit", "empty", says="no run records")
+
+
+@pytest.mark.parametrize("verb", ["fit", "report"])
+def test_an_old_good_file_survives_a_failure(
+    isoloss: Command, runs_csv: Path, tmp_path: Path, verb: str
+) -> None:
+    old = tmp_path / "old"
+    old.write_text("good", encoding="utf-8")
+    lines = runs_csv.read_text(encoding="utf-8").splitlines()[:3]
+    runs_csv.write_text("\n".join(lines), encoding="utf-8")
+    words = ("fit", runs_csv, "--out", old) if verb == "fit" else ("report", runs_csv, old)
+    refused(isoloss, *words, code=3, says="")
+    assert old.read_text(encoding="utf-8") == "good"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "runs.csv"]
+
+
+def test_a_result_into_a_folder_that_is_not_there(isoloss: Command, runs_csv: Path) -> None:
+    refused(isoloss, "fit", runs_csv, "--draws", "0", "--out", "no/fit.json", says="No such file")
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (None, "no such file"),
+        ("{", "JSON"),
+        ('{"model_type": "t5"}', "t5"),
+        ('{"n_layer": 2, "d_model": 16, "n_heads": 2, "vocab": 256, "n_ctxx": 64}', "n_ctx"),
+        ('{"n_layer": 0, "d_model": 16, "n_heads": 2, "vocab": 256, "n_ctx": 64}', "n_layer"),
+    ],
+)
+def test_a_bad_config(isoloss: Command, tmp_path: Path, config: str | None, says: str) -> None:
+    if config is not None:
+        (tmp_path / "config.json").write_text(config, encoding="utf-8")
+    refused(isoloss, "count", "config.json", says=says)
+
+
+@pytest.mark.parametrize("flops", ["-1e21", "0", "12", "nan", "inf"])
+def test_a_budget_that_is_none(isoloss: Command, flops: str) -> None:
+    done = isoloss("plan", f"--flops={flops}")
+    assert done.returncode in (1, 2)
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_law(isoloss: Command) -> None:
+    refused(isoloss, "plan", "--flops", "1e21", "--law", "hofman", says="did you mean HOFFMANN")
+
+
+@pytest.mark.parametrize("verb", ["train", "sweep"])
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "no such file"),
+        ("lr = ", "TOML"),
+        (SWEEP.replace("lr =", "learning_rte ="), "did you mean"),
+        (SWEEP.replace("n_layer", "n_layers"), "did you mean 'n_layer'"),
+        (SWEEP.replace("batch = 256", "batch = 100"), "multiple of n_ctx"),
+        (SWEEP.replace("[[run]]", "[run]"), "[[run]]"),
+        (SWEEP.replace('corpus = "text"\n', ""), "corpus"),
+        (SWEEP, "text"),
+    ],
+)
+def test_a_bad_sweep(
+    isoloss: Command, tmp_path: Path, verb: str, text: str | None, says: str
+) -> None:
+    if text is not None:
+        (tmp_path / "sweep.toml").write_text(text, encoding="utf-8")
+    refused(isoloss, verb, "sweep.toml", says=says)
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "text.txt"),
+        (b"", "empty"),
+        (b"too little", "too little"),
+        (b"word " * 20000 + b"\xff\xfe" + b"word " * 20000, "UTF-8"),
+    ],
+)
+def test_a_bad_corpus(isoloss: Command, tmp_path: Path, content: bytes | None, says: str) -> None:
+    if content is not None:
+        (tmp_path / "text.txt").write_bytes(content)
+    refused(isoloss, "corpus", "prepare", "text.txt", "tokens", says=says)
+    assert not (tmp_path / "tokens").exists()
+
+
+def test_an_unknown_corpus_entry(isoloss: Command) -> None:
+    refused(isoloss, "corpus", "fetch", "pyton-stdlib", says="python-stdlib")
+
+
+def test_training_several_runs_with_train(isoloss: Command, tmp_path: Path) -> None:
+    two = SWEEP.replace("tokens = 2000", "tokens = [2000, 4000]")
+    (tmp_path / "sweep.toml").write_text(two, encoding="utf-8")
+    refused(isoloss, "train", "sweep.toml", says="isoloss sweep")
