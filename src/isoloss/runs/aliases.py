@@ -4,7 +4,7 @@ A role is a field of `Runs`, a count (`total`, ...) or cost (`6nd`, ...) by its 
 helper (`n_ctx`, `state`). Within a role the order is the order of preference: the plain name and
 the paper's symbol first, measured before planned, evaluated before training losses.
 Sources: the headers of nanochat, Marin, (Mis)Fitting, step-law, datablations, open_lm, W&B and
-Hugging Face exports; `docs/formats.md` lists them.
+Hugging Face exports.
 """
 
 from __future__ import annotations

@@ -166,7 +166,7 @@ def _sizes(
         if wanted not in counts:
             raise InputError(
                 f"{reading.raw.source}: n is not counted as {wanted!r} there; "
-                f"it is counted as {', '.join(counts)}; if you know better, say so with n_convention"
+                f"it is counted as {', '.join(counts)}; n_convention says how the plain column is"
             )
         return counts[wanted], counts, wanted
     order = (tag, "non_embedding_plus_head", "total", "non_embedding", "active")
@@ -279,7 +279,7 @@ def _complaint(reading: Reading, name: str, row: int, values: FloatArray) -> str
     column = reading.pick(name)
     value = reading.raw.columns[column][row] if column is not None else values[row]
     number = to_number(value)
-    if number is not None and number > 0:  # derived from this column, or taken from another one
+    if number is not None and 0 < number < np.inf:  # derived from it, or taken from another column
         column, value = None, values[row]
     place = f" (column {column!r})" if column is not None and column != name else ""
     if is_missing(value):

@@ -10,7 +10,6 @@ import os
 import platform
 import re
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,8 @@ def describe_machine() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions that can change a number: python, numpy, isoloss, torch if loaded."""
+    from importlib import metadata  # slow to import, and only a run needs it
+
     import numpy
 
     found = {"python": platform.python_version(), "numpy": numpy.__version__}
