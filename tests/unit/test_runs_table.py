@@ -134,6 +134,14 @@ def test_counts_that_are_not_there_are_refused() -> None:
         table().counted("total", flops="kaplan")
 
 
+def test_repr_is_one_line() -> None:
+    assert repr(table()) == (
+        "Runs(3 rows: n 10.0 to 40.0, d 100 to 300, c 70.0K to 90.0K, loss 3.00 to 4.00; "
+        "n total, c exact, loss in nats)"
+    )
+    assert repr(table()[[]]) == "Runs(none)"
+
+
 def test_hash_depends_on_the_data_and_only_on_it() -> None:
     runs = table()
     assert runs.hash == table(run=["x", "y", "z"], notes=("n",)).hash

@@ -21,6 +21,7 @@ from isoloss.counting import CConvention, NConvention
 from isoloss.errors import InputError
 from isoloss.runs.cells import RawTable
 from isoloss.runs.columns import table_fields
+from isoloss.units import format_number
 
 if TYPE_CHECKING:
     import polars
@@ -32,7 +33,7 @@ OPTIONAL = ("batch", "steps", "lr", "sd", "seed", "unique_tokens")
 """Columns that a table may lack; NaN marks a value that is missing."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Runs:
     """A table of runs; every array is (m,), read-only, float64 or text.
 
@@ -99,6 +100,16 @@ class Runs:
 
     def __len__(self) -> int:
         return int(self.n.size)
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return "Runs(none)"
+        spans = [
+            f"{name} {format_number(values.min())} to {format_number(values.max())}"
+            for name, values in (("n", self.n), ("d", self.d), ("c", self.c), ("loss", self.loss))
+        ]
+        tags = f"n {self.n_convention}, c {self.c_convention}, loss in {self.loss_unit}"
+        return f"Runs({len(self)} rows: {', '.join(spans)}; {tags})"
 
     def __getitem__(self, rows: Any) -> Runs:
         """Return the rows of a mask, slice or index array; the curves of the runs kept stay."""
