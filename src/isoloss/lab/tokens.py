@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoloss.errors import InputError
-from isoloss.lab.corpus.catalogue import Progress
+from isoloss.lab.corpus.clients import Progress
 from isoloss.lab.corpus.documents import Source, corpus_name, describe, fingerprint, read_documents
 from isoloss.lab.corpus.split import choose_validation
 from isoloss.lab.corpus.text_files import Document
@@ -92,7 +92,7 @@ def prepare(
         raise InputError(f"unknown tokenizer {tokenizer!r}; use bytes or bpe:1024")
     request = {
         "format": FORMAT,
-        "source": fingerprint(source),
+        "source": fingerprint(source, progress=progress),
         "tokenizer": tokenizer,
         "val_fraction": val_fraction,
     }

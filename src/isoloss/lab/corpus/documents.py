@@ -15,15 +15,14 @@ from pathlib import Path
 
 from isoloss.errors import InputError
 from isoloss.lab.corpus import catalogue, hub
+from isoloss.lab.corpus.clients import Progress
 from isoloss.lab.corpus.python_stdlib import interpreter, source_files, stdlib_folder
 from isoloss.lab.corpus.text_files import Document, is_text_name, read_text_files
 
 Source = str | Path
 
 
-def read_documents(
-    source: Source, *, progress: catalogue.Progress | None = None
-) -> Iterator[Document]:
+def read_documents(source: Source, *, progress: Progress | None = None) -> Iterator[Document]:
     """Stream the documents of a corpus, in the same order each time.
 
     source: a text file, a .jsonl file (also .gz, .zst, .xz), a folder or a glob of such files, the
@@ -35,7 +34,7 @@ def read_documents(
     """
     name = str(source)
     if hub.is_hub_name(name):
-        return hub.read_hub(name)
+        return hub.read_hub(hub.parse_hub_name(name))
     if catalogue.is_entry(name):
         return catalogue.read(name, progress=progress)
     paths, root = _files(source)
@@ -45,26 +44,26 @@ def read_documents(
 def corpus_name(source: Source) -> str:
     """A short name for records: the entry's, or the last part of the path without its suffixes."""
     name = str(source)
-    if hub.is_hub_name(name) or catalogue.is_entry(name):
+    if hub.is_hub_name(name):
+        return hub.describe_hub(hub.parse_hub_name(name))["name"]
+    if catalogue.is_entry(name):
         return name
     if has_magic(name):
         return name.replace("\\", "/").rsplit("/", 1)[-1]
     return Path(name).resolve().name.split(".")[0] or "corpus"
 
 
-def describe(source: Source) -> dict[str, str]:
+def describe(source: Source, *, progress: Progress | None = None) -> dict[str, str]:
     """What the text is, for the record: kind, and for an entry its licence, version and hash."""
     name = str(source)
     if hub.is_hub_name(name):
-        return {"kind": "hub", "name": name}
-    if name in ("python-stdlib", "python-stdlib-tests"):
-        return {"kind": "catalogue", "name": name, "version": interpreter(), "licence": "PSF-2.0"}
+        return {"kind": "hub", **hub.describe_hub(hub.parse_hub_name(name))}
     if catalogue.is_entry(name):
-        return {"kind": "catalogue", "name": name, **catalogue.describe(name)}
+        return {"kind": "catalogue", "name": name, **catalogue.describe(name, progress=progress)}
     return {"kind": "files", "name": corpus_name(source), "files": str(len(_files(source)[0]))}
 
 
-def fingerprint(source: Source) -> str:
+def fingerprint(source: Source, *, progress: Progress | None = None) -> str:
     """A hash of names, sizes and modification times (for an entry, its own hash); reads no text."""
     name = str(source)
     if name in ("python-stdlib", "python-stdlib-tests"):
@@ -72,7 +71,7 @@ def fingerprint(source: Source) -> str:
         files = source_files(folder, tests=name.endswith("tests"))
         stamp: object = [interpreter(), _stamps(files, folder)]
     elif hub.is_hub_name(name) or catalogue.is_entry(name):
-        stamp = describe(source)
+        stamp = describe(source, progress=progress)
     else:
         stamp = _stamps(*_files(source))
     return hashlib.sha256(json.dumps([name, stamp]).encode()).hexdigest()
