@@ -32,7 +32,7 @@ define install
 	@if [ -e $(1)/.installing ] || ! $(1)/bin/python -m pip --version >/dev/null 2>&1; then \
 	  $(PYTHON) -m venv --clear $(1); fi
 	@touch $(1)/.installing
-	$(1)/bin/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt $(2)
+	$(1)/bin/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c constraints.txt $(2)
 	@rm $(1)/.installing
 	@touch $@
 endef
