@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 from cyclopts import App, CycloptsError, Parameter
 from rich.console import Console
@@ -60,7 +62,9 @@ def run(words: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if words is None else words
     try:
-        code = build_app(words)(words)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            code = build_app(words)(words)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except IsolossError as error:
@@ -78,6 +82,17 @@ def run(words: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         return _fail(f"{error.filename or 'system'}: {error.strerror or error}", 1)
+
+
+def _warn(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"warning: {_one_line(str(message))}", file=sys.stderr)
 
 
 def _version() -> str:

@@ -28,13 +28,16 @@ def report(
 ) -> None:
     """Write one HTML file with fits, figures and checks.
 
-    The file needs no network and holds the data's hash, the conventions, and this command. A file
-    of that name is replaced only by a whole new one.
+    The file (.html, or .md for text and tables) needs no network and holds the data's hash, the
+    conventions, and this command. Where the runs do not identify the law the report says so, and
+    the exit code is 3. A file of that name is replaced only by a whole new one.
     """
+    from isoloss.fitting import fit
     from isoloss.reporting import report as write_report
 
+    found = (reading or Reading()).read(runs)
     path = write_report(
-        (reading or Reading()).read(runs),
+        found,
         out,
         target_flops=target_flops,
         form=law_of(form),
@@ -46,3 +49,4 @@ def report(
         emit_json({"path": path})
     else:
         print(f"report written to {path}")
+    fit(law_of(form), found).check()  # the page is there; the exit code says what it is worth

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from isoloss.cli.options import Json
 from isoloss.cli.output import emit_json, say
+from isoloss.cli.progress import progress
 from isoloss.errors import InputError
 
 
@@ -42,7 +43,11 @@ def sweep(
     folder = out or sweep_file.with_suffix("")
     if folder == sweep_file:
         raise InputError(f"{sweep_file} has no suffix to leave out; give a folder with --out")
-    token_set = load_tokens(tokens) if tokens is not None else prepare_tokens(specs, folder)
+    if tokens is not None:
+        token_set = load_tokens(tokens)
+    else:
+        with progress() as show:
+            token_set = prepare_tokens(specs, folder, progress=show)
     if dry_run:
         if json:
             emit_json({"runs": [_implied(spec) for spec in specs]})

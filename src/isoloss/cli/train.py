@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +10,7 @@ from cyclopts import Parameter
 
 from isoloss.cli.options import Json
 from isoloss.cli.output import emit_json, plain
+from isoloss.cli.progress import progress
 from isoloss.errors import InputError
 from isoloss.units import format_number
 
@@ -54,8 +52,16 @@ def train(
     from isoloss.lab.train import train as train_run
 
     (spec,) = specs
-    token_set = load_tokens(tokens) if tokens is not None else prepare_tokens(specs, folder)
-    with _display(spec.steps) as on_progress:
+    if tokens is not None:
+        token_set = load_tokens(tokens)
+    else:
+        with progress() as show:
+            token_set = prepare_tokens(specs, folder, progress=show)
+    with progress("steps") as show:
+
+        def on_progress(now: Progress) -> None:
+            show("training", now.step, now.steps, f"loss {now.loss:.3f}")
+
         end = train_run(spec, token_set, folder, on_progress=on_progress)
     record = folder / f"{spec.run_id}.jsonl"
     if json:
@@ -67,35 +73,3 @@ def train(
         )
         print(f"record: {record}")
     return 0 if end.status == "finished" else 1
-
-
-@contextmanager
-def _display(steps: int) -> Iterator[Callable[[Progress], None]]:
-    """A bar on a terminal; elsewhere a line now and then."""
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bars
-
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        told = [0]
-
-        def line(now: Progress) -> None:
-            if now.step * 10 // steps > told[0] or now.step == steps:
-                told[0] = now.step * 10 // steps
-                print(f"step {now.step} of {steps}, loss {now.loss:.3f}", file=sys.stderr)
-
-        yield line
-        return
-    with Bars(
-        BarColumn(), TextColumn("{task.description}"), TimeRemainingColumn(), console=console
-    ) as bars:
-        task = bars.add_task("starting", total=steps)
-
-        def bar(now: Progress) -> None:
-            speed = format_number(now.tokens_per_second)
-            bars.update(
-                task, completed=now.step, description=f"loss {now.loss:.3f}, {speed} tokens/s"
-            )
-
-        yield bar
