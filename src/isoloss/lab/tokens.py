@@ -1,50 +1,56 @@
-"""Token ids on disk: from documents to one memory-mapped file for training and one held out.
+"""Token ids on disk: one memory-mapped file to train on and one held out.
 
 A token set is a folder:
 
     train.bin, val.bin       ids, uint8 for bytes and uint16 for anything larger, little-endian
     val_documents.npy        int64, where each held-out document starts, and the end of the last
-    meta.json                name, hash, vocabulary, tokenizer, bytes per token, sizes
+    meta.json                name, hash, vocabulary, tokenizer, bytes per token, sizes, source
     tokenizer.json           for byte-level BPE, as the `tokenizers` library writes it
 
-Every document is followed by a separator. For the tokenizer `bytes` it is 255 (0xFF), a byte that
-never occurs in UTF-8 text, so that the vocabulary is 256 and no document can contain it; for BPE it
-is the token `<|endoftext|>`, the last of the vocabulary.
-
-The folder is built under a temporary name and renamed when whole, so a folder with this name is
-complete; one that is damaged all the same (sizes or hash that do not fit) is built again.
+How text becomes ids, and what separates documents, is said in `tokenizing`; ids that others made
+are read by `token_files`. The folder is built under a temporary name and renamed when whole, so a
+folder of this name is complete; one damaged all the same (sizes or hash that do not fit) is built
+again by `prepare` and refused by `load_tokens`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from isoloss.errors import InputError
 from isoloss.lab.corpus.clients import Progress
 from isoloss.lab.corpus.documents import Source, corpus_name, describe, fingerprint, read_documents
-from isoloss.lab.corpus.split import choose_validation
-from isoloss.lab.corpus.text_files import Document
+from isoloss.lab.corpus.text_files import SEPARATOR_LINE
+from isoloss.lab.token_files import copy_token_source, describe_pair, is_token_source, read_ids
+from isoloss.lab.tokenizing import (
+    BYTE_SEPARATOR,
+    Written,
+    load_bpe,
+    parse_tokenizer,
+    split_spool,
+    spool_documents,
+    write_bpe,
+    write_bytes,
+)
 
 FORMAT = 1
-BYTE_SEPARATOR = 0xFF
-BYTE_VOCAB = 256
-LEAST_TRAIN, LEAST_VAL = 2048, 256
-"""Tokens below which a corpus is refused: no context of any use fits."""
-
 Ids = NDArray[np.uint8] | NDArray[np.uint16]
+
 _FILES = frozenset(["train.bin", "val.bin", "val_documents.npy", "meta.json", "tokenizer.json"])
-_COPY = 1 << 22
+_BLOCK = 1 << 22
+_HASH_UP_TO = 1 << 28  # bytes; of a larger set only the sizes are checked before it is used again
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +60,8 @@ class TokenSet:
     train, val: (tokens,) ids, each document followed by a separator.
     val_documents: (documents + 1,) offsets into `val`.
     hash: SHA-256 of both id files and the tokenizer: the same hash is the same data.
-    bytes_per_token: UTF-8 bytes of the held-out text per token, a separator counted as one byte;
-    so bits per byte = loss / ln 2 / bytes_per_token.
+    bytes_per_token: UTF-8 bytes of the held-out text per token, a separator counted as one byte; so
+    bits per byte = loss / ln 2 / bytes_per_token. Not a number where the text is unknown (.bin).
     """
 
     folder: Path
@@ -69,6 +75,21 @@ class TokenSet:
     val_documents: NDArray[np.int64]
     meta: dict[str, Any] = field(repr=False)
 
+    def decode(self, ids: ArrayLike) -> str:
+        """The text of some ids, separators shown as `<|endoftext|>`; broken characters replaced.
+
+        Raises InputError for ids that came without their text.
+        """
+        numbers = np.asarray(ids)
+        if self.tokenizer == "bytes":
+            parts = numbers.astype(np.uint8).tobytes().split(bytes([BYTE_SEPARATOR]))
+            return SEPARATOR_LINE.join(part.decode("utf-8", "replace") for part in parts)
+        path = self.folder / "tokenizer.json"
+        if not path.is_file():
+            raise InputError(f"the ids of {self.name!r} came without a tokenizer to decode them")
+        text: str = load_bpe(path).decode(numbers.tolist(), skip_special_tokens=False)
+        return text
+
 
 def prepare(
     source: Source,
@@ -80,191 +101,143 @@ def prepare(
 ) -> TokenSet:
     """Tokenize a corpus into `folder`, or return what is there if it is the same corpus.
 
-    source: as in `read_documents`. tokenizer: `bytes`, or `bpe:V` for a byte-level BPE of V tokens
-    trained on the training documents. val_fraction: share of bytes held out, as whole units.
+    source: as in `read_documents`, or ids made before: a .bin file, or a folder with train.bin and
+    val.bin, which keep their own tokenizer.
+    tokenizer: `bytes`, or `bpe:V` for a byte-level BPE of V tokens trained on the training side.
+    val_fraction: share of bytes held out, as whole units.
     progress: called as `progress(what, done, total)`.
     Raises InputError for a corpus that is empty or too small, and for a folder with other files.
     """
     folder = Path(folder)
     if not 0 < val_fraction <= 0.5:
         raise InputError(f"val_fraction is {val_fraction}; it must be above 0 and at most 0.5")
-    if tokenizer != "bytes":
-        raise InputError(f"unknown tokenizer {tokenizer!r}; use bytes or bpe:1024")
+    vocab = parse_tokenizer(tokenizer)
+    ready = is_token_source(Path(source))
+    if ready and Path(source).resolve() == folder.resolve():
+        return load_tokens(folder)
     request = {
         "format": FORMAT,
-        "source": fingerprint(source, progress=progress),
-        "tokenizer": tokenizer,
+        "source": _fingerprint_ids(Path(source))
+        if ready
+        else fingerprint(source, progress=progress),
+        "tokenizer": "ids" if ready else tokenizer,
         "val_fraction": val_fraction,
     }
     kept = _kept(folder, request)
     if kept is not None:
         return kept
+    name = Path(source).resolve().stem if ready else corpus_name(source)
+    meta: dict[str, Any] = {"format": FORMAT, "name": name, "tokenizer": request["tokenizer"]}
     with _building(folder) as building:
-        documents = read_documents(source, progress=progress)
-        spool = _spool(documents, building / "spool.tmp", progress)
-        held, level = _split(spool, val_fraction, corpus_name(source))
-        sizes = _write_bytes(spool, held, building)
-        spool.path.unlink()
-        meta = {
-            "format": FORMAT,
-            "name": corpus_name(source),
-            "tokenizer": tokenizer,
-            "vocab": BYTE_VOCAB,
-            "dtype": "uint8",
-            "separator": BYTE_SEPARATOR,
-            "request": request,
-            "source": describe(source),
-            "split": {"by": level, "val_fraction": val_fraction},
-            **sizes,
-        }
-        _finish(building, meta)
+        if ready:
+            written = copy_token_source(Path(source), building, val_fraction)
+            meta |= {"source": {"kind": "ids"}, "split": {"val_fraction": val_fraction}}
+        else:
+            documents = read_documents(source, progress=progress)
+            spool = spool_documents(documents, building / "spool.tmp", progress)
+            held, level = split_spool(spool, val_fraction, name)
+            if vocab is None:
+                written = write_bytes(spool, held, building, progress)
+            else:
+                written = write_bpe(spool, held, building, vocab, progress)
+            spool.path.unlink()
+            meta |= {
+                "source": describe(source),
+                "split": {"by": level, "val_fraction": val_fraction},
+            }
+        _finish(building, meta | {"request": request}, written)
     return load_tokens(folder)
 
 
 def load_tokens(folder: str | Path) -> TokenSet:
-    """Open a folder made by `prepare`.
+    """Open a folder made by `prepare`, or one that holds nanoGPT's train.bin and val.bin.
 
     Raises InputError if it is missing or damaged.
     """
     folder = Path(folder)
     meta = _read_meta(folder)
     if meta is None:
+        if is_token_source(folder) and not (folder / "meta.json").exists():
+            return _load_pair(folder)
         raise InputError(
-            f"{folder} holds no token set; make one with `prepare` or name another folder"
+            f"{folder} holds no token set; make one with `isoloss corpus prepare`, "
+            "or name another folder"
         )
-    dtype = np.dtype(meta["dtype"]).newbyteorder("<")
-    for side in ("train", "val"):
-        path = folder / f"{side}.bin"
-        expected = meta[f"{side}_tokens"] * dtype.itemsize
-        if not path.is_file() or path.stat().st_size != expected:
-            raise InputError(f"the token set in {folder} is damaged ({side}.bin); prepare it again")
     try:
-        documents = np.load(folder / "val_documents.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError):
+        dtype = np.dtype(meta["dtype"]).newbyteorder("<")
+        for side in ("train", "val"):
+            path = folder / f"{side}.bin"
+            if path.stat().st_size != meta[f"{side}_tokens"] * dtype.itemsize:
+                raise ValueError(side)
+        known = meta["bytes_per_token"]
+        return TokenSet(
+            folder=folder,
+            name=meta["name"],
+            hash=meta["hash"],
+            vocab=meta["vocab"],
+            tokenizer=meta["tokenizer"],
+            bytes_per_token=math.nan if known is None else known,
+            train=np.memmap(folder / "train.bin", dtype=dtype, mode="r"),
+            val=np.memmap(folder / "val.bin", dtype=dtype, mode="r"),
+            val_documents=np.load(folder / "val_documents.npy", mmap_mode="r", allow_pickle=False),
+            meta=meta,
+        )
+    except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"the token set in {folder} is damaged; prepare it again") from None
+
+
+def _load_pair(folder: Path) -> TokenSet:
+    train, val = read_ids(folder / "train.bin"), read_ids(folder / "val.bin")
+    written = describe_pair(train, val)
+    meta = {"format": FORMAT, "name": folder.resolve().name, "tokenizer": "ids"}
+    meta |= {"source": {"kind": "ids"}, **written.to_meta()}
     return TokenSet(
         folder=folder,
-        name=meta["name"],
-        hash=meta["hash"],
-        vocab=meta["vocab"],
-        tokenizer=meta["tokenizer"],
-        bytes_per_token=meta["bytes_per_token"],
-        train=np.memmap(folder / "train.bin", dtype=dtype, mode="r"),
-        val=np.memmap(folder / "val.bin", dtype=dtype, mode="r"),
-        val_documents=documents,
+        name=folder.resolve().name,
+        hash=_hash_ids(meta, {"train": train, "val": val}),
+        vocab=written.vocab,
+        tokenizer="ids",
+        bytes_per_token=math.nan,
+        train=train,
+        val=val,
+        val_documents=written.val_documents,
         meta=meta,
     )
 
 
-@dataclass(frozen=True)
-class _Spool:
-    """Documents laid end to end in a file, with their units and names."""
-
-    path: Path
-    lengths: NDArray[np.int64]
-    units: list[str]
-    names: list[str]
-
-    @property
-    def starts(self) -> NDArray[np.int64]:
-        return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.lengths)])
-
-
-def _spool(documents: Iterable[Document], path: Path, progress: Progress | None) -> _Spool:
-    lengths: list[int] = []
-    units: list[str] = []
-    names: list[str] = []
-    done = 0
-    with path.open("wb") as out:
-        for document in documents:
-            raw = document.text.encode("utf-8", "replace")
-            if not raw:
-                continue
-            out.write(raw)
-            lengths.append(len(raw))
-            units.append(document.unit)
-            names.append(document.name)
-            done += len(raw)
-            if progress is not None:
-                progress("reading text", done, None)
-    return _Spool(path, np.array(lengths, np.int64), units, names)
-
-
-def _split(spool: _Spool, fraction: float, name: str) -> tuple[NDArray[np.bool_], str]:
-    """Mark the documents held out: by unit, or each by itself where units are too few or large."""
-    total = int(spool.lengths.sum())
-    if total == 0:
-        raise InputError(f"the corpus {name} is empty; name one with text in it")
-    for level, keys in (("unit", spool.units), ("document", spool.names)):
-        sizes: dict[str, int] = {}
-        for key, length in zip(keys, spool.lengths, strict=True):
-            sizes[key] = sizes.get(key, 0) + int(length)
-        chosen = choose_validation(sizes, fraction)
-        if chosen is not None:
-            held = np.fromiter((key in chosen for key in keys), bool, len(keys))
-            small = (
-                spool.lengths[held].sum() < LEAST_VAL or spool.lengths[~held].sum() < LEAST_TRAIN
-            )
-            if not small:
-                return held, level
-    raise InputError(
-        f"the corpus {name} holds {total:,} bytes in {len(spool.names):,} documents, too little to "
-        "train on and hold out from; give at least 10 kB of text, better 10 MB"
-    )
-
-
-def _write_bytes(spool: _Spool, held: NDArray[np.bool_], building: Path) -> dict[str, Any]:
-    separator = bytes([BYTE_SEPARATOR])
-    with (
-        spool.path.open("rb") as text,
-        (building / "train.bin").open("wb") as train,
-        (building / "val.bin").open("wb") as val,
-    ):
-        for length, is_held in zip(spool.lengths, held, strict=True):
-            out = val if is_held else train
-            remaining = int(length)
-            while remaining:
-                block = text.read(min(remaining, _COPY))
-                out.write(block)
-                remaining -= len(block)
-            out.write(separator)
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(spool.lengths[held] + 1)])
-    np.save(building / "val_documents.npy", offsets)
-    text_bytes = {
-        True: int((spool.lengths[held] + 1).sum()),
-        False: int((spool.lengths[~held] + 1).sum()),
+def _finish(building: Path, meta: dict[str, Any], written: Written) -> None:
+    """Write the offsets and, last, the meta file."""
+    np.save(building / "val_documents.npy", written.val_documents)
+    meta = {**meta, **written.to_meta()}
+    sides = {
+        side: np.memmap(building / f"{side}.bin", dtype=written.dtype, mode="r")
+        for side in ("train", "val")
     }
-    return {
-        "train_tokens": text_bytes[False],
-        "val_tokens": text_bytes[True],
-        "train_bytes": text_bytes[False],
-        "val_bytes": text_bytes[True],
-        "train_documents": int((~held).sum()),
-        "val_documents": int(held.sum()),
-        "bytes_per_token": 1.0,
-    }
-
-
-def _finish(building: Path, meta: dict[str, Any]) -> None:
-    meta["hash"] = _hash_files(building, meta)
+    meta["hash"] = _hash_ids(meta, sides)
     with (building / "meta.json").open("w", encoding="utf-8") as out:
         json.dump(meta, out, indent=1)
 
 
-def _hash_files(folder: Path, meta: dict[str, Any]) -> str:
+def _hash_ids(meta: dict[str, Any], sides: Mapping[str, NDArray[np.generic]]) -> str:
     digest = hashlib.sha256(f"{meta['tokenizer']} {meta['vocab']} {meta['dtype']}\n".encode())
     for side in ("train", "val"):
-        digest.update(f"{side} {meta[f'{side}_tokens']}\n".encode())
-        with (folder / f"{side}.bin").open("rb") as stream:
-            while block := stream.read(_COPY):
-                digest.update(block)
+        ids = sides[side]
+        digest.update(f"{side} {len(ids)}\n".encode())
+        for start in range(0, len(ids), _BLOCK):
+            digest.update(ids[start : start + _BLOCK].tobytes())
     return digest.hexdigest()
+
+
+def _fingerprint_ids(path: Path) -> str:
+    files = sorted(path.glob("*.bin")) if path.is_dir() else [path]
+    stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return hashlib.sha256(json.dumps([str(path.resolve()), stamps]).encode()).hexdigest()
 
 
 def _read_meta(folder: Path) -> dict[str, Any] | None:
     try:
         meta = json.loads((folder / "meta.json").read_text("utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError):
+    except (OSError, ValueError):
         return None
     return meta if isinstance(meta, dict) and meta.get("format") == FORMAT else None
 
@@ -278,7 +251,10 @@ def _kept(folder: Path, request: dict[str, Any]) -> TokenSet | None:
         tokens = load_tokens(folder)
     except InputError:
         return None
-    return tokens if _hash_files(folder, meta) == tokens.hash else None
+    if tokens.train.nbytes + tokens.val.nbytes > _HASH_UP_TO:
+        return tokens
+    sides = {"train": tokens.train, "val": tokens.val}
+    return tokens if _hash_ids(meta, sides) == tokens.hash else None
 
 
 @contextmanager
@@ -294,12 +270,10 @@ def _building(folder: Path) -> Iterator[Path]:
     building.mkdir()
     try:
         yield building
+        old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
         if folder.exists():
-            old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
             os.replace(folder, old)
-            os.replace(building, folder)
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(building, folder)
+        os.replace(building, folder)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(building, ignore_errors=True)

@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from isoloss.errors import InputError
@@ -110,8 +110,10 @@ def fetch(name: str, folder: str | Path | None = None, progress: Progress | None
         documents = _documents(entry, downloads, progress)
         written = _write(documents, work / "documents.jsonl.gz", entry, progress)
         fetched = _outcome(entry, downloads, absent, written, folder)
-        with (work / "record.json").open("w", encoding="utf-8") as out:
-            json.dump(asdict(replace(fetched, path=Path(fetched.path.name))), out, default=str)
+        record = {"name": name, "licence": entry.licence, **asdict(fetched)}
+        record["path"] = fetched.path.name
+        record["packages"] = {one.package: [one.version, one.sha256] for one in downloads}
+        (work / "record.json").write_text(json.dumps(record, indent=1), "utf-8")
         os.replace(work / "documents.jsonl.gz", fetched.path)
         os.replace(work / "record.json", folder / f"{name}.json")
     finally:
@@ -158,8 +160,11 @@ def _kept(entry: Entry, folder: Path) -> Fetched | None:
     """What an earlier fetch left, if record and file are there and the interpreter is the same."""
     try:
         record = json.loads((folder / f"{entry.name}.json").read_text("utf-8"))
-        record["warnings"] = tuple(record["warnings"])
-        fetched = Fetched(**record | {"path": folder / f"{entry.name}.jsonl.gz"})
+        fetched = Fetched(
+            path=folder / f"{entry.name}.jsonl.gz",
+            warnings=tuple(record["warnings"]),
+            **{key: record[key] for key in ("version", "sha256", "bytes", "documents")},
+        )
     except (OSError, ValueError, TypeError, KeyError):
         return None
     current = entry.client != "none" or fetched.version == interpreter()
@@ -297,7 +302,7 @@ _ENTRIES = (
     Entry("gcide", "Webster's dictionary", "GPL",
           "apt", ("dict-gcide",), 14.8, 31.3, recipes.dictionary),
     Entry("debian-docs", "clean English technical prose of forty packages", "mixed free",
-          "apt", debian_docs.PACKAGES, 233.0, 100.0, debian_docs.read_debian_docs),
+          "apt", debian_docs.PACKAGES, 232.6, 111.8, debian_docs.read_debian_docs),
     Entry("fineweb-edu", "educational web pages, first 1 GB of the 10-billion-token sample",
           "ODC-By-1.0", "hub", (), 700.0, 1000.0, hub=HubSource(
               "HuggingFaceFW/fineweb-edu", "sample-10BT",

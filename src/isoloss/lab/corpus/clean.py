@@ -123,14 +123,15 @@ def prose(paragraphs: Iterable[Paragraph], seen: Seen | None = None) -> str:
     seen: what other documents held; None keeps repetitions.
     """
     kept: list[str] = []
-    heading = ""
+    heading = written = ""
     for text, is_heading in paragraphs:
         if is_heading:
             heading = text
         elif is_prose(text) and (seen is None or seen.is_new(text)):
-            if heading:
+            if heading not in ("", written):  # "Types", "Example": once is enough
                 kept.append(heading)
-                heading = ""
+                written = heading
+            heading = ""
             kept.append(text)
     document = "\n\n".join(kept)
     return document if len(document) >= SHORTEST_DOCUMENT else ""
