@@ -46,13 +46,16 @@ def fit(
     Exit code 3 if the runs do not identify the answer, saying which runs would.
     """
     from isoloss.fitting import fit as fit_law
-    from isoloss.trust import bootstrap
 
     table_of_runs = (reading or Reading()).read(runs)
     found = fit_law(
         law_of(form), table_of_runs, x=x, residual=residual, delta=delta if delta else None
     ).check()
-    resampled = bootstrap(found, draws=draws, seed=seed) if draws else None
+    resampled = None
+    if draws:
+        from isoloss.trust import bootstrap
+
+        resampled = bootstrap(found, draws=draws, seed=seed)
     intervals = {} if resampled is None else coefficient_intervals(resampled, level)
     content = {
         **plain(found),
