@@ -195,6 +195,13 @@ class Design:
         jacobian *= loss[:, None, :]
         return loss - np.exp(log_loss), jacobian
 
+    def observed(self, residuals: Array, noise: Array) -> Array:
+        """Return the log losses (k, m) that lie `noise` (k, m) from a fit with residuals (m,)."""
+        if self.residual == "log":
+            return self.log_loss + residuals + noise
+        predicted = np.exp(self.log_loss) + residuals
+        return np.log(np.maximum(predicted + noise, 1e-3 * predicted))
+
     # ---- between coordinates and coefficients ----------------------------------------------
 
     def law(self, coordinates: Array) -> Law:

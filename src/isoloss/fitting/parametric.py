@@ -107,7 +107,7 @@ def fit(
         raise InputError(f'residual is "log" or "linear", not {residual!r}')
     if delta is not None and not (np.isfinite(delta) and delta > 0):
         raise InputError(f"delta must be a positive number or None, not {delta!r}")
-    variables = _variables(form, runs, x)
+    variables = variables_of(form, runs, x)
     given = _checked_weights(weights, len(runs))
     used = np.flatnonzero(given > 0)
     design = Design.over(form, [v[used] for v in variables], runs.loss[used], residual, held)
@@ -164,8 +164,8 @@ def _sentence(form: type[Law], code: Status) -> str:
     return f"{form.__name__}: {code.value}"
 
 
-def _variables(form: type[Law], runs: Runs, x: str | None) -> list[Array]:
-    """The columns of the runs that the law is called with."""
+def variables_of(form: type[Law], runs: Runs, x: str | None) -> list[Array]:
+    """Return the columns of the runs that a law is called with, each (m,)."""
     names = form.variables
     if names == ("x",):
         if x is None:

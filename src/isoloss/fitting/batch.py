@@ -1,0 +1,51 @@
+"""Solve thousands of resampled problems together: chunks that fit in cache, on a few threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from isoloss.fitting.design import Design
+from isoloss.fitting.polish import Solutions, polish
+from isoloss.laws.forms import Array
+
+_CELLS = 48_000  # numbers per array of a chunk: a few arrays of it stay in a core's cache
+_MOST_ROWS = 256
+_TOLERANCE = 1e-9
+
+Resample = Callable[[int, int], tuple[Array, Array]]
+
+
+def solve_many(
+    design: Design, start: Array, resample: Resample, count: int, delta: float | None
+) -> Solutions:
+    """Solve `count` problems from one start (q,), which is the optimum of the data themselves.
+
+    resample: called with (chunk number, how many), returns log losses and weights, each (1, m) or
+    (how many, m). A chunk depends on its number only, so the result does not depend on the threads.
+    """
+    rows = int(np.clip(_CELLS // len(design.log_loss), 8, _MOST_ROWS))
+    sizes = [min(rows, count - first) for first in range(0, count, rows)]
+
+    def solve_chunk(number: int) -> Solutions:
+        size = sizes[number]
+        log_loss, weights = resample(number, size)
+        starts = np.repeat(start[None], size, axis=0)
+        return polish(design, starts, log_loss, weights, delta, tolerance=_TOLERANCE)
+
+    with ThreadPoolExecutor(max_workers=min(len(sizes), _threads())) as pool:
+        parts = list(pool.map(solve_chunk, range(len(sizes))))
+    return Solutions(
+        np.concatenate([part.coordinates for part in parts]),
+        np.concatenate([part.objectives for part in parts]),
+        np.concatenate([part.converged for part in parts]),
+    )
+
+
+def _threads() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, min(8, len(os.sched_getaffinity(0))))
+    return max(1, min(8, os.cpu_count() or 1))

@@ -1,0 +1,27 @@
+"""How far to believe a fit: resampled laws, intervals, back-tests, forecasts written beforehand."""
+
+from isoloss.trust.backtest import Backtest, backtest
+from isoloss.trust.draws import Draws, bootstrap
+from isoloss.trust.forecast import (
+    Forecast,
+    Outcome,
+    Target,
+    make_forecasts,
+    read_forecasts,
+    write_forecasts,
+)
+from isoloss.trust.quantiles import Interval
+
+__all__ = [
+    "Backtest",
+    "Draws",
+    "Forecast",
+    "Interval",
+    "Outcome",
+    "Target",
+    "backtest",
+    "bootstrap",
+    "make_forecasts",
+    "read_forecasts",
+    "write_forecasts",
+]

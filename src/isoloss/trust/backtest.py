@@ -1,0 +1,137 @@
+"""The test that a forecast must pass first: fit below a cut in compute, predict every run above it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from isoloss.errors import FitError, InputError, UnidentifiedError
+from isoloss.fitting.parametric import Fit, fit, variables_of
+from isoloss.laws.forms import Array, Law
+from isoloss.runs import Runs
+from isoloss.trust.draws import bootstrap
+
+_REACHES = (10.0, 5.0, 3.0)
+_FEWEST = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Backtest:
+    """A law fitted to the runs with c <= cutoff, held against the runs with c > cutoff.
+
+    predicted, low, high: (m,) losses of the test runs in nats: the fitted law, and the interval of
+    a new run at `level`. error: (m,) log predicted - log observed.
+    """
+
+    form: type[Law]
+    cutoff: float
+    level: float
+    train: Runs
+    test: Runs
+    fit: Fit
+    predicted: Array
+    low: Array
+    high: Array
+    error: Array
+
+    @property
+    def median_error(self) -> float:
+        """The median size of the error, as a share of the loss."""
+        return float(np.median(np.abs(self.error)))
+
+    @property
+    def bias(self) -> float:
+        """The mean error: positive if the law predicts too high a loss."""
+        return float(np.mean(self.error))
+
+    @property
+    def coverage(self) -> float:
+        """The share of test runs inside their interval, to hold against `level`."""
+        inside = (self.low <= self.test.loss) & (self.test.loss <= self.high)
+        return float(np.mean(inside))
+
+    @property
+    def decades(self) -> float:
+        """How far the farthest test run lies beyond the cutoff, in factors of ten of compute."""
+        return float(np.log10(self.test.c.max() / self.cutoff))
+
+
+def backtest(
+    form: type[Law],
+    runs: Runs,
+    *,
+    x: str | None = None,
+    cutoff: float | None = None,
+    level: float = 0.9,
+    draws: int = 400,
+    seed: int = 0,
+) -> Backtest:
+    """Fit a law to the cheaper runs and predict the dearer ones.
+
+    form, x: as in `fit`. cutoff: FLOPs; runs with c <= cutoff are fitted, the others predicted. By
+    default it is the compute of the dearest run that leaves the farthest test run at least 10
+    times beyond it, or else 5 or 3 times, with at least 8 runs (and 3 more than the law has
+    coefficients) that identify the law below it.
+    level: of the intervals. draws, seed: as in `bootstrap`.
+    The intervals are those of `Draws.predict(kind="run")`, which hold noise and the coefficients'
+    uncertainty but no misfit of the law, so a coverage below `level` measures that misfit.
+    Raises InputError if the cutoff leaves no run on one side; UnidentifiedError if no cutoff is
+    possible or the runs below it do not identify the law.
+    """
+    if cutoff is not None:
+        return _backtest(form, runs, x, cutoff, level, draws, seed)
+    variables_of(form, runs, x)
+    values = np.unique(runs.c)
+    fewest = max(_FEWEST, len(form.scales) + len(form.exponents) + 3)
+    reasons: list[str] = []
+    for reach in _REACHES:
+        allowed = values[values * reach <= values[-1]]
+        if not len(allowed) or np.sum(runs.c <= allowed[-1]) < fewest:
+            continue
+        try:
+            return _backtest(form, runs, x, float(allowed[-1]), level, draws, seed)
+        except FitError as error:
+            reasons.append(str(error))
+    reason = (
+        f"below a tenth, a fifth or a third of the largest compute there are not {fewest} runs"
+        if not reasons
+        else f"below the cut, {reasons[-1]}"
+    )
+    raise UnidentifiedError(
+        f"no back-test is possible: {reason}; add cheaper runs, or one at 10 times the compute"
+    )
+
+
+def _backtest(
+    form: type[Law],
+    runs: Runs,
+    x: str | None,
+    cutoff: float,
+    level: float,
+    draws: int,
+    seed: int,
+) -> Backtest:
+    below = runs.c <= cutoff
+    if below.all() or not below.any():
+        raise InputError(
+            f"the cutoff {cutoff:.3g} leaves no run on one side; compute goes from "
+            f"{runs.c.min():.3g} to {runs.c.max():.3g} FLOPs"
+        )
+    train, test = runs[below], runs[~below]
+    fitted = fit(form, train, x=x)
+    points = variables_of(form, test, x)
+    predicted = fitted.law(*points)
+    low, _, high = bootstrap(fitted, draws=draws, seed=seed).predict(*points, level=level)
+    return Backtest(
+        form=form,
+        cutoff=float(cutoff),
+        level=level,
+        train=train,
+        test=test,
+        fit=fitted,
+        predicted=predicted,
+        low=low,
+        high=high,
+        error=np.log(predicted) - np.log(test.loss),
+    )
