@@ -21,7 +21,6 @@ from isoloss.runs import read_sweep
 def main(arguments: list[str] | None = None) -> int:
     """Run the sweep; 0 when every run is done, 1 when not or on bad input, 130 on Ctrl-C."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _stop)
     try:
         return _sweep(options)
     except SweepInterrupted as stop:
@@ -59,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 def _sweep(options: argparse.Namespace) -> int:
     specs = read_sweep(options.sweep)
     folder = options.out or options.sweep.with_suffix("")
-    if folder == options.sweep:
+    if options.out is None and folder == options.sweep:
         raise InputError(f"{options.sweep} has no suffix to leave out; give a folder with --out")
     if options.tokens is not None:
         tokens = load_tokens(options.tokens)
@@ -84,4 +83,5 @@ def _stop(signum: int, frame: FrameType | None) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)  # as Ctrl-C, so that the display is closed properly
     sys.exit(main())

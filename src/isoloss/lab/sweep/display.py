@@ -8,6 +8,7 @@ plain one serves.
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
@@ -80,6 +81,8 @@ def live_display(console: Console) -> Display:
 
 def duration(seconds: float) -> str:
     """Write a time as people say it: 8 s, 1 min 40 s, 2 h 05 min."""
+    if not math.isfinite(seconds):
+        return "an unknown time"
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -102,7 +105,6 @@ def _summary(picture: SweepProgress) -> str:
 
 def _table(picture: SweepProgress) -> RenderableType:
     from rich.console import Group
-    from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
@@ -111,14 +113,29 @@ def _table(picture: SweepProgress) -> RenderableType:
     for _ in range(5):
         table.add_column(no_wrap=True)
     for run in running[:_MOST_ROWS]:
-        bar = ProgressBar(total=run.steps, completed=run.step, width=24)
-        table.add_row(Text(run.run_id, overflow="ellipsis"), bar, *_numbers(run))
+        name = Text(run.run_id, overflow="ellipsis")
+        table.add_row(name, _bar(run.step, run.steps), *_numbers(run))
     if len(running) > _MOST_ROWS:
         table.add_row(f"and {len(running) - _MOST_ROWS} more")
-    bar = ProgressBar(total=picture.flops_total, completed=picture.flops_done, width=24)
     done = picture.count(FINISHED, DIVERGED)
-    table.add_row(f"all: {done} of {len(picture.runs)} runs done", bar)
+    table.add_row(
+        f"all: {done} of {len(picture.runs)} runs done",
+        _bar(picture.flops_done, picture.flops_total),
+    )
     return Group(table, Text(_summary(picture), style="dim"))
+
+
+def _bar(done: float, total: float) -> RenderableType:
+    from rich.progress_bar import ProgressBar
+
+    return ProgressBar(
+        total=total,
+        completed=done,
+        width=24,
+        style="bright_black",
+        complete_style="cyan",
+        finished_style="green",
+    )
 
 
 def _numbers(run: RunProgress) -> tuple[str, str, str]:

@@ -8,6 +8,7 @@ the same call goes on where the last one was killed.
 
 from __future__ import annotations
 
+import math
 import queue
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ from isoloss.lab.sweep.queue import (
     Job,
     clear_leftovers,
     longest_first,
+    make_folder,
     make_jobs,
     measured,
     record_of,
@@ -82,7 +84,7 @@ def run_sweep(
     tokens = load_tokens(tokens_folder)
     for job in jobs:
         _check_corpus(job, tokens)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     workers = workers or usable_cores()
     sweep = _Sweep(jobs, tokens.hash, workers, retries, progress or auto_display())
     config = worker_config(Path(tokens_folder), folder, trainer, checkpoint_seconds)
@@ -105,6 +107,10 @@ def _check_corpus(job: Job, tokens: TokenSet) -> None:
             f"run {job.run_id} has vocab {spec.shape.vocab}, but {tokens.name!r} needs "
             f"{tokens.vocab}: set shape.vocab = {tokens.vocab}"
         )
+
+
+def _finite(loss: float) -> float | None:
+    return loss if math.isfinite(loss) else None
 
 
 @dataclass
@@ -154,10 +160,11 @@ class _Sweep:
         waiting = [job for job, run in found if state_of(run) == WAITING]
         self.waiting = list(longest_first(waiting, learn_pace(self.seen)))
         self.already = len(jobs) - len(waiting)
+        self.begun = sum(run is not None for _, run in found) - self.already
         for job, run in found:
             if run is not None and run.points:
                 self.tracked[job.run_id].step = run.points[-1].step
-                self.tracked[job.run_id].loss = run.points[-1].loss
+                self.tracked[job.run_id].loss = _finite(run.points[-1].loss)
         self.pool: list[Worker] = []
         self.inbox: queue.SimpleQueue[tuple[Worker, Any]] = queue.SimpleQueue()
         self.start_deaths = 0
@@ -273,21 +280,19 @@ class _Sweep:
         state = state_of(record)
         if record is None or record.end is None or state == WAITING:
             return otherwise
-        run.step, run.loss = record.end.step, record.end.loss
+        run.step, run.loss = record.end.step, _finite(record.end.loss)
         if state == FINISHED:
             self.seen += measured([(run.job, record)])
-            loss = f"loss {record.end.loss:.4f} " if record.end.loss is not None else ""
             took = duration(record.end.seconds)
-            self.news.append(f"{run.job.run_id} finished: {loss}in {took}")
+            self.news.append(f"{run.job.run_id} finished: loss {record.end.loss:.4f} in {took}")
         elif state == DIVERGED:
             self.news.append(f"{run.job.run_id} diverged at step {record.end.step}")
         return state
 
     def greet(self) -> None:
         """Say what there is to do."""
-        begun = sum(run.step > 0 for run in self.tracked.values() if run.state == WAITING)
         line = f"{len(self.tracked)} runs: {self.already} done before"
-        line += f", {begun} to resume, {self.outstanding() - begun} to begin"
+        line += f", {self.begun} to resume, {self.outstanding() - self.begun} to begin"
         self.news.append(f"{line}; {min(self.workers, max(1, self.outstanding()))} workers")
 
     def report(self, *, over: bool = False) -> None:

@@ -1,12 +1,13 @@
 """How long a run will take, learned from the runs that are done or under way.
 
-A step costs a fixed overhead per layer (launching kernels, the optimizer) and a time per FLOP:
+A step costs a fixed overhead per layer (calls into the library), a time per number that is only
+touched (activations, attention weights, logits), and a time per FLOP:
 
-    seconds = a * (steps * n_layer) + b * flops
+    seconds = a * layer_steps + b * elements + c * flops
 
-At the sizes of a small sweep the first term rules the small models and the second the large, so
-FLOPs alone would put a small model's time wrong by an order of magnitude. FLOPs include the
-evaluations, a third of a training FLOP count per token (the forward pass alone).
+At the sizes of a small sweep the first two rule the small models and the last the large, so FLOPs
+alone would put a small model's time wrong by an order of magnitude. All three include evaluation,
+which costs a third of training on the same tokens (the forward pass alone).
 """
 
 from __future__ import annotations
@@ -14,8 +15,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
 
 from isoloss.runs import RunSpec
+
+_PRIOR_WEIGHT = 0.003  # of one run seen, for each of the three
 
 
 @dataclass(frozen=True)
@@ -23,67 +30,72 @@ class Work:
     """What a run, or a part of one, asks of a worker."""
 
     layer_steps: float
+    elements: float
     flops: float
 
     def part(self, fraction: float) -> Work:
         """The given fraction of this work."""
-        return Work(fraction * self.layer_steps, fraction * self.flops)
+        return Work(fraction * self.layer_steps, fraction * self.elements, fraction * self.flops)
 
 
 @dataclass(frozen=True)
 class Pace:
-    """Seconds per layer and step, and seconds per FLOP, of one worker on this machine."""
+    """Seconds per layer and step, per element touched and per FLOP, of one worker here."""
 
     layer_step: float
+    element: float
     flop: float
 
     def seconds(self, work: Work) -> float:
         """The expected time for this work, in seconds."""
-        return self.layer_step * work.layer_steps + self.flop * work.flops
+        return (
+            self.layer_step * work.layer_steps
+            + self.element * work.elements
+            + self.flop * work.flops
+        )
 
 
-TYPICAL = Pace(layer_step=1.0e-3, flop=1 / 50e9)
-"""One core of a common server; only its ratio matters, and only until the first run tells."""
+TYPICAL = Pace(layer_step=1.2e-3, element=3e-9, flop=1 / 40e9)
+"""One core of a common server; only its ratios matter, and only until the first runs tell."""
 
 
 def work_of(spec: RunSpec) -> Work:
-    """The work of a whole run, its evaluations included."""
-    per_token = spec.flops("exact") / spec.tokens_seen
-    evaluated = spec.eval_points * spec.eval_block + spec.eval_final
+    """The work of a whole run, its evaluations included.
+
+    Elements per token: 10 d_model + 3 n_heads n_ctx for each layer and 3 vocab at the head, a
+    count of the tensors a forward pass writes, good for comparing sizes and nothing else.
+    """
+    shape = spec.shape
+    per_layer = 10 * shape.d_model + 3 * shape.n_heads * shape.n_ctx
+    # As the trainer does, which leaves out points until evaluation is a fifth of the run.
+    evaluated = min(spec.eval_points * spec.eval_block + spec.eval_final, 0.75 * spec.tokens_seen)
+    tokens = spec.tokens_seen + evaluated / 3
     return Work(
-        layer_steps=float(spec.steps * spec.shape.n_layer),
-        flops=spec.flops("exact") + per_token / 3 * evaluated,
+        layer_steps=float(spec.steps * shape.n_layer),
+        elements=tokens * (shape.n_layer * per_layer + 3 * shape.vocab),
+        flops=spec.flops("exact") / spec.tokens_seen * tokens,
     )
 
 
 def learn_pace(seen: Iterable[tuple[Work, float]]) -> Pace:
-    """Fit the pace to (work, seconds) pairs by least squares of the relative error.
+    """Fit the pace to (work, seconds) pairs: non-negative least squares of the relative error.
 
     Each coefficient is also pulled, weakly, to the typical one, scaled to the times seen: one
-    size alone cannot tell the two apart.
+    size alone cannot tell the three apart.
     """
     pairs = [(work, seconds) for work, seconds in seen if seconds > 0]
     if not pairs:
         return TYPICAL
-    ratios = sorted(seconds / TYPICAL.seconds(work) for work, seconds in pairs)
-    scale = ratios[len(ratios) // 2]
-    # Unknowns are multiples of scale * TYPICAL; the prior says both are one.
-    weight = 0.05
-    uu = vv = weight
-    uv = 0.0
-    u1 = v1 = weight
-    for work, seconds in pairs:
-        u = scale * TYPICAL.layer_step * work.layer_steps / seconds
-        v = scale * TYPICAL.flop * work.flops / seconds
-        uu, uv, vv = uu + u * u, uv + u * v, vv + v * v
-        u1, v1 = u1 + u, v1 + v
-    det = uu * vv - uv * uv
-    first, second = (u1 * vv - v1 * uv) / det, (v1 * uu - u1 * uv) / det
-    if first < 0:
-        first, second = 0.0, v1 / vv
-    elif second < 0:
-        first, second = u1 / uu, 0.0
-    return Pace(scale * TYPICAL.layer_step * first, scale * TYPICAL.flop * second)
+    scale = float(np.median([seconds / TYPICAL.seconds(work) for work, seconds in pairs]))
+    unit = scale * np.array([TYPICAL.layer_step, TYPICAL.element, TYPICAL.flop])
+    # Unknowns are multiples of the unit; the prior says all are one.
+    rows = [
+        unit * [work.layer_steps, work.elements, work.flops] / seconds for work, seconds in pairs
+    ]
+    matrix = np.vstack([*rows, np.sqrt(_PRIOR_WEIGHT) * np.eye(3)])
+    target = np.concatenate([np.ones(len(rows)), np.full(3, np.sqrt(_PRIOR_WEIGHT))])
+    layer_step, element, flop = (unit * _non_negative(matrix, target)).tolist()
+    return Pace(layer_step, element, flop)
 
 
 def time_left(running: Sequence[float], waiting: Sequence[float], workers: int) -> float:
@@ -96,3 +108,17 @@ def time_left(running: Sequence[float], waiting: Sequence[float], workers: int) 
     for seconds in waiting:
         heapq.heappush(free, heapq.heappop(free) + seconds)
     return max(free, default=0.0)
+
+
+def _non_negative(matrix: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Least squares with coefficients of zero or more, by trying every set of positive ones."""
+    size = matrix.shape[1]
+    best, least = np.zeros(size), np.inf
+    for count in range(1, size + 1):
+        for kept in map(list, combinations(range(size), count)):
+            solved = np.zeros(size)
+            solved[kept] = np.linalg.lstsq(matrix[:, kept], target, rcond=None)[0]
+            error = float(np.sum((matrix @ solved - target) ** 2))
+            if error < least and (solved >= 0).all():
+                best, least = solved, error
+    return best

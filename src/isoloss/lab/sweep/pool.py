@@ -18,6 +18,7 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
+from isoloss.errors import IsolossError
 from isoloss.lab.sweep.queue import Job
 
 THREAD_VARIABLES = (
@@ -30,6 +31,10 @@ THREAD_VARIABLES = (
 """Read by torch and numpy when they load, so they must be set before the worker starts."""
 
 
+LOCK_WAIT = 10.0
+"""Seconds a worker waits for a run another process holds: time for a dying one to let go."""
+
+
 class Worker:
     """One worker process; `job` is what it was given, None while it is idle or still loading."""
 
@@ -38,13 +43,19 @@ class Worker:
         self.ready = False
         # A file, not a pipe: nobody need read it while the worker lives.
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "isoloss.lab.sweep.worker", json.dumps(config)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env=worker_environment(),
-        )
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "isoloss.lab.sweep.worker", json.dumps(config)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                env=worker_environment(),
+            )
+        except OSError as error:
+            self._errors.close()
+            raise IsolossError(
+                f"cannot start a worker ({error.strerror}); use fewer workers"
+            ) from None
         self._reader = threading.Thread(target=self._read, args=(inbox,), daemon=True)
         self._reader.start()
 
@@ -105,7 +116,7 @@ def worker_config(
         "folder": str(folder),
         "trainer": trainer,
         "checkpoint_seconds": checkpoint_seconds,
-        "lock_wait": 10.0,
+        "lock_wait": LOCK_WAIT,
     }
 
 

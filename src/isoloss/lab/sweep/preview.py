@@ -13,7 +13,14 @@ from isoloss.errors import InputError
 from isoloss.lab.sweep.display import duration
 from isoloss.lab.sweep.pace import learn_pace, time_left
 from isoloss.lab.sweep.pool import usable_cores
-from isoloss.lab.sweep.queue import longest_first, make_jobs, measured, record_of, state_of
+from isoloss.lab.sweep.queue import (
+    longest_first,
+    make_folder,
+    make_jobs,
+    measured,
+    record_of,
+    state_of,
+)
 from isoloss.lab.sweep.state import WAITING
 from isoloss.lab.tokens import TokenSet, load_tokens, prepare
 from isoloss.runs import RunSpec
@@ -53,6 +60,7 @@ def prepare_tokens(
         )
     if tokenizer is None:
         tokenizer = "bytes" if vocabs[0] == BYTE_VOCAB else f"bpe:{vocabs[0]}"
+    make_folder(folder)
     return prepare(corpora[0], folder / "tokens", tokenizer=tokenizer, progress=progress)
 
 
