@@ -16,7 +16,7 @@ import numpy as np
 
 from isoloss.errors import InputError
 from isoloss.laws import Law, PublishedLaw, allocate, as_law, near_optimal, published
-from isoloss.laws.allocation import Allocation, Cost, HoldsLaw, LossOfND
+from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND
 from isoloss.units import PF_DAY, format_number
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ PROBABILITY = 0.8
 
 _LEAST_FLOPS = 1e9
 _MOST_FLOPS = 1e28
+_OWN_TEXT = "the loss is on the paper's own text and tokens"
 
 
 class Estimate(NamedTuple):
@@ -78,11 +79,14 @@ def plan(
 ) -> Plan:
     """Plan one training run for a budget of compute.
 
-    n, d = argmin law(n, d) subject to cost(n) * d = flops; with draws, the quantiles of each
-    draw's own optimum give the intervals of n, d and d / n, the loss is that of a new run at the
-    planned n and d, and a size is near-optimal if 80 % of the draws put it within 5 % of theirs.
+    n, d = argmin law(n, d) subject to cost(n) * d = flops. With draws: n.mid is the median of the
+    draws' own optima and its ends are their quantiles, d and d / n follow from n, the loss is that
+    of a new run at n.mid and d.mid, and a size is near-optimal if at least 80 % of the draws put it
+    within 5 % of their best. The median may differ from the fit's own optimum, for draws vary about
+    a sharper estimate than the published one.
     law_or_draws: Draws (the full answer), a Fit, a law, a PublishedLaw, or published.KAPLAN_2020.
-    flops: training FLOPs. cost: n -> training FLOPs per token, default 6 n. level: of intervals.
+    flops: training FLOPs. cost: n -> training FLOPs per token, rising, default 6 n.
+    level: of intervals.
     Returns Plan. Raises InputError for a bad budget or law, UnidentifiedError where the runs
     behind a fit do not identify the answer.
     Source: Hoffmann et al. 2022, Eq. 4, for the optimum; Kaplan et al. 2020, section B.4, for the
@@ -132,7 +136,7 @@ def plan_kaplan(flops: float) -> Plan:
     low, high = fits.near_optimal(EXCESS)
     notes = [
         "compute at the critical batch (C_min = C/2) by Table 6; one epoch, not to convergence",
-        "the paper gives no interval",
+        f"the paper gives no interval; {_OWN_TEXT}",
         *_beyond("n", n, fits.allocation.n.n_range),
         *_beyond("d", d, fits.allocation.n.d_range),
     ]
@@ -190,7 +194,7 @@ def _plan_published(law: PublishedLaw, budget: float, cost: Cost | None) -> Plan
         )
     best = allocate(law, budget, cost=cost)
     notes = [
-        "published without a joint interval of the coefficients, so none is given",
+        f"published without a joint interval of the coefficients, so none is given; {_OWN_TEXT}",
         *_beyond("n", float(best.n), law.n_range),
         *_beyond("d", float(best.d), law.d_range),
         *_beyond("c", budget, law.c_range),
@@ -220,7 +224,7 @@ def _plan_fit(fit: Fit, budget: float, cost: Cost | None) -> Plan:
         notes=(
             "a fit alone gives no interval: plan from bootstrap(fit) for one",
             *_law_notes(fit.law),
-            *_fit_notes(fit, best, budget, cost),
+            *_fit_notes(fit, float(best.n), float(best.d), budget, cost),
         ),
     )
 
@@ -258,41 +262,49 @@ def _plan_point(
 def _plan_draws(draws: Draws, budget: float, cost: Cost | None, level: float) -> Plan:
     fit = draws.fit
     fit.check()
-    best = allocate(fit, budget, cost=cost)
     each = allocate(draws, budget, cost=cost)
-    n, d = np.asarray(each.n), np.asarray(each.d)
-    low, _, high = draws.interval(lambda _: np.stack([n, d, d / n], axis=-1), level=level)
-    mid = (float(best.n), float(best.d), float(best.d) / float(best.n))
-    estimates = [Estimate(float(low[i]), mid[i], float(high[i])) for i in range(3)]
-    loss = draws.predict(best.n, best.d, level=level, kind="run")
-    sizes, notes = _agreed(*near_optimal(draws, budget, excess=EXCESS, cost=cost))
+    sizes = np.asarray(each.n)
+    low, mid, high = (float(x) for x in draws.interval(lambda _: sizes, level=level))
+    # d and d / n fall where n rises, so their ends follow from n's, and their middles fit mid.
+    d_low, d_mid, d_high = (_tokens(budget, x, cost) for x in (high, mid, low))
+    loss = draws.predict(mid, d_mid, level=level, kind="run")
+    near, notes = _agreed(*near_optimal(draws, budget, excess=EXCESS, cost=cost))
     lost = int(np.count_nonzero(each.at_edge))
     if lost:
         notes.append(
-            f"{lost} of {n.size} draws have no optimum inside one parameter and one token; "
+            f"{lost} of {sizes.size} draws have no optimum inside one parameter and one token; "
             "they stand in the intervals at the end they run to"
         )
-    if not float(low[0]) <= mid[0] <= float(high[0]):
-        notes.append("the fit's own optimum lies outside the interval of n: doubt both")
+    plain = allocate(fit, budget, cost=cost)
+    if not low <= float(plain.n) <= high:
+        notes.append(
+            f"the fit's own optimum, {format_number(float(plain.n))} parameters, lies outside the "
+            "interval of its draws: doubt both"
+        )
     return Plan(
-        source=f"{n.size:,} draws of a fit of {len(fit.runs)} runs",
+        source=f"{sizes.size:,} draws of a fit of {len(fit.runs)} runs",
         law=type(fit.law).__name__,
         flops=budget,
-        n=estimates[0],
-        d=estimates[1],
+        n=Estimate(low, mid, high),
+        d=Estimate(d_low, d_mid, d_high),
         loss=Estimate(float(loss.low), float(loss.mid), float(loss.high)),
-        tokens_per_param=estimates[2],
-        near_optimal=sizes,
+        tokens_per_param=Estimate(d_low / high, d_mid / mid, d_high / low),
+        near_optimal=near,
         n_convention=fit.runs.n_convention,
         c_convention="6nd" if cost is None else "cost",
         level=level,
         notes=(
             *notes,
             *_law_notes(fit.law),
-            *_fit_notes(fit, best, budget, cost),
+            *_fit_notes(fit, mid, d_mid, budget, cost),
             *_budget_notes(budget),
         ),
     )
+
+
+def _tokens(budget: float, n: float, cost: Cost | None) -> float:
+    """The tokens that the budget pays for at n."""
+    return budget / (6 * n if cost is None else float(np.asarray(cost(np.asarray(n)))))
 
 
 def _agreed(lows: object, highs: object) -> tuple[tuple[float, float] | None, list[str]]:
@@ -325,12 +337,11 @@ def _beyond(name: str, value: float, measured: tuple[float, float] | None) -> li
     what = {"n": "parameters", "d": "tokens", "c": "FLOPs"}[name]
     if measured is None or measured[0] <= value <= measured[1]:
         return []
-    near, word = (measured[1], "largest") if value > measured[1] else (measured[0], "smallest")
-    factor = max(value / near, near / value)
-    return [
-        f"{format_number(value)} {what} is {factor:.3g} times beyond the {word} measured, "
-        f"{format_number(near)}: an extrapolation"
-    ]
+    if value > measured[1]:
+        place = f"{value / measured[1]:.3g} times the most measured, {format_number(measured[1])}"
+    else:
+        place = f"1/{measured[0] / value:.3g} of the least measured, {format_number(measured[0])}"
+    return [f"{format_number(value)} {what} is {place}: an extrapolation"]
 
 
 def _budget_notes(budget: float) -> list[str]:
@@ -345,16 +356,18 @@ def _law_notes(law: object) -> tuple[str, ...]:
     return ("KaplanND describes overfitting; Kaplan's own allocation is plan_kaplan",)
 
 
-def _fit_notes(fit: Fit, best: Allocation, budget: float, cost: Cost | None) -> list[str]:
+def _fit_notes(fit: Fit, n: float, d: float, budget: float, cost: Cost | None) -> list[str]:
     """What the fit and its runs say about how far to believe the plan."""
     runs: Runs = fit.runs
     notes = [status.value for status in fit.status]
+    if runs.loss_unit != "nats":
+        notes.append(f"the loss is in {runs.loss_unit}, as the runs give it")
     if cost is None and runs.c_convention not in ("6nd", "unknown"):
         notes.append(
             f"the runs count compute as {runs.c_convention}, this plan as 6 n d: "
             "pass cost= to count alike"
         )
-    for name, value in (("n", float(best.n)), ("d", float(best.d)), ("c", budget)):
+    for name, value in (("n", n), ("d", d), ("c", budget)):
         seen = np.asarray(getattr(runs, name))
         notes += _beyond(name, value, (float(seen.min()), float(seen.max())))
     return notes
