@@ -12,7 +12,7 @@ from isoloss.fitting.design import Design
 from isoloss.fitting.polish import Solutions, polish
 from isoloss.laws.forms import Array
 
-_CELLS = 48_000  # numbers per array of a chunk: a few arrays of it stay in a core's cache
+_CELLS = 32_000  # numbers per array of a chunk: a few arrays of it stay in a core's cache
 _MOST_ROWS = 256
 _TOLERANCE = 1e-9
 

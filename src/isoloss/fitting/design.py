@@ -181,9 +181,15 @@ class Design:
         total = np.maximum(total, _LEAST_TOTAL)
         outer = self.outer(theta)
         share = outer / total
-        jacobian[:, free:] = 0.0
+        written: set[int] = set()
         for (j, i), slope in slopes.items():
-            jacobian[:, free + i] += parts[j] * slope
+            if i in written:
+                jacobian[:, free + i] += parts[j] * slope
+            else:
+                np.multiply(parts[j], slope, out=jacobian[:, free + i])
+                written.add(i)
+        for i in set(range(theta.shape[1])) - written:
+            jacobian[:, free + i] = 0.0
         jacobian *= share[:, None, :]
         log_total = np.log(total)
         if self.form.outer in self.exponents:

@@ -9,7 +9,6 @@ fit, and a budget whose minimum the runs do not bracket is refused, not extrapol
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +20,7 @@ from isoloss.laws.forms import Array
 from isoloss.runs import Runs
 from isoloss.units import format_number
 
-_FEWEST_SIZES = 3
+_FEWEST_SIZES = 4
 _SAME_SIZE = 0.01
 
 
@@ -68,11 +67,11 @@ class IsoFlop:
         """Return this if it has a trend, else raise UnidentifiedError naming what would mend it."""
         if self.n_trend is not None:
             return self
-        mends = [f"{budget.mend}" for budget in self.budgets if budget.mend]
-        advice = "; ".join(mends) or "run four or more sizes at each of three budgets of compute"
+        mends = [budget.mend for budget in self.budgets if budget.mend]
+        advice = "; ".join(mends) or "run five or more sizes at each of three budgets of compute"
         raise UnidentifiedError(
             f"IsoFLOP: {len(self.usable)} of {len(self.budgets)} budgets have a minimum, and a "
-            f"trend needs two: {advice}",
+            f"trend needs two; {advice}",
             partial=self,
         )
 
@@ -81,7 +80,7 @@ def isoflop(runs: Runs, *, tolerance: float = 0.05) -> IsoFlop:
     """Find the best size at each budget and its trend with compute.
 
     runs: final losses, n in parameters, c in FLOPs; runs whose c lies within +-tolerance of one
-    value form a budget if they hold three or more sizes (runs that do not are left out).
+    value form a budget if they hold four or more sizes; runs in no budget are left out.
     Returns an IsoFlop; budgets whose lowest loss is at their smallest or largest size, or that
     bend downwards, are kept but not used, each with the run that would mend it.
     Raises InputError if tolerance is not between 0 and 1.
@@ -106,19 +105,27 @@ def isoflop(runs: Runs, *, tolerance: float = 0.05) -> IsoFlop:
     return IsoFlop(budgets, n_trend, d_trend, tuple(status))
 
 
-def _grouped(runs: Runs, tolerance: float) -> Iterator[NDArray[np.intp]]:
-    """The rows of each budget with enough sizes, by rising compute."""
+def _grouped(runs: Runs, tolerance: float) -> list[NDArray[np.intp]]:
+    """The rows of each budget with enough sizes, by rising compute.
+
+    A window of the tolerance is laid where it holds the most runs, again and again.
+    """
+    width = np.log((1 + tolerance) / (1 - tolerance))
     order = np.argsort(runs.c, kind="stable")
-    c = runs.c[order]
-    width = (1 + tolerance) / (1 - tolerance)
-    start = 0
-    while start < len(c):
-        end = int(np.searchsorted(c, c[start] * width, side="right"))
-        rows = order[start:end]
-        sizes = np.unique(np.round(np.log(runs.n[rows]) / _SAME_SIZE))
-        if len(sizes) >= _FEWEST_SIZES:
-            yield rows
-        start = end
+    left = np.log(runs.c[order])
+    groups = []
+    while len(left) >= _FEWEST_SIZES:
+        ends = np.searchsorted(left, left + width, side="right")
+        start = int(np.argmax(ends - np.arange(len(left))))
+        rows = order[start : ends[start]]
+        if len(rows) < _FEWEST_SIZES:
+            break
+        if len(np.unique(np.round(np.log(runs.n[rows]) / _SAME_SIZE))) >= _FEWEST_SIZES:
+            groups.append(rows)
+        keep = np.ones(len(left), dtype=bool)
+        keep[start : ends[start]] = False
+        left, order = left[keep], order[keep]
+    return sorted(groups, key=lambda rows: float(runs.c[rows].mean()))
 
 
 def _budget(runs: Runs) -> IsoFlopBudget:

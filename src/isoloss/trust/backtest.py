@@ -1,4 +1,4 @@
-"""The test that a forecast must pass first: fit below a cut in compute, predict every run above it."""
+"""The test a forecast must pass first: fit below a cut in compute, predict every run above."""
 
 from __future__ import annotations
 
