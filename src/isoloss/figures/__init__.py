@@ -1,0 +1,41 @@
+"""Every figure: each takes data and, if given, an Axes, draws, and returns the Axes.
+
+    learning_curves         loss along every run as its compute grows, and their envelope
+    loss_against            loss against parameters, tokens or compute, with a law and its band
+    isoflop_curves          loss against size at each budget of compute, with the minima
+    isoloss_contours        lines of equal loss, the efficient frontier, and the runs
+    residuals               what a fit leaves over
+    forecasts_and_outcomes  what was forecast, and what then happened
+    backtest_errors         the same for runs held out of a fit
+
+Without an Axes each makes its own figure, outside pyplot, so nothing is left behind;
+`save_figure(ax, path)` writes it. The look is set locally while drawing (`style`).
+"""
+
+from isoloss.figures.bands import law_of
+from isoloss.figures.contours import isoloss_contours
+from isoloss.figures.curves import learning_curves
+from isoloss.figures.forecasts import backtest_errors, forecasts_and_outcomes
+from isoloss.figures.isoflops import isoflop_curves
+from isoloss.figures.loss import loss_against
+from isoloss.figures.residuals import residuals
+from isoloss.figures.style import house_style, panels, power_of_ten, short_number
+from isoloss.figures.svg import COLOURS, inline_svg, save_figure
+
+__all__ = [
+    "COLOURS",
+    "backtest_errors",
+    "forecasts_and_outcomes",
+    "house_style",
+    "inline_svg",
+    "isoflop_curves",
+    "isoloss_contours",
+    "law_of",
+    "learning_curves",
+    "loss_against",
+    "panels",
+    "power_of_ten",
+    "residuals",
+    "save_figure",
+    "short_number",
+]
