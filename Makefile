@@ -1,7 +1,9 @@
 # demo       train a small sweep on real text, forecast, check the forecast, write demo/report.html
 # test       set up, lint, type-check, and run the fast tests
 # test-full  set up an environment of its own and run every test
-# bench      print and append the benchmark tables          docs   build docs/_build/html
+# bench      print and append the benchmark tables
+# validate   the studies behind the demo, hours; their tables are committed
+# docs       build docs/_build/html
 # clean      remove what the other targets made, except demo/
 #
 # Variables: PYTHON (3.11 or newer), VENV (a folder this Makefile owns and may rebuild), PIP_ARGS
@@ -18,7 +20,7 @@ PYTEST_ARGS ?=
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test test-full bench docs clean
+.PHONY: demo test test-full bench validate docs clean
 
 # $(call install,FOLDER,REQUIREMENTS): make the environment if need be and install into it.
 # `.installing` stands while pip runs; where it is found, an earlier install was cut short and may
@@ -66,8 +68,12 @@ test-full: $(VENV_FULL)/.full-ready
 	$(VENV_FULL)/bin/python -m pytest --full $(PYTEST_ARGS)
 
 bench: $(VENV)/.test-ready
-	@for script in benchmarks/[a-z]*.py; do \
-	  echo "== $$script"; $(VENV)/bin/python "$$script"; done
+	@for name in startup train_speed sweep_scaling; do \
+	  echo "== $$name"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
+
+validate: $(VENV)/.test-ready
+	@for name in demo_regime demo_tally; do \
+	  echo "== $$name"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
 docs: $(VENV_DOCS)/.docs-ready
 	$(VENV_DOCS)/bin/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
