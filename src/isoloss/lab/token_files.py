@@ -1,9 +1,9 @@
 """Ids that someone else made: `.bin` files of 16-bit ids, as nanoGPT and llm.c write them.
 
 One file is split into documents at the end-of-text token of GPT-2 (50256) where it is the largest
-id, else into blocks of 4,096 ids, and whole documents are held out by hash. A folder with train.bin
-and val.bin is taken as it is. The vocabulary is the largest id plus one. The text is not there, so
-bytes per token, and with it bits per byte, are unknown.
+id, else into blocks (4,096 ids, or a hundredth of a small file), and whole documents are held out
+by hash. A folder with train.bin and val.bin is taken as it is. The vocabulary is the largest id
+plus one. The text is not there, so bytes per token, and with it bits per byte, are unknown.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def read_ids(path: Path) -> NDArray[np.uint16]:
 
 
 def document_edges(ids: NDArray[np.uint16], largest: int) -> NDArray[np.int64]:
-    """(documents + 1,) offsets: after each end-of-text token, or every 4,096 ids without any."""
+    """(documents + 1,) offsets: after each end-of-text token, or in blocks without any."""
     if largest == GPT2_END:
         ends = [
             np.flatnonzero(ids[start : start + _CHUNK] == GPT2_END) + start + 1
@@ -98,7 +98,8 @@ def document_edges(ids: NDArray[np.uint16], largest: int) -> NDArray[np.int64]:
         ]
         inner = np.concatenate(ends) if ends else np.zeros(0, np.int64)
     else:
-        inner = np.arange(BLOCK, len(ids), BLOCK)
+        block = max(1, min(BLOCK, len(ids) // 100))
+        inner = np.arange(block, len(ids), block)
     return np.unique(np.concatenate([[0], inner, [len(ids)]])).astype(np.int64)
 
 

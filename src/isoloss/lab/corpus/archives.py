@@ -10,7 +10,6 @@ import gzip
 import io
 import lzma
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, cast
@@ -45,7 +44,9 @@ def read_members(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[st
                     if plain != name:
                         content = _gunzip(content)
                     yield plain, content
-    except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, OSError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # each decompressor has errors of its own; all mean damage
         raise InputError(f"{path.name} is damaged ({error}); fetch it again") from None
 
 

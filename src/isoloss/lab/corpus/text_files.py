@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import codecs
 import gzip
-import io
 import json
 import lzma
 from collections.abc import Iterator
@@ -117,16 +116,26 @@ def _open_zst(path: Path) -> IO[bytes]:
         raise InputError(
             f"{path.name} is zstandard-compressed: pip install zstandard, or decompress it"
         ) from None
-    with path.open("rb"):
-        pass  # a missing file is our own error, not the library's
-    return cast(IO[bytes], zstandard.open(path, "rb"))
+    reader = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True)
+    return cast(IO[bytes], reader)
+
+
+def _read(stream: IO[bytes], path: Path) -> bytes:
+    try:
+        return stream.read(_READ)
+    except Exception as error:  # each decompressor has errors of its own; all mean damage
+        raise InputError(
+            f"{path.name} cannot be decompressed ({error}); fetch or make it again"
+        ) from None
 
 
 def _lines(stream: IO[bytes], path: Path) -> Iterator[bytes]:
-    try:
-        yield from io.BufferedReader(cast(io.RawIOBase, stream), _READ)
-    except (OSError, EOFError, lzma.LZMAError, RuntimeError) as error:
-        raise _damaged(path, error) from None
+    held = b""
+    while raw := _read(stream, path):
+        *whole, held = (held + raw).split(b"\n")
+        yield from whole
+    if held:
+        yield held
 
 
 def _characters(path: Path) -> Iterator[str]:
@@ -135,10 +144,7 @@ def _characters(path: Path) -> Iterator[str]:
     offset, first, held = 0, True, ""
     with open_binary(path) as stream:
         while True:
-            try:
-                raw = stream.read(_READ)
-            except (OSError, EOFError, lzma.LZMAError, RuntimeError) as error:
-                raise _damaged(path, error) from None
+            raw = _read(stream, path)
             pending = len(decoder.getstate()[0])
             try:
                 block = held + decoder.decode(raw, final=not raw)
@@ -150,10 +156,9 @@ def _characters(path: Path) -> Iterator[str]:
             offset += len(raw)
             held = "\r" if raw and block.endswith("\r") else ""
             block = block[: len(block) - len(held)].replace("\r\n", "\n").replace("\r", "\n")
-            if first:
-                block, first = block.removeprefix("\ufeff"), False
             if block:
-                yield block
+                yield block.removeprefix("\ufeff") if first else block
+                first = False
             if not raw:
                 return
 
@@ -205,10 +210,6 @@ def _break_before(text: str, longest: int) -> int:
         if at > 0:
             return at + len(separator)
     return longest
-
-
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path.name} cannot be decompressed ({error}); fetch or make it again")
 
 
 _BINARY_SUFFIXES = frozenset(
