@@ -80,6 +80,15 @@ def test_missing_clients_say_what_to_install(monkeypatch: pytest.MonkeyPatch, ta
         apt_download(["a", "b"], target)
 
 
+def test_a_python_without_pip_says_how_to_get_it(
+    programs: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _program(programs, "python", 'echo "$0: No module named pip" >&2\nexit 1\n')
+    monkeypatch.setattr("sys.executable", str(programs / "python"))
+    with pytest.raises(InputError, match=r"install pip \(python -m ensurepip\)"):
+        pip_download("p", "1.0", target)
+
+
 def test_a_failing_client_is_quoted(programs: Path, target: Path) -> None:
     _program(programs, "npm", "echo 'npm error 404 not found' >&2\nexit 1\n")
     with pytest.raises(InputError, match=r"npm could not fetch p 1\.0 .*404 not found"):

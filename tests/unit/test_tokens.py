@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,15 @@ def test_a_failure_leaves_the_old_set_in_place(corpus: Path, tmp_path: Path) -> 
         prepare(bad, folder)
     assert load_tokens(folder).hash == good
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_what_a_killed_process_left_is_cleared(corpus: Path, tmp_path: Path) -> None:
+    dead, living = tmp_path / ".ids.999999999.tmp", tmp_path / f".ids.{os.getppid()}.tmp"
+    dead.mkdir()
+    living.mkdir()
+    prepare(corpus, tmp_path / "ids")
+    assert not dead.exists()
+    assert living.exists()
 
 
 def test_a_folder_with_other_files_is_left_alone(corpus: Path, tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from numpy.typing import ArrayLike, NDArray
 from isoloss.errors import InputError
 from isoloss.lab.corpus.clients import Progress
 from isoloss.lab.corpus.documents import Source, corpus_name, describe, fingerprint, read_documents
+from isoloss.lab.corpus.scratch import scratch_folder
 from isoloss.lab.corpus.text_files import SEPARATOR_LINE
 from isoloss.lab.token_files import copy_token_source, describe_pair, is_token_source, read_ids
 from isoloss.lab.tokenizing import (
@@ -264,16 +264,10 @@ def _building(folder: Path) -> Iterator[Path]:
         not folder.is_dir() or any(child.name not in _FILES for child in folder.iterdir())
     ):
         raise InputError(f"{folder} holds other files; name an empty or new folder for the tokens")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    building = folder.with_name(f".{folder.name}.{os.getpid()}.building")
-    shutil.rmtree(building, ignore_errors=True)
-    building.mkdir()
-    try:
+    with scratch_folder(folder) as scratch:
+        building = scratch / "new"
+        building.mkdir()
         yield building
-        old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
         if folder.exists():
-            os.replace(folder, old)
+            os.replace(folder, scratch / "old")
         os.replace(building, folder)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)

