@@ -42,6 +42,8 @@ BELOW_THE_LAB = {"errors", "units", "counting", "laws", "noise", "runs"}
 LAB_FLOORS = {
     "corpus": 1,
     "tokens": 1,
+    "token_files": 1,
+    "tokenizing": 1,
     "models": 2,
     "optim": 2,
     "train": 3,

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from isoloss.trust import Draws as Draws
     from isoloss.trust import Forecast as Forecast
     from isoloss.trust import Interval as Interval
+    from isoloss.trust import Outcome as Outcome
+    from isoloss.trust import Target as Target
     from isoloss.trust import backtest as backtest
     from isoloss.trust import bootstrap as bootstrap
     from isoloss.trust import make_forecasts as make_forecasts
@@ -67,8 +69,8 @@ _ROOMS = {
     "planning": "Plan plan published_plans",
     "reporting": "report",
     "runs": "RunSpec Runs Schedule read_record read_runs read_sweep write_runs",
-    "trust": "Backtest Draws Forecast Interval backtest bootstrap make_forecasts read_forecasts "
-    "write_forecasts",
+    "trust": "Backtest Draws Forecast Interval Outcome Target backtest bootstrap make_forecasts "
+    "read_forecasts write_forecasts",
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import numpy as np
 from cyclopts import Parameter
@@ -17,10 +17,14 @@ def backtest(
     runs: Annotated[Path, Parameter(help="A table (CSV, JSONL, Parquet) or directory of runs.")],
     *,
     form: Annotated[Form, Parameter(help="The law to fit.")] = "chinchilla",
+    x: Annotated[
+        Literal["n", "d", "c"] | None, Parameter(help="The variable of a law of one variable.")
+    ] = None,
     cutoff: Annotated[
         Number | None, Parameter(help="Fit runs up to this many FLOPs; chosen without it.")
     ] = None,
     draws: Annotated[int, Parameter(help="Resamplings behind the intervals.")] = 400,
+    level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
     seed: Annotated[int, Parameter(help="Seed of the resampling.")] = 0,
     reading: Annotated[Reading | None, Parameter(name="*")] = None,
     json: Json = False,
@@ -28,12 +32,18 @@ def backtest(
     """Fit the cheap runs, predict the expensive ones.
 
     The runs above the cutoff are not used in the fit, so their errors are those of a forecast.
-    Coverage is the share of them inside their 90 % intervals.
+    Coverage, the share of them inside their intervals, falls below the level where the law misfits.
     """
     from isoloss.trust import backtest as test
 
     found = test(
-        law_of(form), (reading or Reading()).read(runs), cutoff=cutoff, draws=draws, seed=seed
+        law_of(form),
+        (reading or Reading()).read(runs),
+        x=x,
+        cutoff=cutoff,
+        level=level,
+        draws=draws,
+        seed=seed,
     )
     if json:
         measures = ("median_error", "bias", "coverage", "decades")
@@ -46,21 +56,21 @@ def backtest(
         table(
             "run",
             ">n",
-            ">d",
             ">c",
             ">loss",
             ">predicted",
-            "interval",
+            ">low",
+            ">high",
             ">error",
             rows=[
                 (
-                    held.run[i],
+                    _short(str(held.run[i])),
                     format_number(held.n[i]),
-                    format_number(held.d[i]),
                     f"{held.c[i]:.2e}",
                     f"{held.loss[i]:.4f}",
                     f"{found.predicted[i]:.4f}",
-                    f"{found.low[i]:.4f} - {found.high[i]:.4f}",
+                    f"{found.low[i]:.4f}",
+                    f"{found.high[i]:.4f}",
                     f"{found.error[i]:+.2%}",
                 )
                 for i in shown
@@ -71,3 +81,8 @@ def backtest(
         f"median error {found.median_error:.2%}, bias {found.bias:+.2%}, "
         f"{found.coverage:.0%} inside their intervals, up to {found.decades:.2f} decades beyond",
     )
+
+
+def _short(name: str) -> str:
+    """A run's name at no more than 20 letters, its ends kept: they tell runs apart."""
+    return name if len(name) <= 20 else f"{name[:9]}..{name[-9:]}"

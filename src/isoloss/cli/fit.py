@@ -75,10 +75,11 @@ def fit(
 
 def coefficient_intervals(draws: Draws, level: float) -> dict[str, Interval]:
     """Return an interval for each coefficient of the law."""
-    return {
-        name: draws.interval(lambda law, name=name: law.coefficients()[name], level)
-        for name in draws.fit.law.coefficients()
-    }
+
+    def interval(name: str) -> Interval:
+        return draws.interval(lambda law: law.coefficients()[name], level)
+
+    return {name: interval(name) for name in draws.fit.law.coefficients()}
 
 
 def _coefficients(found: Fit, intervals: dict[str, Interval], level: float) -> object:

@@ -12,6 +12,10 @@ from isoloss.cli.output import emit_json, interval, show, table
 from isoloss.units import PF_DAY, format_number
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from isoloss.laws.published import Kaplan2020, PublishedLaw
     from isoloss.planning import Estimate, Plan
 
 _SOURCE = Group("Where the law comes from", validator=validators.mutually_exclusive)
@@ -58,12 +62,17 @@ def plan(
     show(_side_by_side(plans), *_notes(plans))
 
 
-def _published(name: str) -> object:
-    from isoloss.cli.laws import law_key
+def _six_per_parameter(n: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The FLOPs per token of runs whose compute is 6 n d."""
+    return 6.0 * n
+
+
+def _published(name: str) -> PublishedLaw | Kaplan2020:
+    from isoloss.cli.laws import all_laws, law_key
     from isoloss.laws import published
 
-    known = {"KAPLAN_2020": published.KAPLAN_2020}
-    known |= {key: value for key, value in vars(published).items() if value in published.LAWS}
+    known: dict[str, PublishedLaw | Kaplan2020] = {"KAPLAN_2020": published.KAPLAN_2020}
+    known |= {key: law for key, law in all_laws().items() if law in published.LAWS}
     return known[law_key(name, tuple(known))]
 
 
