@@ -47,11 +47,11 @@ def plan(
     from isoloss.planning import published_plans
 
     if runs is not None:
-        plans: tuple[Plan, ...] = (
-            make_plan(
-                fitted(form, runs, reading, draws=draws, seed=seed), flops=flops, level=level
-            ),
-        )
+        from isoloss.reporting.cost import paid_cost
+
+        resampled = fitted(form, runs, reading, draws=draws, seed=seed)
+        cost = paid_cost(resampled.fit.runs) or _six_per_parameter
+        plans: tuple[Plan, ...] = (make_plan(resampled, flops=flops, cost=cost, level=level),)
     elif law is not None:
         plans = (make_plan(_published(law), flops=flops),)
     else:
