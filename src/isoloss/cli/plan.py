@@ -112,4 +112,6 @@ def _notes(plans: tuple[Plan, ...]) -> list[str]:
     for each in plans:
         for note in each.notes:
             holders.setdefault(note, []).append(each.source)
+    if len(plans) == 1:
+        return [f"{note}." for note in holders]
     return [f"{', '.join(sources)}: {note}." for note, sources in holders.items()]
