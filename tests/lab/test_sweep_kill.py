@@ -31,8 +31,8 @@ SWEEP = """
 batch = 128
 lr = 0.01
 eval_points = 8
-eval_block = 2048
-eval_final = 4096
+eval_block = 1024
+eval_final = 2048
 [defaults.shape]
 n_layer = 1
 n_heads = 2
@@ -41,10 +41,10 @@ n_ctx = 32
 
 [[run]]
 shape = { d_model = 16 }
-tokens = ["20K", "40K"]
+tokens = ["12K", "24K"]
 [[run]]
 shape = { d_model = 8 }
-tokens = "30K"
+tokens = "16K"
 seed = [1, 2, 3]
 """
 RUNS = 5
@@ -142,13 +142,13 @@ def is_alive(pid: int) -> bool:
 def wait_at_random(sweep: Sweep, process: subprocess.Popen[bytes], rng: random.Random) -> None:
     """Some moment of a sweep: now and then while it starts, mostly while it trains.
 
-    Counted in lines of the records, of which a whole sweep has about fifty, so that a fast machine
+    Counted in lines of the records, of which a whole sweep has about forty, so that a fast machine
     and a busy one are hit alike.
     """
     if rng.random() < 0.2:
         time.sleep(rng.uniform(0, 1.0))
         return
-    until = sweep.lines() + rng.randrange(1, 12)
+    until = sweep.lines() + rng.randrange(1, 10)
     while sweep.lines() < until and process.poll() is None:
         time.sleep(0.002)
     time.sleep(rng.uniform(0, 0.05))

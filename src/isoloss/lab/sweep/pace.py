@@ -68,8 +68,8 @@ def work_of(spec: RunSpec) -> Work:
     shape = spec.shape
     per_layer = 10 * shape.d_model + 3 * shape.n_heads * shape.n_ctx
     # As the trainer does, which leaves out points until evaluation is a fifth of the run.
-    evaluated = min(spec.eval_points * spec.eval_block + spec.eval_final, 0.75 * spec.tokens_seen)
-    tokens = spec.tokens_seen + evaluated / 3
+    evaluated = spec.eval_points * spec.eval_block + spec.eval_final
+    tokens = spec.tokens_seen + min(evaluated / 3, spec.tokens_seen / 4)
     return Work(
         layer_steps=float(spec.steps * shape.n_layer),
         elements=tokens * (shape.n_layer * per_layer + 3 * shape.vocab),
