@@ -20,10 +20,11 @@ Resample = Callable[[int, int], tuple[Array, Array]]
 
 
 def solve_many(
-    design: Design, start: Array, resample: Resample, count: int, delta: float | None
+    design: Design, starts: Array, resample: Resample, count: int, delta: float | None
 ) -> Solutions:
-    """Solve `count` problems from one start (q,), which is the optimum of the data themselves.
+    """Solve `count` problems, each from every start (s, q), and keep the lowest of each.
 
+    starts: the optimum of the data themselves, and the other minima that a resample may prefer.
     resample: called with (chunk number, how many), returns log losses and weights, each (1, m) or
     (how many, m). A chunk depends on its number only, so the result does not depend on the threads.
     """
@@ -33,8 +34,13 @@ def solve_many(
     def solve_chunk(number: int) -> Solutions:
         size = sizes[number]
         log_loss, weights = resample(number, size)
-        starts = np.repeat(start[None], size, axis=0)
-        return polish(design, starts, log_loss, weights, delta, tolerance=_TOLERANCE)
+        best: Solutions | None = None
+        for start in starts:
+            begun = np.repeat(start[None], size, axis=0)
+            found = polish(design, begun, log_loss, weights, delta, tolerance=_TOLERANCE)
+            best = found if best is None else best.lower(found)
+        assert best is not None
+        return best
 
     with ThreadPoolExecutor(max_workers=min(len(sizes), _threads())) as pool:
         parts = list(pool.map(solve_chunk, range(len(sizes))))

@@ -164,6 +164,11 @@ def _missing(design: Design, levels: Levels) -> str:
     nouns = [_NOUNS.get(name, "values") for name in names]
     counted = " and ".join(f"{k} {noun}" for k, noun in zip(levels.counts, nouns, strict=True))
     needed = "three or more" if len(names) > 1 else f"at least {design.size}"
+    if levels.runs >= design.size and min(levels.counts) >= 3:
+        return (
+            f"its {design.size} coefficients cannot be told apart by these runs: the losses do not "
+            f"bend enough; add runs over a wider range of {' and '.join(nouns)}"
+        )
     return (
         f"{levels.runs} distinct run{'s' * (levels.runs != 1)} ({counted}) cannot fix "
         f"{design.size} coefficients; add runs, at {needed} different "

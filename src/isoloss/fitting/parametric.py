@@ -3,8 +3,9 @@
 Minimises the sum over runs of the Huber loss of log predicted - log observed, with delta = 1e-3,
 which is nearly a median regression and what Hoffmann et al. 2022 (approach 3) and Besiroglu et al.
 2024 used. Starts come from a grid over the exponents with the rest solved exactly (`projection`),
-the descent is `polish`, and what the runs cannot answer is refused (`diagnosis`). That the optimum
-is the global one is certified in the tests against dense multi-start searches, not assumed.
+the descent is `polish`, `search` puts the two together, and what the runs cannot answer is refused
+(`diagnosis`). That the optimum is the global one is certified in the tests against dense
+multi-start searches, not assumed.
 """
 
 from __future__ import annotations
@@ -19,14 +20,10 @@ from numpy.typing import ArrayLike
 from isoloss.errors import FitError, InputError, Status, UnidentifiedError
 from isoloss.fitting import diagnosis
 from isoloss.fitting.design import Design, Residual
-from isoloss.fitting.polish import Solutions, polish
-from isoloss.fitting.projection import starts
+from isoloss.fitting.search import solve
 from isoloss.laws.forms import Array, Law
 from isoloss.runs import Runs
 
-_SAMPLE = 300
-_SHORT = 25
-_FINALISTS = 3
 _SEARCHABLE = ("n", "d", "c", "steps", "batch", "unique_tokens")
 
 
@@ -133,26 +130,6 @@ def fit(
     if verdict.refusal:
         raise UnidentifiedError(f"{form.__name__}: {verdict.refusal}", partial=result)
     return result
-
-
-def solve(design: Design, weights: Array, delta: float | None) -> Solutions:
-    """Return the best solution found from the whole grid of starts, as k = 1.
-
-    weights: (m,). Large tables are searched on a sample of their runs and finished on all of them.
-    """
-    count = len(design.log_loss)
-    sample, sample_weights = design, weights
-    if count > 2 * _SAMPLE:
-        rows = np.sort(np.random.default_rng(0).permutation(count)[:_SAMPLE])
-        sample, sample_weights = design.take(rows), weights[rows]
-    begun = starts(sample, sample_weights, delta)
-    short = polish(sample, begun, sample.log_loss, sample_weights, delta, steps=_SHORT)
-    order = np.argsort(short.objectives, kind="stable")[:_FINALISTS]
-    finished = polish(design, short.coordinates[order], design.log_loss, weights, delta)
-    best = np.array([np.argmin(finished.objectives)])
-    return Solutions(
-        finished.coordinates[best], finished.objectives[best], finished.converged[best]
-    )
 
 
 def _single(law: Law) -> Law:

@@ -38,6 +38,19 @@ class Solutions:
     objectives: Array
     converged: NDArray[np.bool_]
 
+    def at(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> Solutions:
+        """Return some of the solutions."""
+        return Solutions(self.coordinates[rows], self.objectives[rows], self.converged[rows])
+
+    def lower(self, other: Solutions) -> Solutions:
+        """Return, problem by problem, the solution with the lower objective."""
+        mine = self.objectives <= other.objectives
+        return Solutions(
+            np.where(mine[:, None], self.coordinates, other.coordinates),
+            np.where(mine, self.objectives, other.objectives),
+            np.where(mine, self.converged, other.converged),
+        )
+
 
 @dataclass
 class _Model:

@@ -23,7 +23,9 @@ from isoloss.laws.forms import Array
 
 _CELLS = 400
 _REWEIGHTINGS = 2
-_STARTS = 10
+_BLOCKS = 4  # per exponent: the best cell of each block is a start, however poor
+_STARTS = (12, 40)
+_MOST_POLISHED = 6000
 _LARGEST_LOG = 100.0  # its exponential, and that one's square, stay finite
 _ROUNDING = 1e-12
 _RIDGE = 1e-13
@@ -56,7 +58,8 @@ def starts(design: Design, weights: Array, delta: float | None) -> Array:
     """Return coordinates (k, q) to polish from: promising cells of a grid over the exponents."""
     theta, shape = _grid(design)
     coordinates, objectives = _project(design, theta, weights, delta)
-    return coordinates[_promising(objectives, shape)]
+    most = int(np.clip(_MOST_POLISHED // len(design.log_loss), *_STARTS))
+    return coordinates[_promising(objectives, shape, most)]
 
 
 def _grid(design: Design) -> tuple[Array, tuple[int, ...]]:
@@ -108,16 +111,20 @@ def _project(
     return np.concatenate([found, theta], axis=1), objectives
 
 
-def _promising(objectives: Array, shape: tuple[int, ...]) -> NDArray[np.intp]:
-    """The cells lower than their neighbours along every axis, and the few best cells."""
+def _promising(objectives: Array, shape: tuple[int, ...], most: int) -> NDArray[np.intp]:
+    """The best cell of every block of the grid and every cell lower than its neighbours."""
     grid = objectives.reshape(shape)
     lowest = np.ones(shape, dtype=bool)
-    for axis in range(grid.ndim):
+    block = np.zeros(shape, dtype=np.intp)
+    for axis, size in enumerate(shape):
         edge = np.full_like(np.take(grid, [0], axis), np.inf)
         padded = np.concatenate([edge, grid, edge], axis)
-        size = grid.shape[axis]
         lowest &= grid <= np.take(padded, range(size), axis)
         lowest &= grid <= np.take(padded, range(2, size + 2), axis)
+        along = np.arange(size) * _BLOCKS // size
+        block = block * _BLOCKS + along.reshape([-1 if a == axis else 1 for a in range(grid.ndim)])
     order = np.argsort(objectives, kind="stable")
-    minima = order[lowest.ravel()[order]][:_STARTS]
-    return np.unique(np.concatenate([minima, order[: _STARTS // 2]]))
+    _, firsts = np.unique(block.ravel()[order], return_index=True)
+    leads = np.zeros(len(order), dtype=bool)
+    leads[firsts] = True
+    return order[leads | lowest.ravel()[order]][:most]

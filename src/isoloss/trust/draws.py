@@ -18,7 +18,9 @@ from numpy.typing import ArrayLike
 
 from isoloss.errors import FitError, InputError, UnidentifiedError
 from isoloss.fitting.batch import solve_many
-from isoloss.fitting.parametric import Fit, solve
+from isoloss.fitting.parametric import Fit
+from isoloss.fitting.polish import Solutions
+from isoloss.fitting.search import minima
 from isoloss.laws.forms import Array, Law
 from isoloss.runs import Runs
 from isoloss.trust import resampling
@@ -29,6 +31,7 @@ _MAD = 1.4826
 _LEAST_DELTA = 1e-9
 _PER_COEFFICIENT = 5
 _FEWEST_KEPT = 0.5
+_RIVAL = 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +128,8 @@ def bootstrap(fit: Fit, *, draws: int = 1000, seed: int = 0, delta: float | None
             f"none to measure doubt by; add at least {1 - spare}",
             partial=fit,
         )
-    centre, delta = _centre(fit, weights, delta)
+    begun, delta = _centre(fit, weights, delta)
+    centre = begun[0]
     residuals, jacobian = design.evaluate(centre[None], design.log_loss[None])
     spread = resampling.spread_residuals(residuals[0], jacobian[0], delta)
     method: Literal["clusters", "residuals"] = (
@@ -140,7 +144,7 @@ def bootstrap(fit: Fit, *, draws: int = 1000, seed: int = 0, delta: float | None
         dealt = resampling.dealt_residuals(spread, numbers, size, random)
         return design.observed(residuals[0], dealt), weights[None]
 
-    solved = solve_many(design, centre, resample, draws, delta)
+    solved = solve_many(design, begun, resample, draws, delta)
     kept = solved.converged & np.isfinite(solved.coordinates).all(axis=1)
     if kept.mean() < _FEWEST_KEPT:
         raise FitError(
@@ -159,19 +163,22 @@ def bootstrap(fit: Fit, *, draws: int = 1000, seed: int = 0, delta: float | None
 
 
 def _centre(fit: Fit, weights: Array, delta: float | None) -> tuple[Array, float | None]:
-    """The optimum that draws vary about, and the delta it has."""
+    """The minima (s, q) that draws start from, the one they vary about first, and its delta."""
     if delta is not None:
-        if delta == fit.delta:
-            return fit.coordinates, delta
-        return solve(fit.design, weights, delta).coordinates[0], delta
-    centre, delta = fit.coordinates, _LEAST_DELTA
+        return _rivals(minima(fit.design, weights, delta)), delta
+    centre, delta = fit.coordinates[None], _LEAST_DELTA
     for _ in range(2):
-        residuals, _ = fit.design.evaluate(centre[None], fit.design.log_loss[None])
+        residuals, _ = fit.design.evaluate(centre[:1], fit.design.log_loss[None])
         spare = max(residuals.size - fit.design.size, 1)
         scale = _MAD * float(np.median(np.abs(residuals))) * np.sqrt(residuals.size / spare)
         delta = max(_EFFICIENT * scale, _LEAST_DELTA)
-        centre = solve(fit.design, weights, delta).coordinates[0]
+        centre = _rivals(minima(fit.design, weights, delta))
     return centre, delta
+
+
+def _rivals(found: Solutions) -> Array:
+    """The minima low enough that a resample may prefer them to the best."""
+    return found.at(found.objectives <= _RIVAL * found.objectives[0]).coordinates
 
 
 def _noise(fit: Fit, runs: Runs, centre: Array, delta: float | None) -> Array:
