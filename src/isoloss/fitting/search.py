@@ -1,0 +1,49 @@
+"""The global search: polish every promising start briefly, then the distinct minima to the end."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from isoloss.fitting.design import Design
+from isoloss.fitting.polish import Solutions, polish
+from isoloss.fitting.projection import starts
+from isoloss.laws.forms import Array
+
+_SAMPLE = 300
+_SHORT = 50
+_ROUGH = 1e-7
+_MOST_MINIMA = 4
+_SAME_OBJECTIVE = 1e-4
+
+
+def minima(design: Design, weights: Array, delta: float | None) -> Solutions:
+    """Return the distinct local minima that the search finds, k of them, the best first.
+
+    weights: (m,). delta: in units of the residual, or None for squares. Large tables are searched
+    on a sample of their runs and finished on all of them.
+    """
+    count = len(design.log_loss)
+    sample, sample_weights = design, weights
+    if count > 2 * _SAMPLE:
+        rows = np.sort(np.random.default_rng(0).permutation(count)[:_SAMPLE])
+        sample, sample_weights = design.take(rows), weights[rows]
+    begun = starts(sample, sample_weights, delta)
+    short = polish(
+        sample, begun, sample.log_loss, sample_weights, delta, steps=_SHORT, tolerance=_ROUGH
+    )
+    begun = _distinct(short).coordinates[:_MOST_MINIMA]
+    return _distinct(polish(design, begun, design.log_loss, weights, delta))
+
+
+def solve(design: Design, weights: Array, delta: float | None) -> Solutions:
+    """Return the global minimum, as one solution (k = 1); arguments as for `minima`."""
+    return minima(design, weights, delta).at(np.array([0]))
+
+
+def _distinct(found: Solutions) -> Solutions:
+    """The solutions by rising objective, but for those that reach the objective of one before."""
+    order = np.argsort(found.objectives, kind="stable")
+    ranked = found.objectives[order]
+    apart = np.diff(ranked, prepend=-np.inf) > _SAME_OBJECTIVE * ranked
+    apart[0] = True
+    return found.at(order[apart])
