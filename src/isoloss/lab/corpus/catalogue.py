@@ -297,7 +297,7 @@ _ENTRIES = (
     Entry("gcide", "Webster's dictionary", "GPL",
           "apt", ("dict-gcide",), 14.8, 31.3, recipes.dictionary),
     Entry("debian-docs", "clean English technical prose of forty packages", "mixed free",
-          "apt", debian_docs.PACKAGES, 232.6, 111.8, debian_docs.read_debian_docs),
+          "apt", debian_docs.PACKAGES, 232.6, 111.7, debian_docs.read_debian_docs),
     Entry("fineweb-edu", "educational web pages, first 1 GB of the 10-billion-token sample",
           "ODC-By-1.0", "hub", (), 700.0, 1000.0, hub=HubSource(
               "HuggingFaceFW/fineweb-edu", "sample-10BT",
