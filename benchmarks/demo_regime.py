@@ -29,13 +29,13 @@ from isoloss.lab.tokens import prepare
 from isoloss.runs import RunSpec, read_record
 
 SCANNED: tuple[tuple[str, Shape, float, tuple[float, ...]], ...] = (
-    ("smallest", SWEEP_SHAPES[0], 1.5e6, (0.008, 0.016, 0.032, 0.064)),
-    ("middle", SWEEP_SHAPES[5], 0.93e6, (0.004, 0.008, 0.016, 0.032)),
-    ("largest", SWEEP_SHAPES[9], 0.475e6, (0.002, 0.004, 0.008, 0.016)),
-    ("forecast", FORECAST_SHAPES[5], 7.5e6, (0.002, 0.004, 0.008, 0.016)),
+    ("smallest", SWEEP_SHAPES[0], 2.0e6, (0.008, 0.016, 0.032, 0.064)),
+    ("middle", SWEEP_SHAPES[4], 1.55e6, (0.004, 0.008, 0.016, 0.032)),
+    ("largest", SWEEP_SHAPES[8], 0.79e6, (0.002, 0.004, 0.008, 0.016)),
+    ("forecast", FORECAST_SHAPES[6], 6.2e6, (0.004, 0.008, 0.016)),
 )
-SLOPED = ((SWEEP_SHAPES[2], 5), (SWEEP_SHAPES[5], 5))
-SLOPE_TOKENS = tuple(3e5 * 2**k for k in range(5))
+SLOPED = (SWEEP_SHAPES[2], SWEEP_SHAPES[5])
+SLOPE_TOKENS = tuple(5.5e5 * 2**k for k in range(4))
 SEEDED = (SWEEP_SHAPES[0], SWEEP_SHAPES[7])
 SEED_TOKENS, SEEDS = 6e5, 4
 
@@ -51,8 +51,12 @@ def main() -> None:
 
     scans = {name: scan(design, shape, d, rates) for name, shape, d, rates in SCANNED}
     slopes = {
-        shape: [design.run(shape, d, "slope") for d in SLOPE_TOKENS[:count]]
-        for shape, count in SLOPED
+        shape: [
+            replace(design.run(shape, d, "slope"), seed=seed)
+            for d in SLOPE_TOKENS
+            for seed in (0, 1)
+        ]
+        for shape in SLOPED
     }
     seeds = {
         shape: [replace(design.run(shape, SEED_TOKENS, "seeds"), seed=s) for s in range(SEEDS)]
@@ -101,20 +105,22 @@ def learning_rates(scans: dict[str, list[RunSpec]], losses: dict[str, float], no
 def token_slopes(slopes: dict[Shape, list[RunSpec]], losses: dict[str, float], note: str) -> None:
     rows = []
     for shape, specs in slopes.items():
-        log_d = np.log([spec.tokens_seen for spec in specs])
-        log_l = np.log([losses[spec.run_id] for spec in specs])
-        slope = -np.diff(log_l) / np.diff(log_d)
+        means = {
+            d: np.mean([np.log(losses[s.run_id]) for s in specs if s.tokens_seen == d])
+            for d in sorted({spec.tokens_seen for spec in specs})
+        }
+        slope = -np.diff(list(means.values())) / np.diff(np.log(list(means)))
         steepening = float(np.max(slope[1:] / slope[:-1])) - 1
         rows.append(
             (
                 f"({shape.n_layer}, {shape.d_model})",
-                ", ".join(f"{spec.tokens_seen:.2g}: {losses[spec.run_id]:.4f}" for spec in specs),
+                ", ".join(f"{d:.2g}: {np.exp(mean):.4f}" for d, mean in means.items()),
                 ", ".join(f"{s:.3f}" for s in slope),
                 f"{100 * steepening:+.0f} %",
             )
         )
     header = ("(n_layer, d_model)", "loss at tokens", "-d ln L / d ln D", "most steepening")
-    results.append("demo_regime", header, rows, "Slopes in tokens. " + note)
+    results.append("demo_regime", header, rows, "Slopes in tokens, means of two seeds. " + note)
 
 
 def size_effect(seeds: dict[Shape, list[RunSpec]], losses: dict[str, float], note: str) -> None:
