@@ -38,7 +38,7 @@ def html_paragraphs(markup: str) -> list[Paragraph]:
 
     markup: the page. Four passes of regular expressions rather than a parser: documentation is
     written by generators that close their tags, there are gigabytes of it, and Python's own parser
-    reads it twenty times slower (the tests compare the two).
+    reads it several times slower (the tests compare the two).
     """
     markup = _CONTROLS.sub("", markup)
     markup = _DROPPED.sub("\x00", _COMMENTS.sub("", markup))
