@@ -7,13 +7,14 @@ Every law here is a sum of non-negative terms, possibly raised to one outer powe
 and states the *logarithm* of its terms, once, in `log_terms`. Calling it, its Jacobian, its exact
 linear solution and its start grid all follow from that formula and three declarations:
 
-    scales     the coefficient of each term; it enters the term's logarithm linearly, so that for
-               fixed exponents it has an exact non-negative solution
-    exponents  every other coefficient, with the range in which a fit looks for it
+    scales     the coefficient of each term, in order; its logarithm enters the term's linearly, so
+               that for fixed exponents it has an exact non-negative solution
+    exponents  every other coefficient, positive, with the range in which a fit looks for it
     outer      the exponent outside the sum, if there is one
 
-A new law is those lines and nothing else; no fitter work. Logarithms keep the arithmetic finite:
-1e12 tokens to the power 4 is never formed.
+A new law is those lines and nothing else; no fitter work. Its formula must hold for complex
+exponents too (use `log` below), for slopes are taken by a complex step. Logarithms keep the
+arithmetic finite: 1e12 tokens to the power 4 is never formed.
 """
 
 from __future__ import annotations
@@ -29,6 +30,16 @@ from isoloss.errors import InputError
 
 Array = NDArray[np.float64]
 Coefficient = float | Array
+
+
+def log(value: ArrayLike) -> Array:
+    """Return the natural logarithm, minus infinity at zero without a warning; complex too."""
+    array = np.asarray(value)
+    if array.dtype.kind != "c":
+        array = array.astype(np.float64)
+    with np.errstate(divide="ignore"):
+        logarithm: Array = np.log(array)
+    return logarithm
 
 
 @dataclass(frozen=True)
@@ -55,7 +66,7 @@ class Law:
         if len(variables) != len(self.variables):
             wanted = ", ".join(self.variables)
             raise InputError(f"{type(self).__name__} is called with ({wanted})")
-        first, *rest = self.log_terms(*(_log(variable) for variable in variables))
+        first, *rest = self.log_terms(*(log(variable) for variable in variables))
         loss = np.exp(first)
         for term in rest:
             loss = loss + np.exp(term)
@@ -91,7 +102,7 @@ class PowerLaw(Law):
     exponents: ClassVar = {"alpha": (1e-2, 5.0)}
 
     def log_terms(self, *logs: Array) -> tuple[Array, ...]:
-        return (self.alpha * (_log(self.xc) - logs[0]),)
+        return (self.alpha * (log(self.xc) - logs[0]),)
 
 
 @dataclass(frozen=True)
@@ -111,7 +122,7 @@ class SaturatingPowerLaw(Law):
     exponents: ClassVar = {"alpha": (1e-2, 5.0)}
 
     def log_terms(self, *logs: Array) -> tuple[Array, ...]:
-        return _log(self.E), _log(self.A) - self.alpha * logs[0]
+        return log(self.E), log(self.A) - self.alpha * logs[0]
 
 
 @dataclass(frozen=True)
@@ -135,9 +146,9 @@ class Chinchilla(Law):
     def log_terms(self, *logs: Array) -> tuple[Array, ...]:
         log_n, log_d = logs
         return (
-            _log(self.E),
-            _log(self.A) - self.alpha * log_n,
-            _log(self.B) - self.beta * log_d,
+            log(self.E),
+            log(self.A) - self.alpha * log_n,
+            log(self.B) - self.beta * log_d,
         )
 
 
@@ -162,11 +173,4 @@ class KaplanND(Law):
     def log_terms(self, *logs: Array) -> tuple[Array, ...]:
         log_n, log_d = logs
         ratio = self.alpha_n / self.alpha_d
-        return ratio * (_log(self.Nc) - log_n), _log(self.Dc) - log_d
-
-
-def _log(value: ArrayLike) -> Array:
-    """The natural logarithm, minus infinity at zero without a warning."""
-    with np.errstate(divide="ignore"):
-        logarithm: Array = np.log(np.asarray(value, dtype=np.float64))
-    return logarithm
+        return ratio * (log(self.Nc) - log_n), log(self.Dc) - log_d

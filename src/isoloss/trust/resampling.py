@@ -1,7 +1,7 @@
 """Which runs go together in a resample, and the two ways to resample.
 
 Runs of one name are one run seen several times, and seeds of one configuration (the same n, d,
-batch, learning rate, steps, unique tokens and group) share whatever that configuration does; both
+batch, learning rate, steps and unique tokens) share whatever that configuration does; both
 are resampled together, as one cluster.
 
 With many clusters, whole clusters are drawn with replacement: no assumption about the noise. With
@@ -22,7 +22,7 @@ from isoloss.runs import Runs
 
 Numbers = NDArray[np.intp]
 
-_CONFIGURATION = ("n", "d", "batch", "lr", "steps", "unique_tokens", "group")
+_CONFIGURATION = ("n", "d", "batch", "lr", "steps", "unique_tokens")
 _MOST_LEVERAGE = 0.95
 
 
