@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from isoloss import published
+from isoloss.cli.app import run
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -37,16 +40,36 @@ def runs_csv(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def isoloss(tmp_path: Path) -> Command:
-    """Run `isoloss WORDS` in the test's folder and return the finished process."""
+def isoloss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run `isoloss WORDS` in the test's folder, in this process, and return what came of it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # `train` sets it: put back what was there
 
-    def run(*words: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    def command(*words: object) -> subprocess.CompletedProcess[str]:
+        given = [str(word) for word in words]
+        monkeypatch.setattr(sys, "argv", ["isoloss", *given])
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = run(given)
+            except SystemExit as end:  # wrong usage
+                code = int(str(end.code))
+        return subprocess.CompletedProcess(given, code, out.getvalue(), err.getvalue())
+
+    return command
+
+
+@pytest.fixture
+def isoloss_process(tmp_path: Path) -> Command:
+    """Run `python -m isoloss WORDS` in the test's folder, as a process of its own."""
+
+    def command(*words: object) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", "isoloss", *map(str, words)],
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=timeout,
+            timeout=300,
         )
 
-    return run
+    return command

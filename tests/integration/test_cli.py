@@ -39,8 +39,8 @@ def strict(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-def test_plan_without_data_sets_three_papers_side_by_side(isoloss: Command) -> None:
-    done = isoloss("plan", "--flops", "1e21")
+def test_plan_without_data_sets_three_papers_side_by_side(isoloss_process: Command) -> None:
+    done = isoloss_process("plan", "--flops", "1e21")
     assert done.returncode == 0, done.stderr
     for word in ("Kaplan 2020", "Hoffmann 2022", "Besiroglu 2024", "non_embedding", "total"):
         assert word in done.stdout
@@ -164,8 +164,8 @@ def test_corpus_list_names_the_default_of_the_demo(isoloss: Command) -> None:
 
 
 @pytest.mark.parametrize("words", [["plan"], ["fit"], ["nonsense"], ["plan", "--flops", "many"]])
-def test_wrong_usage_exits_2_with_one_line(isoloss: Command, words: list[str]) -> None:
-    done = isoloss(*words)
+def test_wrong_usage_exits_2_with_one_line(isoloss_process: Command, words: list[str]) -> None:
+    done = isoloss_process(*words)
     assert done.returncode == 2
     assert done.stdout == ""
     assert len(done.stderr.strip().splitlines()) == 1

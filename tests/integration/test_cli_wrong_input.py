@@ -49,6 +49,13 @@ def test_a_missing_table(isoloss: Command, words: tuple[str, ...]) -> None:
     refused(isoloss, *words, says="runs.csv: no such file")
 
 
+def test_a_process_ends_with_the_code(isoloss_process: Command, runs_csv: Path) -> None:
+    refused(isoloss_process, "fit", "nothing.csv", says="no such file")
+    lines = runs_csv.read_text(encoding="utf-8").splitlines()[:3]
+    runs_csv.write_text("\n".join(lines), encoding="utf-8")
+    refused(isoloss_process, "fit", runs_csv, code=3, says="add runs")
+
+
 @pytest.mark.parametrize("words", READERS)
 def test_a_table_without_a_loss(isoloss: Command, runs_csv: Path, words: tuple[str, ...]) -> None:
     rows = [line.rpartition(",")[0] for line in runs_csv.read_text(encoding="utf-8").splitlines()]

@@ -46,11 +46,14 @@ def train(
         raise InputError(f"{spec_file} has no suffix to leave out; give a folder with --out")
     if threads < 1:
         raise InputError(f"threads is {threads}; at least one is needed")
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read when torch is loaded, just below
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # some libraries read it only when loaded
+    import torch
+
     from isoloss.lab.sweep import prepare_tokens
     from isoloss.lab.tokens import load_tokens
     from isoloss.lab.train import train as train_run
 
+    torch.set_num_threads(threads)
     (spec,) = specs
     if tokens is not None:
         token_set = load_tokens(tokens)

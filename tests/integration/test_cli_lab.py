@@ -1,0 +1,98 @@
+"""The verbs that train: from text to token ids to records, read back by the verbs that fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Command
+
+pytest.importorskip("torch", reason="the lab needs torch: install isoloss[lab]")
+
+SWEEP = """
+[defaults]
+corpus = "text.txt"
+lr = 0.01
+batch = 512
+eval_points = 4
+eval_block = 2048
+eval_final = 4096
+[defaults.shape]
+vocab = 256
+n_ctx = 64
+n_layer = 2
+n_heads = 2
+[[run]]
+tokens = 16384
+shape = [{ d_model = 8 }, { d_model = 16 }]
+"""
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    """Enough words, in enough paragraphs, to train on and hold out from."""
+    rng = np.random.default_rng(7)
+    words = np.array(["the", "law", "of", "small", "runs", "says", "how", "large"])
+    paragraphs = (" ".join(rng.choice(words, 60)) for _ in range(400))
+    path = tmp_path / "text.txt"
+    path.write_text("\n\n".join(paragraphs), encoding="utf-8")
+    return path
+
+
+def test_text_to_tokens(isoloss: Command, text: Path) -> None:
+    done = isoloss("corpus", "prepare", text, "tokens", "--json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert made["tokenizer"] == "bytes"
+    assert made["vocab"] == 256
+    assert 0.99 < (made["train_tokens"] + made["val_tokens"]) / text.stat().st_size < 1.01
+    again = json.loads(isoloss("corpus", "prepare", text, "tokens", "--json").stdout)
+    assert again["hash"] == made["hash"]
+
+
+def test_a_dry_run_shows_what_a_sweep_implies_and_trains_nothing(
+    isoloss: Command, text: Path
+) -> None:
+    (text.parent / "sweep.toml").write_text(SWEEP, encoding="utf-8")
+    done = isoloss("sweep", "sweep.toml", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    runs = json.loads(done.stdout)["runs"]
+    assert [run["steps"] for run in runs] == [32, 32]
+    for run in runs:
+        assert run["tokens_seen"] == 16384
+        assert run["params"]["total"] == sum(run["params_by_group"].values())
+        assert run["flops"]["exact"] > run["flops"]["6nd"] > 0
+    assert not list((text.parent / "sweep").glob("*.jsonl"))
+    lines = isoloss("sweep", "sweep.toml", "--dry-run").stdout
+    assert "2 of 2 runs to train" in lines
+
+
+def test_one_run_leaves_a_record_and_is_not_run_again(isoloss: Command, text: Path) -> None:
+    one = SWEEP.replace("shape = [{ d_model = 8 }, { d_model = 16 }]", "shape = { d_model = 8 }")
+    (text.parent / "run.toml").write_text(one, encoding="utf-8")
+    done = isoloss("train", "run.toml", "--out", "records", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["end"]["status"] == "finished"
+    record = text.parent / found["record"]
+    before = record.read_bytes()
+    again = isoloss("train", "run.toml", "--out", "records")
+    assert again.returncode == 0
+    assert again.stdout.startswith("finished: loss")
+    assert record.read_bytes() == before
+    refused = isoloss("fit", "records")
+    assert refused.returncode == 3
+    assert "add runs" in refused.stderr
+
+
+def test_a_sweep_trains_every_run(isoloss_process: Command, text: Path) -> None:
+    (text.parent / "sweep.toml").write_text(SWEEP, encoding="utf-8")
+    done = isoloss_process("sweep", "sweep.toml", "--out", "records", "--workers", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["counts"]["finished"] == 2
+    assert sorted(path.name for path in (text.parent / "records").glob("*.jsonl")) == sorted(
+        Path(path).name for path in found["records"]
+    )
