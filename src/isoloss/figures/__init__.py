@@ -19,7 +19,7 @@ from isoloss.figures.forecasts import backtest_errors, forecasts_and_outcomes
 from isoloss.figures.isoflops import isoflop_curves
 from isoloss.figures.loss import loss_against
 from isoloss.figures.residuals import residuals
-from isoloss.figures.style import house_style, panels, power_of_ten, short_number
+from isoloss.figures.style import house_style, loss_unit, panels, power_of_ten, short_number
 from isoloss.figures.svg import COLOURS, inline_svg, save_figure
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "law_of",
     "learning_curves",
     "loss_against",
+    "loss_unit",
     "panels",
     "power_of_ten",
     "residuals",

@@ -1,19 +1,24 @@
-"""What a figure draws of a law: the line of the fit, and the band of its draws.
+"""What a figure draws of a law: a line, and where there are draws their band.
 
-A figure takes any of a law, a published law, a fit or the draws of a fit. Only draws give a band.
+A figure takes any of a law, a published law, a fit or the draws of a fit. Only draws give a band,
+and then the line is their median, as in a plan; else it is the law's own value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from isoloss.figures.style import LAW
 from isoloss.laws import Cost, Law, allocate
 from isoloss.trust import Draws
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 Array = NDArray[np.float64]
 
@@ -61,25 +66,40 @@ def frontier_band(
 ) -> Band:
     """Evaluate the compute-optimal n, d or loss along rising (m,) budgets.
 
-    The edges are found at 16 budgets and drawn straight between them in logarithms.
+    The draws are asked at 16 budgets, and drawn straight between them in logarithms.
     """
-    mid = np.asarray(getattr(allocate(law_of(model), flops, cost=cost), what))
+
+    def optimum(law: Law, budgets: Array) -> Array:
+        return np.asarray(getattr(allocate(law, budgets, cost=cost), what))
+
     if not isinstance(model, Draws):
-        return Band(mid)
+        return Band(optimum(law_of(model), flops))
+    if len(flops) <= _KNOTS:
+        return _band(model, lambda law: optimum(law, flops), level)
     knots = np.geomspace(flops[0], flops[-1], _KNOTS)
-    edges = _band(
-        model, lambda law: np.asarray(getattr(allocate(law, knots, cost=cost), what)), level
-    )
-    low, high = (
+    found = _band(model, lambda law: optimum(law, knots), level)
+    low, mid, high = (
         np.exp(np.interp(np.log(flops), np.log(knots), np.log(np.asarray(edge))))
-        for edge in (edges.low, edges.high)
+        for edge in (found.low, found.mid, found.high)
     )
     return Band(mid, low, high)
 
 
+def shade(ax: Axes, grid: Array, found: Band, *, alpha: float = 0.16) -> None:
+    """Shade a band, if there is one, without letting its ends decide the limits of the axes."""
+    if found.low is None or found.high is None:
+        return
+    from matplotlib.patches import Polygon
+
+    outline = np.concatenate(
+        [np.column_stack([grid, found.low]), np.column_stack([grid, found.high])[::-1]]
+    )
+    # add_artist, unlike add_patch and fill_between, leaves the limits alone
+    ax.add_artist(Polygon(outline, closed=True, facecolor=LAW, alpha=alpha, linewidth=0))
+
+
 def _band(model: Any, quantity: Callable[[Law], Array], level: float) -> Band:
-    mid = np.atleast_2d(quantity(law_of(model)))[0]
     if not isinstance(model, Draws):
-        return Band(mid)
-    interval = model.interval(quantity, level)
-    return Band(mid, np.asarray(interval.low), np.asarray(interval.high))
+        return Band(np.atleast_2d(quantity(law_of(model)))[0])
+    low, mid, high = (np.asarray(edge) for edge in model.interval(quantity, level))
+    return Band(mid, low, high)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isoloss.errors import InputError
-from isoloss.figures.bands import Array, frontier_band, law_of
+from isoloss.figures.bands import Array, frontier_band, law_of, shade
 from isoloss.figures.labels import Label, place_labels
 from isoloss.figures.style import (
     INK,
@@ -72,8 +72,7 @@ def isoloss_contours(
         marks = np.empty((2, 0)) if runs is None else np.array([runs.c, runs.n])
         _draw_contours(ax, law, budgets, losses, best.mid, cost, np.log(marks))
         ax.fill_between(budgets, bottom, top, color=LAW, alpha=0.12, linewidth=0)
-        if best.low is not None and best.high is not None:
-            ax.fill_between(budgets, best.low, best.high, color=LAW, alpha=0.22, linewidth=0)
+        shade(ax, budgets, best, alpha=0.22)
         ax.plot(budgets, best.mid, color=LAW, linewidth=2.0)
         if runs is not None:
             ax.plot(runs.c, runs.n, "o", color=RUN, markersize=4.6, markeredgecolor=PAPER, zorder=5)
@@ -82,8 +81,8 @@ def isoloss_contours(
         names = _frontier_names(budgets, bottom, top)
         place_labels(ax, names, clear_of=[(float(c), float(n)) for c, n in marks.T])
         if flops is not None:
-            at = float(np.exp(np.interp(math.log(flops), np.log(budgets), np.log(best.mid))))
-            _mark_target(ax, flops, at)
+            here = frontier_band(model, np.array([flops]), "n", cost=cost, level=level)
+            _mark_target(ax, flops, float(here.mid[0]))
     return ax
 
 
@@ -110,7 +109,9 @@ def _draw_contours(
     levels = levels[(np.log(levels) > field.min()) & (np.log(levels) < field.max())]
     if not levels.size:
         return
-    drawn = ax.contour(budgets, sizes, field, np.log(levels), colors=RULE, linewidths=1.0)
+    drawn = ax.contour(
+        budgets, sizes, field, np.log(levels), colors=RULE, linewidths=1.0, linestyles="solid"
+    )
     spots = []
     for level in levels:
         at = float(np.interp(-level, -losses, np.log(best)))

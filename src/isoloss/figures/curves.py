@@ -14,6 +14,7 @@ from isoloss.figures.style import (
     flops_axis,
     house_style,
     loss_axis,
+    loss_label,
     ramp_colours,
     short_number,
 )
@@ -53,7 +54,7 @@ def learning_curves(
             lowest = np.minimum.accumulate(envelope.loss)
             ax.plot(envelope.c, lowest, color=INK, linewidth=1.8, linestyle=(0, (4, 2)))
         flops_axis(ax.xaxis)
-        loss_axis(ax.yaxis)
+        loss_axis(ax.yaxis, loss_label(runs))
         labels = [] if envelope is None else [_envelope_label(envelope)]
         place_labels(ax, labels + _size_labels(table, paths))
     return ax

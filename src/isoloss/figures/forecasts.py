@@ -16,6 +16,7 @@ from isoloss.figures.style import (
     HIT,
     INK,
     LAW,
+    MINUS,
     MISS,
     MUTED,
     PAPER,
@@ -27,7 +28,6 @@ from isoloss.figures.style import (
     percent_axis,
     power_of_ten,
     short_number,
-    signed,
     spread,
 )
 from isoloss.trust import Backtest, Forecast, Outcome
@@ -99,22 +99,23 @@ def backtest_errors(backtest: Backtest, *, ax: Axes | None = None) -> Axes:
     high = 100 * (np.asarray(backtest.high) / predicted - 1)
     inside = (missed >= low) & (missed <= high)
     start, end = float(backtest.train.c.min()) / 1.3, float(backtest.test.c.max()) * 1.4
-    x = _side_by_side(backtest.test.c, backtest.test.n, math.log(end / start) / 70)
+    slots = max(70, 3 * len(backtest.test))
+    x = _side_by_side(backtest.test.c, backtest.test.n, math.log(end / start) / slots)
     with house_style():
         ax = axes_or_new(ax, height=3.2)
         ax.set_xscale("log")
         ax.axvspan(start, backtest.cutoff, color=GRID, alpha=0.6, linewidth=0)
         ax.axhline(0, color=LAW, linewidth=1.2)
-        ax.vlines(x, low, high, color=LAW, linewidth=4.5, alpha=0.28)
+        ax.vlines(x, low, high, color=LAW, linewidth=max(0.6, 315 / slots), alpha=0.28)
         for mask, marker, colour in ((inside, "D", HIT), (~inside, "X", MISS)):
             ax.plot(
                 x[mask],
                 missed[mask],
                 marker,
                 color=colour,
-                markersize=5.5,
+                markersize=max(2.8, 5.5 * min(1.0, 140 / slots)),
                 markeredgecolor=PAPER,
-                markeredgewidth=0.7,
+                markeredgewidth=0.5,
             )
         ax.set_xlim(start, max(end, float(x.max()) * 1.2))
         reach = 1.12 * float(np.max(np.abs(np.concatenate([missed, low, high]))))
@@ -179,8 +180,8 @@ def _colour(outcome: Outcome | None) -> str:
 
 
 def _verdict(outcome: Outcome) -> str:
-    missed = round(100 * (outcome.loss / outcome.forecast.mid - 1), 1)
-    return f"{'inside' if outcome.hit else 'outside'}, {signed(missed)} %"
+    missed = f"{100 * (outcome.loss / outcome.forecast.mid - 1):+.1f}".replace("-", MINUS)
+    return f"{'inside' if outcome.hit else 'outside'}, {missed} %"
 
 
 def _row_name(forecast: Forecast) -> str:

@@ -18,6 +18,7 @@ from isoloss.figures.style import (
     count_axis,
     house_style,
     loss_axis,
+    loss_label,
     power_of_ten,
     ramp_colours,
     short_number,
@@ -30,19 +31,20 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-_SAME_BUDGET = 0.11
+_MOST_NAMED = 7
 
 
 def isoflop_curves(isoflop: IsoFlop, runs: Runs, *, ax: Axes | None = None) -> Axes:
     """Draw loss against parameters at each budget, the parabola in log n, and its minimum.
 
     runs: those the budgets were found in. A budget whose minimum the runs do not bracket is drawn
-    hollow, without a minimum, and says so; the dashed line joins the minima.
+    hollow, without a minimum, and says so; the dashed line joins the minima. Of more than seven
+    budgets every second, third, ... is named.
     Returns the axes, a new figure's if `ax` is None. Raises InputError if there is no budget.
     Source: the picture of Hoffmann et al. 2022, figure 3.
     """
     if not isoflop.budgets:
-        raise InputError("no budget holds three sizes: run three or more sizes at one compute")
+        raise InputError("no budget holds four sizes: run four or more sizes at one compute")
     with house_style():
         ax = axes_or_new(ax)
         ax.set_xscale("log")
@@ -51,8 +53,8 @@ def isoflop_curves(isoflop: IsoFlop, runs: Runs, *, ax: Axes | None = None) -> A
         colours = ramp_colours([budget.c for budget in isoflop.budgets])
         ends = []
         for budget, colour in zip(isoflop.budgets, colours, strict=True):
-            near = np.abs(np.log(runs.c / budget.c)) < _SAME_BUDGET
-            ends.append(_draw_budget(ax, budget, runs.n[near], runs.loss[near], colour))
+            rows = _rows(budget, runs)
+            ends.append(_draw_budget(ax, budget, runs.n[rows], runs.loss[rows], colour))
         usable = [budget for budget in isoflop.budgets if budget.usable]
         ax.plot(
             [budget.n_opt for budget in usable],
@@ -66,10 +68,20 @@ def isoflop_curves(isoflop: IsoFlop, runs: Runs, *, ax: Axes | None = None) -> A
             zorder=6,
         )
         count_axis(ax.xaxis, "parameters")
-        loss_axis(ax.yaxis)
-        label_line_ends(ax, ends)
+        loss_axis(ax.yaxis, loss_label(runs))
+        stride = -(-len(ends) // _MOST_NAMED)
+        label_line_ends(ax, ends[::stride])
         place_labels(ax, [_minimum_label(budget) for budget in usable])
     return ax
+
+
+def _rows(budget: IsoFlopBudget, runs: Runs) -> NDArray[np.intp]:
+    """The runs of a budget: as many as it holds, next to each other in compute, around its c."""
+    order = np.argsort(runs.c, kind="stable")
+    held = min(budget.runs, len(order))
+    windows = np.lib.stride_tricks.sliding_window_view(np.log(runs.c[order]), held)
+    start = int(np.argmin(np.abs(windows.mean(axis=1) - np.log(budget.c))))
+    return order[start : start + held]
 
 
 def _draw_budget(

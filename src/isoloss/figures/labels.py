@@ -3,6 +3,7 @@ out."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -77,10 +78,15 @@ def place_labels(
 def label_line_ends(ax: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
     """Name lines at their right ends, pushed apart vertically where they would overlap.
 
-    ends: (x, y, text, colour) each; the axes' limits must be final.
+    ends: (x, y, text, colour) each; the axes' limits must be final. Where there is no room for
+    all, every second, third, ... is named.
     """
     points = ax.figure.dpi / 72.0
     size = 8.0
+    room = 0.9 * ax.get_window_extent().height
+    tallest = max((1 + text.count("\n") for _, _, text, _ in ends), default=1)
+    stride = max(1, math.ceil(len(ends) * tallest * size * _LINE_HEIGHT * points / room))
+    ends = ends[::stride]
     pixels = [float(ax.transData.transform((x, y))[1]) for x, y, _, _ in ends]
     heights = [(1 + text.count("\n")) * size * _LINE_HEIGHT * points for _, _, text, _ in ends]
     placed = spread(pixels, heights)

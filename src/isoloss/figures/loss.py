@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from isoloss.errors import InputError
-from isoloss.figures.bands import Array, Band, frontier_band, law_of, limit_band
+from isoloss.figures.bands import Array, Band, frontier_band, law_of, limit_band, shade
 from isoloss.figures.forecasts import draw_forecasts
 from isoloss.figures.labels import Label, label_line_ends, place_labels
 from isoloss.figures.style import (
@@ -30,6 +30,7 @@ from isoloss.figures.style import (
     flops_axis,
     house_style,
     loss_axis,
+    loss_label,
     ramp_colours,
     short_number,
 )
@@ -78,7 +79,7 @@ def loss_against(
             count_axis(ax.xaxis, "parameters" if x == "n" else "training tokens")
         if power is not None:
             labels += _draw_power(ax, power, getattr(runs, x))
-        loss_axis(ax.yaxis)
+        loss_axis(ax.yaxis, loss_label(runs))
         if model is not None:
             labels += _draw_floor(ax, model)
         label_line_ends(ax, ends)
@@ -144,8 +145,7 @@ def _grid(values: Array, further: Sequence[float]) -> Array:
 
 def _draw_line(ax: Axes, grid: Array, line: Band, values: Array) -> None:
     """Solid where there are runs, dashed beyond them."""
-    if line.low is not None and line.high is not None:
-        ax.fill_between(grid, line.low, line.high, color=LAW, alpha=0.16, linewidth=0)
+    shade(ax, grid, line)
     last = int(np.searchsorted(grid, float(values.max()) * 1.05))
     ax.plot(grid[:last], line.mid[:last], color=LAW, linewidth=2.0)
     ax.plot(
@@ -158,7 +158,8 @@ def _draw_power(ax: Axes, power: Fit, values: Array) -> list[Label]:
     losses = power.law(grid)
     ax.plot(grid, losses, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
     text = f"power law, slope {MINUS}{float(power.law.coefficients()['alpha']):.3f}"
-    return [Label(float(grid[0]), float(losses[0]), text, 4, 12, "left", "bottom")]
+    x, y = float(grid[0]), float(losses[0])
+    return [Label(x, y, text, 6, 6, va="bottom"), Label(x, y, text, 0, -10, va="top")]
 
 
 def _draw_floor(ax: Axes, model: Any) -> list[Label]:

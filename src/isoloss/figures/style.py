@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from isoloss.runs import Runs
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
@@ -185,6 +187,17 @@ def loss_axis(axis: Axis, label: str = "loss, nats per token") -> None:
     axis.set_label_text(label)
 
 
+def loss_label(runs: Runs) -> str:
+    """Name the loss with its unit."""
+    return f"loss, {loss_unit(runs)}"
+
+
+def loss_unit(runs: Runs) -> str:
+    """Name the unit of the loss as people say it."""
+    unit = runs.loss_unit.replace("_", " ")
+    return {"nats": "nats per token", "bits": "bits per token"}.get(unit, unit)
+
+
 def percent_axis(axis: Axis, label: str) -> None:
     """Write signed percentages on a linear axis: -0.5 %, 0 %, +0.5 %."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -239,12 +252,12 @@ def _round_ticks(low: float, high: float, inches: float) -> list[float]:
 
     decades = math.log10(high / low)
     choices = ((1.0, 2.0, 5.0), (1.0, 3.0), (1.0,))
-    steps = next((s for s in choices if len(s) * decades * 0.55 <= inches), choices[-1])
+    steps = next((s for s in choices if len(s) * decades * 0.45 <= inches), choices[-1])
     stride = max(1, math.ceil(decades * 0.5 / inches))
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [s * 10.0**p for p in powers if p % stride == 0 for s in steps]
     ticks = [tick for tick in ticks if low <= tick <= high]
-    if len(ticks) < 3 and stride == 1:
+    if len(ticks) < 3 and decades < 1:
         even = MaxNLocator(nbins=4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
         ticks = _thinned([float(t) for t in even if low <= t <= high and t > 0], low, high)
     return ticks

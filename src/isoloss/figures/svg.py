@@ -81,7 +81,7 @@ def inline_svg(ax: Axes, name: str, description: str) -> str:
     text = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", text)
     for variable, colour in COLOURS.items():
         text = text.replace(colour, f"var(--{variable}, {colour})")
-    text = re.sub(r"font: ([\d.]+px) 'DejaVu Sans'(, sans-serif)?", r"font: \1 inherit", text)
+    text = re.sub(r"font-family: [^;\"]+;? ?", "", text)
     opening = re.search(r"<svg[^>]*>", text)
     assert opening is not None
     box = re.search(r'viewBox="[^"]+"', opening[0])

@@ -25,6 +25,8 @@ T = TypeVar("T")
 BEYOND = 10.0
 """Without a target, plan for this many times the compute of the largest run."""
 
+_FEWEST_SIZES = 3
+
 
 @dataclass(frozen=True)
 class Missing:
@@ -176,12 +178,14 @@ def _as_kaplan(runs: Runs) -> Runs:
 def _trends(curve: Envelope, start: float) -> tuple[PowerTrend, PowerTrend]:
     """Trends of n and d where runs end; before that no schedule has brought the loss down."""
     late = curve.c >= start
+    if len(np.unique(curve.n[late])) < _FEWEST_SIZES:
+        raise FitError(f"the envelope passes through fewer than {_FEWEST_SIZES} sizes")
     return power_trend(curve.c[late], curve.n[late]), power_trend(curve.c[late], curve.d[late])
 
 
 def _curves(runs: Runs) -> Runs:
     if runs.curves is None:
-        raise FitError("the table holds one loss per run, no learning curves")
+        raise FitError("the table holds one loss per run")
     return runs.curves
 
 
@@ -189,7 +193,7 @@ def _minima(runs: Runs) -> IsoFlop | Missing:
     """Approach 2 on the runs grouped as IsoFLOP budgets, or on all where none are grouped so."""
     found = attempt(lambda: isoflop(budget_runs(runs)))
     if isinstance(found, IsoFlop) and not found.budgets:
-        return Missing("no budget of compute holds three sizes: run three or more at one compute")
+        return Missing("no budget of compute holds four sizes: run four or more at one compute")
     return found
 
 

@@ -107,11 +107,11 @@ def _papers(name: str, find: Callable[[Law], Any]) -> tuple[str, str]:
 
 
 def _of(draws: Draws | Missing, find: Callable[[Law], Any]) -> Estimate | Missing:
-    """The fit's own value with the interval of its draws."""
+    """The median of the draws and their interval."""
     if isinstance(draws, Missing):
         return draws
-    low, _, high = draws.interval(find, 0.9)
-    return Estimate(float(low), float(find(draws.fit.law)), float(high))
+    low, mid, high = draws.interval(find, 0.9)
+    return Estimate(float(low), float(mid), float(high))
 
 
 def _envelope_exponents(evidence: Evidence) -> tuple[Estimate | Missing, Estimate | Missing]:

@@ -58,7 +58,7 @@ def _block(block: Block) -> str:
 
 def _table(table: Table) -> str:
     sides = [":--" if i == 0 or i in table.words else "--:" for i in range(len(table.head))]
-    lines = [f"**{_safe(table.caption)}**", "", _row(table.head), _row(sides)]
+    lines = [f"**{_safe(table.caption)}**", "", _row(tuple(map(_safe, table.head))), _row(sides)]
     lines += [_row(tuple(map(_safe, row))) for row in table.rows]
     return "\n".join(lines + (["", _safe(table.note)] if table.note else []))
 

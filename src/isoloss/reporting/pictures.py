@@ -17,6 +17,7 @@ from isoloss.figures import (
     panels,
     residuals,
 )
+from isoloss.reporting import wording
 from isoloss.reporting.document import Block, Figure, Refusal
 from isoloss.reporting.evidence import Evidence, Missing, budget_runs
 
@@ -33,6 +34,8 @@ def compute_figure(evidence: Evidence) -> Block:
         "dashed beyond the runs, the strip its 90 % interval; runs above the line split their "
         "compute less well."
     )
+    if main.model is None:
+        reading = "each dot is a run; there is no law to draw."
     if further:
         reading += (
             " Bars beyond the runs are forecasts for single runs, diamonds the measured losses "
@@ -65,12 +68,18 @@ def resource_figure(evidence: Evidence) -> Block:
         right.set_ylabel("")
         return left
 
+    colours = "violet dots had little of the other resource, yellow ones much"
+    reading = f"{colours}; there is no law to draw."
+    if main.model is not None:
+        reading = (
+            f"{colours}; the thin lines are the law at the amounts written beside them and should "
+            "run through dots of their colour; the thick line is the law with the other resource "
+            "unlimited, and no run should lie below it."
+        )
     return _drawn(
         "loss-resources",
         "Loss against parameters and against tokens",
-        "violet dots had little of the other resource, yellow ones much; the thin lines are the "
-        "law at the amounts written beside them and should run through dots of their colour; the "
-        "thick line is the law with the other resource unlimited, and no run should lie below it.",
+        reading,
         draw,
     )
 
@@ -78,7 +87,7 @@ def resource_figure(evidence: Evidence) -> Block:
 def curves_figure(evidence: Evidence) -> Block:
     """Learning curves and their envelope."""
     if isinstance(evidence.envelope, Missing):
-        return Refusal(f"No learning curves: {evidence.envelope.reason}.")
+        return Refusal(wording.refusal("learning curves", evidence.envelope.reason))
     found = evidence.envelope
     return _drawn(
         "learning-curves",
@@ -95,7 +104,7 @@ def isoflop_figure(evidence: Evidence) -> Block:
     """IsoFLOP curves with their minima."""
     found = evidence.isoflop
     if isinstance(found, Missing):
-        return Refusal(f"No IsoFLOP curves: {found.reason}.")
+        return Refusal(wording.refusal("IsoFLOP curves", found.reason))
     return _drawn(
         "isoflop",
         "IsoFLOP curves",
@@ -112,7 +121,7 @@ def contour_figure(evidence: Evidence) -> Block:
     main = evidence.main
     model = main.model
     if model is None:
-        return Refusal(f"No contours: {_reason(main.fit)}.")
+        return Refusal(wording.refusal("contours", _reason(main.fit)))
     return _drawn(
         "isoloss",
         "IsoLoss contours",
@@ -128,7 +137,7 @@ def residual_figure(evidence: Evidence) -> Block:
     """Residuals against parameters, tokens and compute."""
     fit = evidence.main.fit
     if isinstance(fit, Missing):
-        return Refusal(f"No residuals: {fit.reason}.")
+        return Refusal(wording.refusal("residuals", fit.reason))
 
     def draw() -> Axes:
         axes = panels(3, height=2.7, sharey=True)
@@ -164,7 +173,7 @@ def backtest_figure(evidence: Evidence) -> Block:
     """Errors of the back-test."""
     found = evidence.backtest
     if isinstance(found, Missing):
-        return Refusal(f"No back-test: {found.reason}.")
+        return Refusal(wording.refusal("back-test", found.reason))
     return _drawn(
         "backtest",
         "Back-test",
@@ -179,7 +188,7 @@ def _drawn(name: str, title: str, reading: str, draw: Callable[[], Axes]) -> Blo
     try:
         svg = inline_svg(draw(), name, f"{title}. How to read it: {reading}")
     except IsolossError as error:
-        return Refusal(f"No figure of {title.lower()}: {error}.")
+        return Refusal(wording.refusal(f"figure of {title}", str(error)))
     return Figure(name, title, reading, svg)
 
 

@@ -49,7 +49,7 @@ def _answer(plan: Plan) -> str:
 
 def _budget(evidence: Evidence) -> str:
     far = evidence.target / float(evidence.main.runs.c.max())
-    beyond = f"{far:.3g} times the largest run" if far > 1 else "within the runs"
+    beyond = f"{wording.ratio(far)} times the largest run" if far > 1 else "within the runs"
     given = "" if evidence.given else " (no target was given)"
     return f"Budget: {wording.flops(evidence.target)} FLOPs, {beyond}{given}."
 
@@ -61,7 +61,7 @@ def how_sure(evidence: Evidence) -> Card:
     if not isinstance(evidence.backtest, Missing):
         answer = _backtest_answer(evidence.backtest)
     else:
-        lines.append(f"No back-test: {_sentence(evidence.backtest.reason)}")
+        lines.append(wording.refusal("back-test", evidence.backtest.reason))
     if evidence.outcomes:
         hits = sum(outcome.hit for outcome in evidence.outcomes)
         total = len(evidence.outcomes)
@@ -73,7 +73,7 @@ def how_sure(evidence: Evidence) -> Card:
         lines.insert(
             0,
             f"The largest missed by {wording.percent(worst, 1)}; the farthest was for "
-            f"{farthest:.3g} times the compute of any run seen.",
+            f"{wording.ratio(farthest)} times the compute of any run seen.",
         )
     lines += _seed_lines(evidence)
     return Card("How sure", answer, tuple(lines))

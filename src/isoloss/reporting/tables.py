@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from isoloss.figures import loss_unit
 from isoloss.laws import published
 from isoloss.planning import Estimate, Plan
 from isoloss.reporting import wording
@@ -21,27 +22,22 @@ LEVEL = 0.9
 def coefficient_table(reading: Reading) -> Block:
     """Every fitted coefficient with its interval."""
     if isinstance(reading.fit, Missing):
-        return Refusal(f"No coefficients: {reading.fit.reason}.")
+        return Refusal(wording.refusal("coefficients", reading.fit.reason))
     form, values = reading.fit.form.__name__, reading.fit.coefficients
-    head = ("coefficient", "value", "90 % interval")
+    head = ("coefficient", "fit", "median of the draws", "90 % interval")
     rows = [
-        (wording.symbol(name), wording.coefficient(value), _interval(reading.draws, name))
+        (wording.symbol(name), wording.coefficient(value), *_interval(reading.draws, name))
         for name, value in values.items()
     ]
-    size = wording.percent(_typical_residual(reading), 2)
+    size = wording.percent(float(np.median(np.abs(reading.fit.residuals))), 2)
     note = (
         f"Fitted to {wording.plural(len(reading.runs), 'run')} by {_method(reading.fit)}; half of "
-        f"the residuals are within {size}. A and B move together with their exponents, so "
-        "their own intervals look wider than the law is."
-        if "A" in values
-        else f"Fitted to {wording.plural(len(reading.runs), 'run')} by {_method(reading.fit)}; "
-        f"half of the residuals are within {size}."
+        f"the residuals are within {size}. The draws use a smoother estimator with the same law, "
+        "so their median may differ a little from the fit; plans and bands are theirs."
     )
+    if "A" in values:
+        note += " A and B move together with their exponents, so each alone looks less sure."
     return Table(f"Coefficients of {_formula(form)}", head, tuple(rows), note)
-
-
-def _typical_residual(reading: Reading) -> float:
-    return 0.0 if isinstance(reading.fit, Missing) else float(np.median(abs(reading.fit.residuals)))
 
 
 def _method(fit: Any) -> str:
@@ -59,54 +55,62 @@ def _formula(form: str) -> str:
     return formulas.get(form, form)
 
 
-def _interval(draws: Draws | Missing, name: str) -> str:
+def _interval(draws: Draws | Missing, name: str) -> tuple[str, str]:
     if isinstance(draws, Missing):
-        return "none"
-    low, _, high = draws.interval(lambda law: law.coefficients()[name], LEVEL)
-    return wording.span(float(low), float(high), wording.coefficient)
+        return "none", "none"
+    low, mid, high = draws.interval(lambda law: law.coefficients()[name], LEVEL)
+    span = wording.span(float(low), float(high), wording.coefficient)
+    return wording.coefficient(float(mid)), span
 
 
 def pure_table(evidence: Evidence) -> Table:
     """Pure power-law exponents beside Kaplan's."""
     counted = wording.count_name(evidence.kaplan_runs.n_convention)
+    rows = pure_exponents(evidence)
     return Table(
         "Pure power laws, which have no floor",
         ("exponent", "measured (90 %)", "Kaplan 2020", "fitted to"),
-        tuple(_exponent_row(row) for row in pure_exponents(evidence)),
+        tuple(_exponent_row(row) for row in rows),
         f"Measured with {counted} and {wording.cost_name(evidence.kaplan_runs.c_convention)}, by "
         f"L(N, D) of all runs and by L(C) of the runs that no cheaper run beats. {wording.ALPHA}_C "
         "is Kaplan's at a fixed batch, and corrected to small batches (C_min); these runs are "
-        "neither exactly.",
+        f"neither exactly.{_reasons(rows)}",
         words=(3,),
     )
 
 
 def reducible_table(evidence: Evidence) -> Table:
     """Exponents above the floor, beside Hoffmann's and Besiroglu's."""
+    rows = reducible_exponents(evidence)
     return Table(
         f"The part of the loss above the floor E of {wording.CHINCHILLA}",
         ("exponent", "measured (90 %)", "Hoffmann 2022", "Besiroglu 2024", "fitted to"),
-        tuple(_exponent_row(row) for row in reducible_exponents(evidence)),
+        tuple(_exponent_row(row) for row in rows),
         f"Measured with {wording.count_name(evidence.main.runs.n_convention)} and "
         f"{wording.cost_name(evidence.main.runs.c_convention)}. N grows as C^a and D as C^b "
         "along the optimum. The envelope is taken over whole curves, most of whose points lie "
         "before the end of their learning-rate decay, so approach 1 is rough here and has no "
-        "interval.",
+        f"interval.{_reasons(rows)}",
         words=(4,),
     )
 
 
 def _exponent_row(row: Exponent) -> tuple[str, ...]:
-    if isinstance(row.measured, Missing):
-        return (row.name, "none", *row.papers, f"{row.how}: {row.measured.reason}")
-    return (row.name, wording.with_interval(row.measured), *row.papers, row.how)
+    measured = "none" if isinstance(row.measured, Missing) else wording.with_interval(row.measured)
+    return (row.name, measured, *row.papers, row.how)
+
+
+def _reasons(rows: Sequence[Exponent]) -> str:
+    """Why exponents are missing, each reason once, after the other notes."""
+    found = {row.how: row.measured.reason for row in rows if isinstance(row.measured, Missing)}
+    return "".join(f" None by {how}: {reason}." for how, reason in found.items())
 
 
 def plan_table(evidence: Evidence) -> Block:
     """What to train for the target, in full."""
     plan = evidence.main.plan
     if isinstance(plan, Missing):
-        return Refusal(f"No plan: {plan.reason}.")
+        return Refusal(wording.refusal("plan", plan.reason))
     near = "the draws agree on none"
     if plan.near_optimal is not None:
         near = wording.span(*plan.near_optimal, wording.count)
@@ -115,8 +119,11 @@ def plan_table(evidence: Evidence) -> Block:
         ("parameters", *_apart(plan.n, wording.count)),
         ("sizes as good (within 5 % of the least compute)", near, ""),
         ("training tokens", *_apart(plan.d, wording.count)),
-        ("tokens per parameter", *_apart(plan.tokens_per_param, wording.coefficient)),
-        ("loss of one such run, nats per token", *_apart(plan.loss, wording.decimals)),
+        ("tokens per parameter", *_apart(plan.tokens_per_param, wording.ratio)),
+        (
+            f"loss of one such run, {loss_unit(evidence.main.runs)}",
+            *_apart(plan.loss, wording.decimals),
+        ),
     )
     return Table("The plan", ("", "value", "90 % interval"), rows, f"From {plan.source}.")
 
@@ -140,8 +147,8 @@ def published_table(plans: Sequence[Plan], own: Plan | Missing) -> Table:
         "The same budget by the published laws",
         ("law", "parameters", "tokens", "parameters counted as"),
         tuple(rows),
-        "Other text, other tokens and other sizes: these rows show what the papers' constants say "
-        "far outside the range where they were measured, not what these models would do.",
+        "Fitted on other text with other tokenizers, each counting parameters in its own way: what "
+        "the papers' constants say, not what these models would do.",
         words=(3,),
     )
 

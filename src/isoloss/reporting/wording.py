@@ -17,7 +17,7 @@ _COUNTS = {
     "non_embedding_plus_head": "non-embedding + head",
     "total": "all parameters",
     "active": "active parameters",
-    "unknown": "parameters, counted in a way the table does not say",
+    "unknown": "an unstated count of parameters",
 }
 _COSTS = {
     "exact": "exact FLOPs",
@@ -25,7 +25,7 @@ _COSTS = {
     "kaplan": "Kaplan's formula",
     "chinchilla": "Hoffmann's appendix F",
     "reported": "FLOPs as reported",
-    "unknown": "FLOPs, counted in a way the table does not say",
+    "unknown": "an unstated count of FLOPs",
 }
 
 
@@ -60,9 +60,20 @@ def coefficient(value: float) -> str:
         return decimals(value)
     if 10 <= abs(value) < 100:
         return decimals(value, 1)
-    if 100 <= abs(value) < 1e5:
+    if 100 <= abs(value) < 1e6:
         return f"{value:,.0f}"
-    return f"{value:.3g}" if abs(value) < 1e5 else power_of_ten(value, digits=3)
+    return f"{value:.3g}" if abs(value) < 1e6 else power_of_ten(value, digits=3)
+
+
+def ratio(value: float) -> str:
+    """Write how many times one thing is another, to three figures."""
+    return f"{value:.3g}" if value < 1000 else short_number(value)
+
+
+def refusal(what: str, reason: str) -> str:
+    """Say that there is no such thing, and why, in one sentence."""
+    text = reason[:1].upper() + reason[1:] if reason.startswith("no ") else f"No {what}: {reason}"
+    return text if text.endswith(".") else f"{text}."
 
 
 def symbol(name: str) -> str:
@@ -77,7 +88,8 @@ def percent(share: float, digits: int = 0) -> str:
 
 def span(low: float, high: float, write: Any = decimals) -> str:
     """Write an interval: 1.80 to 1.86, with an en dash."""
-    return f"{write(low)}{_EN_DASH}{write(high)}"
+    first, last = write(low), write(high)
+    return f"{first}{_EN_DASH}{last}" if first != last else str(first)
 
 
 def with_interval(estimate: Any, write: Any = decimals) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isoloss.errors import InputError
+from isoloss.figures import loss_unit
 from isoloss.laws import Chinchilla, Cost, Law
 from isoloss.planning import published_plans
 from isoloss.reporting import pictures, tables, wording
@@ -171,7 +172,7 @@ def _about(evidence: Evidence, command: str | None, seed: int, draws: int) -> tu
         ("runs", f"{len(runs)}, from {runs.source or 'a table in memory'}"),
         ("parameters N", wording.count_name(runs.n_convention)),
         ("compute C", wording.cost_name(runs.c_convention)),
-        ("loss", f"{runs.loss_unit} per token, on held-out text"),
+        ("loss", loss_unit(runs)),
         ("intervals", f"90 %, from {draws:,} bootstrap draws of whole runs, seed {seed}"),
         ("data, SHA-256 of n, d, c, loss", runs.hash),
         ("made with", ", ".join(f"{name} {number}" for name, number in _versions().items())),
