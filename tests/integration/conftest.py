@@ -50,10 +50,7 @@ def isoloss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
         monkeypatch.setattr(sys, "argv", ["isoloss", *given])
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                code = run(given)
-            except SystemExit as end:  # wrong usage
-                code = int(str(end.code))
+            code = run(given)
         return subprocess.CompletedProcess(given, code, out.getvalue(), err.getvalue())
 
     return command

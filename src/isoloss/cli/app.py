@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from typing import TextIO
 
 from cyclopts import App, CycloptsError, Parameter
-from rich.console import Console
 
 from isoloss.errors import IsolossError
 
@@ -33,6 +32,7 @@ EXTRAS = {
     "polars": "tables",
     "datasets": "hub",
 }
+WRONG_USAGE = 2
 INTERRUPTED = 130
 
 
@@ -42,8 +42,8 @@ def build_app(words: Sequence[str]) -> App:
         name="isoloss",
         help="Decide how large a language model to train, on how much text, for what loss.",
         version=_version,
-        error_console=Console(stderr=True, soft_wrap=True, highlight=False, markup=False),
-        error_formatter=_usage_line,
+        exit_on_error=False,
+        print_error=False,
         result_action="return_value",
         suppress_keyboard_interrupt=False,
         default_parameter=Parameter(negative=()),
@@ -56,10 +56,7 @@ def build_app(words: Sequence[str]) -> App:
 
 
 def run(words: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code.
-
-    Wrong usage raises SystemExit(2), as the argument parser does.
-    """
+    """Run one command line and return its exit code."""
     words = sys.argv[1:] if words is None else words
     try:
         with warnings.catch_warnings():
@@ -67,6 +64,8 @@ def run(words: Sequence[str] | None = None) -> int:
             code = build_app(words)(words)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
+    except CycloptsError as error:
+        return _fail(f"{_one_line(str(error))} (try --help)", WRONG_USAGE)
     except IsolossError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt as stop:
@@ -99,10 +98,6 @@ def _version() -> str:
     from importlib.metadata import version
 
     return version("isoloss")
-
-
-def _usage_line(error: CycloptsError) -> str:
-    return f"isoloss: {_one_line(str(error))} (try --help)"
 
 
 def _fail(message: str, code: int) -> int:
