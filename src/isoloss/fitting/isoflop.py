@@ -1,7 +1,7 @@
 """The best size at each compute budget from IsoFLOP profiles (Chinchilla's approach 2).
 
-At each budget of compute a parabola through loss against log n gives the best size as its vertex;
-power trends through the vertices give n and d against compute. It needs no law, but it is exact
+At each budget of compute a parabola through loss against log n gives the best size as its vertex,
+and the budget's runs beside it the tokens that go with it; power trends through the vertices give n and d against compute. It needs no law, but it is exact
 only for profiles that are symmetric and centred: with alpha different from beta, or sizes centred
 off the optimum, the vertex is biased (Czech et al. 2026). So it is one view beside the parametric
 fit, and a budget whose minimum the runs do not bracket is refused, not extrapolated.
@@ -86,7 +86,8 @@ def isoflop(runs: Runs, *, tolerance: float = 0.05) -> IsoFlop:
     Raises InputError if tolerance is not between 0 and 1.
 
     Source: Hoffmann et al. 2022, section 3.2; bias: Czech et al. 2026. Left out: their smoothing
-    of the training loss, which is the reader's.
+    of the training loss, which is the reader's, and a second parabola in log d, which where c is
+    not 6 n d gives tokens that the budget does not buy.
     """
     if not 0 < tolerance < 1:
         raise InputError(f"tolerance is a share of the budget between 0 and 1, not {tolerance!r}")

@@ -1,0 +1,156 @@
+"""Back-tests and forecasts: below the cut only, and written down once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+
+from isoloss.errors import InputError, UnidentifiedError
+from isoloss.fitting import fit
+from isoloss.laws import Chinchilla, PowerLaw
+from isoloss.runs import Runs
+from isoloss.trust import (
+    Outcome,
+    Target,
+    backtest,
+    bootstrap,
+    make_forecasts,
+    read_forecasts,
+    write_forecasts,
+)
+
+LAW = Chinchilla(1.7, 400.0, 2000.0, 0.34, 0.37)
+
+
+def ladder(noise: float = 0.003, side: int = 6) -> Runs:
+    random = np.random.default_rng(7)
+    n, m = np.meshgrid(np.geomspace(1e6, 1e8, side), np.geomspace(4, 60, side))
+    n, d = n.ravel(), (n * m).ravel()
+    return Runs(
+        n=n,
+        d=d,
+        loss=LAW(n, d) * np.exp(noise * random.standard_normal(n.size)),
+        n_convention="total",
+    )
+
+
+def test_the_default_cut_leaves_ten_times_the_compute_beyond_it() -> None:
+    runs = ladder()
+    test = backtest(Chinchilla, runs, draws=200)
+    assert test.cutoff * 10 <= runs.c.max()
+    assert len(test.train) >= 8
+    later = np.sort(runs.c)[np.sort(runs.c) > test.cutoff][0]
+    assert later * 10 > runs.c.max()
+    assert len(test.train) + len(test.test) == len(runs)
+    assert (test.train.c <= test.cutoff).all()
+    assert test.decades >= 1
+    assert test.median_error < 0.02
+    assert test.bias == pytest.approx(np.mean(test.error))
+    assert 0.6 <= test.coverage <= 1
+
+
+def test_only_the_runs_below_the_cut_decide() -> None:
+    runs = ladder()
+    spoilt = runs.replace(loss=np.where(runs.c > 1e16, 7.0, runs.loss))
+    honest, other = (backtest(Chinchilla, table, cutoff=1e16, draws=50) for table in (runs, spoilt))
+    assert np.array_equal(honest.predicted, other.predicted)
+    assert np.array_equal(honest.low, other.low)
+    assert other.bias < honest.bias - 0.1
+    assert other.coverage < honest.coverage
+
+
+def test_a_noise_free_law_is_predicted_exactly() -> None:
+    test = backtest(Chinchilla, ladder(noise=0.0), draws=50)
+    assert test.median_error < 1e-8
+    one = backtest(PowerLaw, ladder(noise=0.0), x="c", draws=50)
+    assert one.bias < 0
+    assert one.predicted.shape == one.error.shape
+
+
+def test_a_short_range_is_tested_over_less_and_too_short_a_one_refused() -> None:
+    runs = ladder()
+    n, d = np.meshgrid(np.geomspace(1e6, 3e6, 12), np.geomspace(1e7, 2.5e7, 12))
+    short = Runs(n=n.ravel(), d=d.ravel(), loss=LAW(n, d).ravel())
+    assert short.c.max() / short.c.min() < 10
+    assert 0.45 < backtest(Chinchilla, short, draws=50).decades < 1
+    with pytest.raises(UnidentifiedError, match=r"no back-test is possible.*add cheaper runs"):
+        backtest(Chinchilla, runs[(runs.c > 6e15) & (runs.c < 1.5e16)])
+    with pytest.raises(UnidentifiedError, match=r"below the cut, Chinchilla"):
+        backtest(Chinchilla, runs.replace(n=np.full(len(runs), 1e6)))
+
+
+def test_a_cut_with_nothing_on_one_side_is_refused() -> None:
+    for cutoff in (1e10, 1e30):
+        with pytest.raises(InputError, match="leaves no run on one side"):
+            backtest(Chinchilla, ladder(), cutoff=cutoff)
+
+
+TARGETS = (Target("planned", 3e8, 9e9), Target("cheaper", 2e8, 4e9, c=7e18))
+
+
+def test_forecasts_say_what_they_were_made_from() -> None:
+    runs = ladder()
+    draws = bootstrap(fit(Chinchilla, runs), draws=300)
+    planned, cheaper = make_forecasts(draws, TARGETS)
+    assert planned.low < planned.mid < planned.high
+    assert planned.c == 6 * 3e8 * 9e9
+    assert cheaper.c == 7e18
+    assert cheaper.far == pytest.approx(7e18 / runs.c.max())
+    assert planned.runs_hash == runs.hash
+    assert planned.n_convention == "total"
+    assert planned.law == "Chinchilla"
+    assert planned.coefficients == draws.fit.coefficients
+    assert planned.mid == pytest.approx(float(draws.predict(3e8, 9e9).mid))
+
+
+def test_forecasts_are_written_once_and_read_back(tmp_path) -> None:
+    draws = bootstrap(fit(Chinchilla, ladder()), draws=100)
+    forecasts = make_forecasts(draws, TARGETS)
+    path = tmp_path / "forecasts.json"
+    digest = write_forecasts(path, forecasts)
+    assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert read_forecasts(path) == forecasts
+    assert write_forecasts(path, forecasts) == digest
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="holds other forecasts"):
+        write_forecasts(path, forecasts[:1])
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["forecasts.json"]
+
+
+def test_a_file_that_holds_no_forecasts_is_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match="there is no forecast file"):
+        read_forecasts(tmp_path / "none.json")
+    odd = tmp_path / "odd.json"
+    for content, message in (
+        ("{", "is not a forecast file"),
+        ('{"format": "x"}', "its format is not"),
+        (
+            json.dumps({"format": "isoloss-forecasts-1", "forecasts": [{"name": "a"}]}),
+            "lacks, or does not know, c, ",
+        ),
+    ):
+        odd.write_text(content)
+        with pytest.raises(InputError, match=message):
+            read_forecasts(odd)
+
+
+def test_an_outcome_hits_or_misses() -> None:
+    draws = bootstrap(fit(Chinchilla, ladder()), draws=100)
+    forecast, _ = make_forecasts(draws, TARGETS)
+    assert Outcome(forecast, forecast.mid).hit
+    missed = Outcome(forecast, 1.1 * forecast.high, se=0.01)
+    assert not missed.hit
+    assert missed.error < 0
+    assert Outcome(forecast, forecast.mid).error == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_target_must_be_a_run_and_the_law_one_of_n_and_d() -> None:
+    with pytest.raises(InputError, match="n must be positive"):
+        Target("odd", -1.0, 1e9)
+    draws = bootstrap(fit(PowerLaw, ladder(), x="c"), draws=50)
+    with pytest.raises(InputError, match=r"a law of \(n, d\)"):
+        make_forecasts(draws, TARGETS)
