@@ -8,8 +8,8 @@ from simulated import COST, COUNT, SHAPES, demo_runs, plain_runs
 
 from isoloss.counting import count_params, flops_per_token
 from isoloss.errors import FitError
-from isoloss.laws import Chinchilla, KaplanND, published
-from isoloss.planning import Estimate
+from isoloss.laws import Chinchilla, Cost, KaplanND, published
+from isoloss.planning import Estimate, Plan
 from isoloss.reporting import wording
 from isoloss.reporting.cost import paid_cost
 from isoloss.reporting.document import (
@@ -34,15 +34,15 @@ pytest.importorskip("matplotlib")
 DASH = "\N{EN DASH}"
 
 
-def evidence_of(runs: Runs, form: type = Chinchilla, draws: int = 60) -> Evidence:
+def evidence_of(runs: Runs, form: type = Chinchilla, cost: Cost | None = None) -> Evidence:
     return gather(
         runs,
         form,
         target_flops=None,
-        cost=None,
+        cost=cost,
         outcomes=(),
         forecasts=(),
-        draws=draws,
+        draws=60,
         seed=0,
     )
 
@@ -123,6 +123,15 @@ def test_both_counts_and_both_costs_are_read(evidence: Evidence) -> None:
     assert kaplan.cost is None
     assert not any(isinstance(other.plan, Missing) for other in evidence.others)
     assert evidence_of(plain_runs()).others == ()
+
+
+def test_a_given_cost_goes_before_the_one_paid(evidence: Evidence) -> None:
+    dear = evidence_of(demo_runs(), cost=lambda n: 600.0 * np.asarray(n, dtype=float))
+    plans = dear.main.plan, evidence.main.plan
+    assert isinstance(plans[0], Plan)
+    assert isinstance(plans[1], Plan)
+    assert plans[0].d.mid * plans[0].n.mid * 600 == pytest.approx(dear.target)
+    assert plans[0].n.mid < 0.5 * plans[1].n.mid
 
 
 def test_each_exponent_stands_beside_the_paper_that_measured_its_kind(evidence: Evidence) -> None:

@@ -26,7 +26,6 @@ from isoloss.figures.style import (
     flops_axis,
     house_style,
     percent_axis,
-    power_of_ten,
     short_number,
     spread,
 )
@@ -39,11 +38,16 @@ Array = NDArray[np.float64]
 
 
 def forecasts_and_outcomes(
-    outcomes: Sequence[Outcome], pending: Sequence[Forecast] = (), *, ax: Axes | None = None
+    outcomes: Sequence[Outcome],
+    pending: Sequence[Forecast] = (),
+    *,
+    unit: str = "nats per token",
+    ax: Axes | None = None,
 ) -> Axes:
     """Draw each forecast interval and, on it, the loss that was measured afterwards.
 
     outcomes: forecasts whose run is finished. pending: forecasts still waiting for theirs.
+    unit: of the losses.
     Returns the axes, a new figure's if `ax` is None. Raises InputError if there are none.
     """
     rows: list[tuple[Forecast, Outcome | None]] = [(item.forecast, item) for item in outcomes]
@@ -52,38 +56,25 @@ def forecasts_and_outcomes(
         raise InputError("no forecasts to draw: make some with make_forecasts")
     rows.sort(key=lambda row: row[0].c)
     with house_style():
-        ax = axes_or_new(ax, height=0.9 + 0.62 * len(rows))
+        ax = axes_or_new(ax, height=0.75 + 0.72 * len(rows))
         for y, (forecast, outcome) in enumerate(rows):
+            ends = [forecast.low, forecast.high]
             ax.plot(
-                [forecast.low, forecast.high],
-                [y, y],
-                color=LAW,
-                linewidth=9,
-                alpha=0.28,
-                solid_capstyle="butt",
+                ends, [y, y], color=LAW, linewidth=9, alpha=0.28, solid_capstyle="butt", zorder=2
             )
             ax.plot([forecast.mid], [y], "|", color=LAW, markersize=11, markeredgewidth=1.8)
             if outcome is not None:
                 _draw_outcome(ax, outcome, outcome.loss, y, horizontal=True)
             verdict = "waiting for its run" if outcome is None else _verdict(outcome)
-            ax.annotate(
-                verdict,
-                (1.0, y),
-                xytext=(6, 0),
-                xycoords=("axes fraction", "data"),
-                textcoords="offset points",
-                va="center",
-                fontsize=8.5,
-                color=_colour(outcome),
-                annotation_clip=False,
-            )
-        ax.set_yticks(range(len(rows)), [_row_name(forecast) for forecast, _ in rows])
-        ax.tick_params(axis="y", length=0, labelcolor=INK)
+            _write_row(ax, y, 0.0, _row_name(forecast), INK)
+            _write_row(ax, y, 1.0, f"{verdict}\n ", _colour(outcome))  # on the name's first line
+        ax.set_yticks([])
         ax.grid(False, axis="y")
         ax.spines["left"].set_visible(False)
-        ax.set_ylim(len(rows) - 0.45, -0.55)
-        ax.locator_params(axis="x", nbins=6)
-        ax.set_xlabel("loss, nats per token")
+        ax.set_ylim(len(rows) - 0.6, -0.85)
+        ax.margins(x=0.1)
+        ax.locator_params(axis="x", nbins=5)
+        ax.set_xlabel(f"loss, {unit}")
     return ax
 
 
@@ -187,8 +178,23 @@ def _verdict(outcome: Outcome) -> str:
 def _row_name(forecast: Forecast) -> str:
     far = f", {forecast.far:.0f}{TIMES} beyond" if forecast.far > 1 else ""
     return (
-        f"{forecast.name}\n{short_number(forecast.n)} parameters, {short_number(forecast.d)} "
-        f"tokens\n{power_of_ten(forecast.c)} FLOPs{far}"
+        f"{forecast.name}{far}\n"
+        f"{short_number(forecast.n)} parameters, {short_number(forecast.d)} tokens"
+    )
+
+
+def _write_row(ax: Axes, y: float, across: float, text: str, colour: str) -> None:
+    """Write above the bar of a row, at the left (0) or the right (1) edge of the axes."""
+    ax.annotate(
+        text,
+        (across, y),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 8),
+        textcoords="offset points",
+        ha="left" if across == 0 else "right",
+        va="bottom",
+        fontsize=8.5,
+        color=colour,
     )
 
 

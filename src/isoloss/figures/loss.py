@@ -125,7 +125,7 @@ def _against_resource(
     line = limit_band(model, x, grid, level=level)
     _draw_line(ax, grid, line, values)
     wanted = np.geomspace(other.min(), other.max(), 3)
-    amounts = np.unique([float(f"{amount:.1g}") for amount in wanted])
+    amounts = np.unique([float(f"{amount:.2g}") for amount in wanted])
     law, word = law_of(model), "tokens" if x == "n" else "parameters"
     ends = [(float(grid[-1]), float(line.mid[-1]), f"unlimited\n{word}", LAW)]
     steps = np.rint(np.linspace(0, len(RAMP) - 1, len(amounts))).astype(int)

@@ -14,6 +14,7 @@ from isoloss.figures import (
     isoloss_contours,
     learning_curves,
     loss_against,
+    loss_unit,
     panels,
     residuals,
 )
@@ -165,7 +166,9 @@ def forecast_figure(evidence: Evidence) -> Block:
         "each bar is the 90 % interval for a run that had not been trained, its mark the middle; "
         "a diamond is a measured loss inside, a cross one outside, each with its standard error "
         "over held-out documents. Nine in ten should fall inside.",
-        lambda: forecasts_and_outcomes(evidence.outcomes, evidence.pending),
+        lambda: forecasts_and_outcomes(
+            evidence.outcomes, evidence.pending, unit=loss_unit(evidence.main.runs)
+        ),
     )
 
 

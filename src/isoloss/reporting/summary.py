@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from isoloss.planning import Plan
 from isoloss.reporting import wording
 from isoloss.reporting.document import Block, Card, Cards, Refusal
@@ -69,7 +67,7 @@ def how_sure(evidence: Evidence) -> Card:
             lines.append(answer + ".")
         answer = f"{hits} of {wording.plural(total, 'forecast')} made beforehand held"
         farthest = max(outcome.forecast.far for outcome in evidence.outcomes)
-        worst = max(abs(math.log(o.loss / o.forecast.mid)) for o in evidence.outcomes)
+        worst = max(abs(o.loss / o.forecast.mid - 1) for o in evidence.outcomes)
         lines.insert(
             0,
             f"The largest missed by {wording.percent(worst, 1)}; the farthest was for "
