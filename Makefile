@@ -49,8 +49,8 @@ $(VENV)/.test-ready: $(PINS)
 $(VENV)/.demo-ready: $(PINS)
 	$(call install,$(VENV),-e '.[all]')
 
-$(VENV_FULL)/.full-ready: $(PINS) tests/requirements-full.txt
-	$(call install,$(VENV_FULL),-e '.[dev]' -r tests/requirements-full.txt)
+$(VENV_FULL)/.full-ready: $(PINS) tests/requirements-full.txt docs/requirements.txt
+	$(call install,$(VENV_FULL),-e '.[dev]' -r tests/requirements-full.txt -r docs/requirements.txt)
 
 $(VENV_DOCS)/.docs-ready: $(PINS) docs/requirements.txt
 	$(call install,$(VENV_DOCS),-e '.[figures]' -r docs/requirements.txt)
