@@ -29,7 +29,7 @@ from isoloss.lab.tokens import prepare
 from isoloss.runs import RunSpec, read_record
 
 SCANNED: tuple[tuple[str, Shape, float, tuple[float, ...]], ...] = (
-    ("smallest", SWEEP_SHAPES[0], 2.0e6, (0.008, 0.016, 0.032, 0.064)),
+    ("smallest", SWEEP_SHAPES[0], 2.0e6, (0.008, 0.016, 0.032, 0.064, 0.128)),
     ("middle", SWEEP_SHAPES[4], 1.55e6, (0.004, 0.008, 0.016, 0.032)),
     ("largest", SWEEP_SHAPES[8], 0.79e6, (0.002, 0.004, 0.008, 0.016)),
     ("forecast", FORECAST_SHAPES[6], 6.2e6, (0.004, 0.008, 0.016)),

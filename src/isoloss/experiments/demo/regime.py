@@ -16,7 +16,7 @@ from isoloss.runs import RunSpec, Schedule
 
 N_CTX = 64
 VOCAB = 256
-BUDGETS = (2.0e11, 3.8e11, 7.0e11)
+BUDGETS = (1.9e11, 3.6e11, 6.6e11)
 """Exact training FLOPs of the three IsoFLOP curves."""
 
 LEAST_TOKENS = 550_000
