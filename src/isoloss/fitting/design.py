@@ -213,21 +213,20 @@ class Design:
     def law(self, coordinates: Array) -> Law:
         """Return the law, with coefficients of shape (k,), that has these coordinates (k, q)."""
         theta = coordinates[:, len(self.scales) :]
-        values: dict[str, Coefficient] = dict.fromkeys(self.form.scales, 1.0)
-        values |= dict(self.fixed)
+        count = len(coordinates)
+        values: dict[str, Coefficient] = {name: np.ones(count) for name in self.form.scales}
+        values |= {name: np.full(count, value) for name, value in self.fixed.items()}
         values |= {name: theta[:, i] for i, name in enumerate(self.exponents)}
         outer = 1.0 if self.form.outer is None else values[self.form.outer]
-        unit = self.form(**values).log_terms(*self.centre)
-        raised = dict.fromkeys(self.scales, np.e)
-        powers = self.form(**{**values, **raised}).log_terms(*self.centre)
+        raised = {name: np.full(count, np.e) for name in self.scales}
+        at_one = self.form(**values).log_terms(*self.centre)
+        at_e = self.form(**{**values, **raised}).log_terms(*self.centre)
+        log_terms = dict(zip(self.form.scales, zip(at_one, at_e, strict=True), strict=True))
         found = dict(values)
-        column = 0
-        for name, at_one, at_e in zip(self.form.scales, unit, powers, strict=True):
-            if name in self.fixed:
-                continue
+        for column, name in enumerate(self.scales):
+            one, e = log_terms[name]
             with np.errstate(divide="ignore"):
                 log_weight = np.log(coordinates[:, column])
-            log_term = log_weight + self.mean_log_loss / outer - at_one
-            found[name] = np.exp(np.minimum(log_term / (at_e - at_one), _LARGEST_LOG))
-            column += 1
+            log_scale = (log_weight + self.mean_log_loss / outer - one) / (e - one)
+            found[name] = np.exp(np.minimum(log_scale, _LARGEST_LOG))
         return self.form(**found)

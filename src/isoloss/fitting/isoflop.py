@@ -1,10 +1,11 @@
 """The best size at each compute budget from IsoFLOP profiles (Chinchilla's approach 2).
 
 At each budget of compute a parabola through loss against log n gives the best size as its vertex,
-and the budget's runs beside it the tokens that go with it; power trends through the vertices give n and d against compute. It needs no law, but it is exact
-only for profiles that are symmetric and centred: with alpha different from beta, or sizes centred
-off the optimum, the vertex is biased (Czech et al. 2026). So it is one view beside the parametric
-fit, and a budget whose minimum the runs do not bracket is refused, not extrapolated.
+and the budget's runs beside it the tokens that go with it; power trends through these give n and d
+against compute. It needs no law, but it is exact only for profiles that are symmetric and centred:
+with alpha different from beta, or sizes centred off the optimum, the vertex is biased (Czech et al.
+2026). So it is one view beside the parametric fit, and a budget whose minimum the runs do not
+bracket is refused, not extrapolated.
 """
 
 from __future__ import annotations
