@@ -30,13 +30,13 @@ from isoloss.runs import RunSpec, read_record
 
 SCANNED: tuple[tuple[str, Shape, float, tuple[float, ...]], ...] = (
     ("smallest", SWEEP_SHAPES[0], 2.0e6, (0.008, 0.016, 0.032, 0.064, 0.128)),
-    ("middle", SWEEP_SHAPES[4], 1.55e6, (0.004, 0.008, 0.016, 0.032)),
-    ("largest", SWEEP_SHAPES[8], 0.79e6, (0.002, 0.004, 0.008, 0.016)),
+    ("middle", SWEEP_SHAPES[5], 1.55e6, (0.004, 0.008, 0.016, 0.032)),
+    ("largest", SWEEP_SHAPES[9], 0.79e6, (0.002, 0.004, 0.008, 0.016)),
     ("forecast", FORECAST_SHAPES[6], 6.2e6, (0.004, 0.008, 0.016)),
 )
-SLOPED = (SWEEP_SHAPES[2], SWEEP_SHAPES[5])
+SLOPED = (SWEEP_SHAPES[2], SWEEP_SHAPES[6])
 SLOPE_TOKENS = tuple(5.5e5 * 2**k for k in range(4))
-SEEDED = (SWEEP_SHAPES[0], SWEEP_SHAPES[7])
+SEEDED = (SWEEP_SHAPES[0], SWEEP_SHAPES[8])
 SEED_TOKENS, SEEDS = 6e5, 4
 
 

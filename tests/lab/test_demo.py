@@ -7,6 +7,7 @@ import json
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,16 @@ pytest.importorskip("torch", reason="the lab needs torch: install isoloss[lab]")
 from isoloss.experiments.demo import Design, run_demo, summary
 from isoloss.experiments.demo.regime import (
     FORECAST_FACTOR,
+    FORECAST_SHAPES,
     SWEEP_SHAPES,
     batch_tokens,
     learning_rate,
 )
 from isoloss.experiments.demo.speed import fit_to_machine
-from isoloss.experiments.demo.story import seed_spread
+from isoloss.experiments.demo.story import forecast_runs, seed_spread
 from isoloss.lab.sweep.pace import Pace
+from isoloss.lab.tokens import TokenSet
+from isoloss.laws import Chinchilla
 from isoloss.runs import Runs
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +53,7 @@ def test_every_run_of_the_sweep_lies_in_the_measured_regime() -> None:
         assert spec.schedule.warmup <= 0.05
         assert 0.99 * DESIGN.least_tokens <= spec.tokens_seen <= DESIGN.most_tokens
     for budget, curve in zip(DESIGN.budgets, DESIGN.curves(), strict=True):
-        assert 6 <= len(curve) <= 8
+        assert len(curve) == 6
         for spec in curve:
             assert spec.flops("exact") == pytest.approx(budget, rel=0.01)
 
@@ -110,7 +114,7 @@ def test_the_effect_of_size_is_eight_deviations_of_the_seeds(pilot: list[dict[st
 
 
 def test_a_width_the_rule_was_not_measured_for_is_refused() -> None:
-    with pytest.raises(InputError, match="measured for widths 8 to 96"):
+    with pytest.raises(InputError, match="for widths 8 to 96"):
         learning_rate(512)
 
 
@@ -131,6 +135,31 @@ def test_a_slow_machine_gets_a_smaller_top_budget_and_a_fast_one_keeps_it() -> N
 def test_a_corpus_too_small_for_the_curves_is_refused() -> None:
     with pytest.raises(InputError, match="larger corpus"):
         replace(DESIGN, most_tokens=400_000).curves()
+
+
+def test_a_corpus_too_small_for_the_forecast_is_refused_before_anything_is_trained(
+    tokens: TokenSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    design = replace(DESIGN, most_tokens=1_500_000)
+    assert all(len(curve) >= 3 for curve in design.curves())
+    monkeypatch.setattr("isoloss.experiments.demo.story.prepare", lambda *given: tokens)
+    monkeypatch.setattr(
+        "isoloss.experiments.demo.speed.measure_pace", lambda specs: Pace(1e-4, 1e-10, 1 / 200e9)
+    )
+    with pytest.raises(InputError, match="larger corpus"):
+        run_demo(tmp_path / "demo", design=design, workers=2, say=lambda line: None)
+    assert list((tmp_path / "demo").iterdir()) == []
+    with pytest.raises(InputError, match="workers is 0"):
+        run_demo(tmp_path / "demo", design=design, workers=0)
+
+
+def test_the_forecast_runs_differ_even_where_the_largest_shape_is_best() -> None:
+    class LargestIsBest:
+        fit = SimpleNamespace(law=Chinchilla(E=1.0, A=5e4, B=1.0, alpha=0.9, beta=0.5))
+
+    specs = forecast_runs(DESIGN, LargestIsBest(), lambda line: None)  # type: ignore[arg-type]
+    assert {spec.shape for spec in specs} == {FORECAST_SHAPES[-1]}
+    assert [spec.group for spec in specs] == ["forecast", "held-out"]
 
 
 def test_seed_spread_is_the_pooled_deviation_within_configurations() -> None:

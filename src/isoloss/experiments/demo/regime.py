@@ -2,8 +2,8 @@
 
 Bytes of text, a context of 64, models of 3.6K to 0.5M parameters (the head included), 0.55 to
 7.5 million tokens. Below this range a larger model hardly helps and the slope in tokens still
-steepens; above it lies more time than a newcomer has. `benchmarks/demo_regime.py` measures both,
-and the learning-rate table this module's rule is fitted to.
+steepens; above it lies more time than a newcomer has. `benchmarks/demo_regime.py` measures the
+slope in tokens and the effect of size in this range, and scans the learning rates.
 """
 
 from __future__ import annotations
@@ -16,13 +16,19 @@ from isoloss.runs import RunSpec, Schedule
 
 N_CTX = 64
 VOCAB = 256
-BUDGETS = (1.9e11, 3.6e11, 6.6e11)
+BUDGETS = (1.6e11, 3.0e11, 5.6e11)
 """Exact training FLOPs of the three IsoFLOP curves."""
 
 LEAST_TOKENS = 550_000
 """Below, the slope in tokens still steepens, which no E + A/n^alpha + B/d^beta can follow."""
 MOST_OF_CORPUS = 0.9
 """No run sees more than this share of the training text: no token is seen twice."""
+
+SIZES_PER_CURVE = 6
+"""The largest sizes a budget allows; smaller ones cost most time, far from the minimum."""
+
+SIZES_PER_CURVE = 6
+"""The largest sizes a budget allows; smaller ones cost most time, far from the minimum."""
 
 FORECAST_FACTOR, HELD_OUT_FACTOR = 10.0, 5.0
 """Compute of the forecast runs over the most any run of the sweep has had, at least."""
@@ -36,8 +42,8 @@ def shape(n_layer: int, d_model: int, n_heads: int) -> Shape:
 SWEEP_SHAPES = tuple(
     shape(*sizes)
     for sizes in (
-        (2, 8, 1), (2, 12, 1), (2, 16, 2), (2, 24, 2), (2, 32, 2), (3, 32, 2), (3, 40, 2),
-        (3, 48, 3), (4, 48, 3),
+        (2, 8, 1), (2, 12, 1), (2, 16, 2), (2, 20, 2), (2, 24, 2), (2, 32, 2), (3, 32, 2),
+        (3, 40, 2), (3, 48, 3), (4, 48, 3),
     )
 )  # fmt: skip
 FORECAST_SHAPES = tuple(
@@ -50,27 +56,28 @@ FORECAST_SHAPES = tuple(
 
 LADDERS = (
     (SWEEP_SHAPES[2], (1.0, 2**0.5, 2.0, 2**1.5)),
-    (SWEEP_SHAPES[5], (1.0, 2**0.5, 2.0)),
+    (SWEEP_SHAPES[6], (1.0, 2.0)),
 )
 """Two widths, 16 and 32, and the multiples of the least tokens that show the slope in tokens."""
 
-REPLICATED = ((0, 2), (0, 4))
+REPLICATED = ((0, 2), (0, 5))
 """Budget and size, by index, of the two configurations that are trained from three seeds."""
 
 WIDTHS = (8, 96)
-"""The widths the learning-rate rule was measured for."""
+"""The widths the learning-rate rule is for; it was scanned at 8, 32, 48 and 56."""
 
 
 def learning_rate(d_model: int) -> float:
     """The demo's own rule for the peak learning rate of AdamW: 0.0265 (8 / d_model)^0.72.
 
-    Fitted to the scan in `benchmarks/results`, within 1 % of the best loss at every size scanned,
-    for 4.7e5 to 7.5e6 tokens at this module's batch rule.
-    Raises InputError outside the widths it was measured for.
+    Within 1 % of the best loss at each of the four sizes scanned (`benchmarks/results`): widths 8
+    to 56, 0.8 to 6.2 million tokens, at this module's batch rule. Wider models and the ends of the
+    demo's range of tokens are extrapolation.
+    Raises InputError outside the widths it is for.
     """
     if not WIDTHS[0] <= d_model <= WIDTHS[1]:
         raise InputError(
-            f"d_model is {d_model}: the demo's learning-rate rule was measured for widths "
+            f"d_model is {d_model}: the demo's learning-rate rule is for widths "
             f"{WIDTHS[0]} to {WIDTHS[1]}; choose one of those or give a rate of your own"
         )
     return float(f"{0.0265 * (8 / d_model) ** 0.72:.4g}")
@@ -112,7 +119,7 @@ class Design:
         return tuple(specs)
 
     def curves(self) -> tuple[tuple[RunSpec, ...], ...]:
-        """The runs of each IsoFLOP curve: every size whose tokens lie within the bounds.
+        """The runs of each IsoFLOP curve: the six largest sizes whose tokens lie within the bounds.
 
         Raises InputError if a curve has fewer than three.
         """
@@ -123,7 +130,7 @@ class Design:
                 if self.least_tokens
                 <= (tokens := budget / flops_per_token(candidate, "exact"))
                 <= self.most_tokens
-            )
+            )[-SIZES_PER_CURVE:]
             for number, budget in enumerate(self.budgets, start=1)
         )
         for budget, curve in zip(self.budgets, curves, strict=True):
@@ -154,7 +161,7 @@ class Design:
         return max(spec.flops("exact") for spec in self.sweep())
 
     def spenders(self, flops: float) -> tuple[Shape, ...]:
-        """The forecast shapes that can spend `flops` without seeing a token twice, smallest first."""
+        """The forecast shapes that can spend `flops` and see no token twice, smallest first."""
         return tuple(
             shape
             for shape in FORECAST_SHAPES

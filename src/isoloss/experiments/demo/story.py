@@ -8,7 +8,6 @@ as a miss.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -23,11 +22,11 @@ from isoloss.experiments.demo.regime import (
     FORECAST_SHAPES,
     HELD_OUT_FACTOR,
     MOST_OF_CORPUS,
-    SWEEP_SHAPES,
     Design,
 )
 from isoloss.fitting import IsoFlop, fit, isoflop
 from isoloss.lab.sweep import SweepProgress, run_sweep
+from isoloss.lab.sweep.pool import usable_cores
 from isoloss.lab.tokens import TokenSet, prepare
 from isoloss.laws import Chinchilla, allocate, near_optimal
 from isoloss.planning import Plan, plan
@@ -85,17 +84,19 @@ def run_demo(
     progress: Callable[[SweepProgress], None] | None = None,
     command: str = "isoloss demo",
 ) -> DemoResult:
-    """Run the whole loop on real text: sweep, fit, forecast, train the forecast runs, check, report.
+    """Run the whole loop on real text: sweep, fit, forecast, train what was forecast, report.
 
     folder: where everything is left, resumable. corpus: as in `isoloss.lab.tokens.prepare`.
-    seed: of initial weights and data order. workers: processes, default one per core.
+    seed: of initial weights and data order. workers: processes, default one per usable core.
     design: what to train; by default the demo's own, its top budget fitted to this machine.
     say: takes each line of talk. progress: as in `run_sweep`.
     Returns DemoResult. Raises InputError for a corpus too small, UnidentifiedError or FitError
     where the runs allow no forecast, and KeyboardInterrupt, after which the same call goes on.
     """
     started, folder = time.monotonic(), Path(folder)
-    workers = workers or os.cpu_count() or 1
+    workers = usable_cores() if workers is None else workers
+    if workers < 1:
+        raise InputError(f"workers is {workers}; at least one is needed")
     folder.mkdir(parents=True, exist_ok=True)
     say(f"1/6 text: {corpus}")
     tokens = prepare(corpus, folder / "tokens")
@@ -166,18 +167,20 @@ def forecast_runs(design: Design, draws: Draws, say: Say) -> tuple[RunSpec, ...]
     """The runs to forecast: the planned optimum at 10 times the compute, and two at 5 times.
 
     Where the optimum would need more text than there is, the next larger shape that does not is
-    taken; the second run at 5 times is two shapes larger than the first.
+    taken; the second run at 5 times is two shapes larger than the first, or left out where the
+    first is the largest there is.
     Raises InputError if no shape can spend the compute on this text.
     """
     top = design.top_compute
     main = _planned(design, draws, FORECAST_FACTOR, top, say)
     cheaper = _planned(design, draws, HELD_OUT_FACTOR, top, say)
     wider = FORECAST_SHAPES[min(len(FORECAST_SHAPES) - 1, FORECAST_SHAPES.index(cheaper) + 2)]
-    return (
+    specs = (
         _spending(design, main, FORECAST_FACTOR * top, "forecast"),
         _spending(design, cheaper, HELD_OUT_FACTOR * top, "held-out"),
         _spending(design, wider, HELD_OUT_FACTOR * top, "held-out"),
     )
+    return tuple(dict.fromkeys(specs))
 
 
 def _planned(design: Design, draws: Draws, factor: float, top: float, say: Say) -> Shape:
@@ -185,12 +188,7 @@ def _planned(design: Design, draws: Draws, factor: float, top: float, say: Say) 
     law = draws.fit.law
     best = allocate(law, flops, cost=cost)
     low, high = near_optimal(law, flops, cost=cost)
-    able = design.spenders(flops)
-    if not able:
-        raise InputError(
-            f"no model of the demo can spend {flops:.2g} FLOPs on {design.most_tokens:,} tokens "
-            f"of {design.corpus!r}: use a larger corpus"
-        )
+    able = _able(design, flops)
     nearest = min(able, key=lambda s: abs(np.log(count_params(s) / best.n)))
     size = count_params(nearest)
     line = f"    {factor:g}x: the law's optimum is n {format_number(float(best.n))}"
@@ -207,6 +205,16 @@ def _planned(design: Design, draws: Draws, factor: float, top: float, say: Say) 
     return nearest
 
 
+def _able(design: Design, flops: float) -> tuple[Shape, ...]:
+    able = design.spenders(flops)
+    if not able:
+        raise InputError(
+            f"no model of the demo can spend {flops:.2g} FLOPs on {design.most_tokens:,} tokens "
+            f"of {design.corpus!r}: use a larger corpus"
+        )
+    return able
+
+
 def _spending(design: Design, shape: Shape, flops: float, group: str) -> RunSpec:
     """The run of this shape that spends at least `flops`: rounding goes up, never below."""
     spec = design.run(shape, flops / flops_per_token(shape, "exact"), group)
@@ -214,7 +222,7 @@ def _spending(design: Design, shape: Shape, flops: float, group: str) -> RunSpec
 
 
 def approach_two(curves: Runs, say: Say) -> IsoFlop:
-    """IsoFLOP minima of the sweep; budgets without one are named with the run that would mend it."""
+    """IsoFLOP minima of the sweep; says which run would mend a budget without one."""
     try:
         found = isoflop(curves)
     except FitError as error:
@@ -274,6 +282,7 @@ def _settled(design: Design, folder: Path, tokens: TokenSet, workers: int, say: 
     typical = [curves[0][0], curves[1][len(curves[1]) // 2], curves[-1][-1]]
     pace = measure_pace(typical)
     fitted = fit_to_machine(design, pace, workers)
+    _able(fitted, FORECAST_FACTOR * fitted.top_compute)  # before the sweep is trained, not after
     if fitted.budgets != design.budgets:
         say(
             f"    this machine is slow or busy: the top budget is shrunk from "

@@ -24,7 +24,7 @@ def summary(result: DemoResult) -> tuple[str, ...]:
         f"{len(runs)} runs of n {_span(runs.n)} on {_span(runs.d)} tokens, "
         f"{_span(runs.c)} FLOPs; {machine['cpu']}, {machine['cores']} cores, "
         f"{result.seconds / 60:.1f} min",
-        f"law L = E + A/n^alpha + B/d^beta, n without embeddings but with the head; {level} intervals:",
+        f"law L = E + A/n^alpha + B/d^beta, n with the head but no embeddings; {level} intervals:",
         _exponent(result, "alpha", "size", lambda law: law.alpha),
         _exponent(result, "beta", "tokens", lambda law: law.beta),
         _exponent(
