@@ -22,9 +22,11 @@ from isoloss.lab.__main__ import main
 from isoloss.lab.sweep import SweepInterrupted, SweepProgress, dry_run, prepare_tokens, run_sweep
 from isoloss.lab.sweep import pool as pool_module
 from isoloss.lab.sweep.display import auto_display, duration, live_display, plain_display
+from isoloss.lab.sweep.local import _Tracked
 from isoloss.lab.sweep.lock import run_lock
 from isoloss.lab.sweep.pace import Pace, Work, learn_pace, time_left, work_of
 from isoloss.lab.sweep.pool import worker_config, worker_environment
+from isoloss.lab.sweep.queue import make_jobs
 from isoloss.lab.tokens import TokenSet
 from isoloss.runs import RecordWriter, RunSpec, read_record
 
@@ -209,7 +211,7 @@ def test_records_of_other_runs_in_the_folder_are_left_alone(tokens: TokenSet, fo
 def test_what_killed_workers_left_of_done_runs_is_removed(tokens: TokenSet, folder: Path) -> None:
     spec, other = small(0), small(1)
     folder.mkdir()
-    for name in ("{}.lock", "{}.ckpt.npz", "{}.ckpt.tmp", ".{}.jsonl.77.tmp"):
+    for name in ("{}.lock", "{}.ckpt.npz", "{}.ckpt.tmp", ".{}.jsonl.tmp"):
         for run_id in (spec.run_id, other.run_id):
             (folder / name.format(run_id)).touch()
     run([spec], tokens, folder)
@@ -371,6 +373,14 @@ def test_the_work_of_a_run_grows_with_it() -> None:
 
 def wide() -> RunSpec:
     return small(0, width=64)
+
+
+def test_what_a_resumed_run_had_before_is_not_work_of_this_sweep(tmp_path: Path) -> None:
+    (job,) = make_jobs([small(0)], tmp_path)
+    resumed = _Tracked(job, "running", step=60)
+    assert resumed.trained().flops == 0
+    resumed.first_step, resumed.step = 61, 71
+    assert resumed.trained().flops == pytest.approx(0.1 * job.work.flops)
 
 
 def test_the_time_left_is_that_of_the_last_worker() -> None:

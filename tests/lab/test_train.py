@@ -69,13 +69,16 @@ def test_a_killed_run_goes_on_bit_for_bit(
     path = torn / f"{spec.run_id}.jsonl"
     with path.open("a") as file:
         file.write('{"kind": "poi')
-    train(spec, tokens, torn)
+    steps: list[int] = []
+    train(spec, tokens, torn, on_progress=lambda progress: steps.append(progress.step))
+    assert steps[0] == killed_at  # the checkpoint of the step before was taken up
     whole = read_record(tmp_path / "whole" / path.name)
     assert content(read_record(path)) == content(whole)
 
 
+@pytest.mark.parametrize("left", [None, '{"kind": "sp'])
 def test_a_checkpoint_without_its_record_is_not_used(
-    spec: RunSpec, tokens: TokenSet, tmp_path: Path, monkeypatch: Any
+    spec: RunSpec, tokens: TokenSet, tmp_path: Path, monkeypatch: Any, left: str | None
 ) -> None:
     train(spec, tokens, tmp_path / "whole")
     monkeypatch.setattr("isoloss.lab.train.PROGRESS_SECONDS", 0.0)
@@ -88,6 +91,8 @@ def test_a_checkpoint_without_its_record_is_not_used(
         train(spec, tokens, tmp_path / "torn", on_progress=kill, checkpoint_seconds=0.0)
     name = f"{spec.run_id}.jsonl"
     (tmp_path / "torn" / name).unlink()
+    if left is not None:
+        (tmp_path / "torn" / name).write_text(left)
     train(spec, tokens, tmp_path / "torn")
     whole = read_record(tmp_path / "whole" / name)
     assert content(read_record(tmp_path / "torn" / name)) == content(whole)
@@ -152,12 +157,14 @@ def test_held_out_tokens_are_the_same_at_every_context_length(tokens: TokenSet, 
 
 
 def test_held_out_documents_are_where_the_targets_are(tokens: TokenSet) -> None:
-    data = held_out(tokens, 32, 8192)
-    starts = np.asarray(tokens.val_documents)
-    val = np.asarray(tokens.val)
-    for at in (0, 1000, 5000, 8191):
-        document = val[starts[data.documents[at]] : starts[data.documents[at] + 1]]
-        assert data.targets.flatten()[at].item() in document
+    # Every id is its own place in the text, so that a target says which document it is from.
+    edges = [0, 7, 5000, 5001, 9000, 20_000]
+    val = np.arange(20_000, dtype=np.uint16)
+    data = held_out(replace(tokens, val=val, val_documents=np.array(edges)), 32, 8192)
+    places = data.targets.flatten().tolist()
+    expected = [sum(edge <= place for edge in edges) - 1 for place in places]
+    assert data.documents.tolist() == expected
+    assert set(expected) == {0, 1, 3, 4}
 
 
 def test_standard_error_is_the_spread_over_documents(spec: RunSpec, tokens: TokenSet) -> None:

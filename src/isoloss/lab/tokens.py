@@ -44,6 +44,7 @@ from isoloss.lab.tokenizing import (
     write_bpe,
     write_bytes,
 )
+from isoloss.runs import RunSpec
 
 FORMAT = 1
 Ids = NDArray[np.uint8] | NDArray[np.uint16]
@@ -59,7 +60,8 @@ class TokenSet:
 
     train, val: (tokens,) ids, each document followed by a separator.
     val_documents: (documents + 1,) offsets into `val`.
-    hash: SHA-256 of both id files and the tokenizer: the same hash is the same data.
+    hash: SHA-256 of both sides' ids, the tokenizer's name and vocabulary: the same hash is the same
+    data.
     bytes_per_token: UTF-8 bytes of the held-out text per token, a separator counted as one byte; so
     bits per byte = loss / ln 2 / bytes_per_token. Not a number where the text is unknown (.bin).
     """
@@ -184,6 +186,20 @@ def load_tokens(folder: str | Path) -> TokenSet:
         )
     except (OSError, ValueError, KeyError, TypeError):
         raise InputError(f"the token set in {folder} is damaged; prepare it again") from None
+
+
+def check_corpus(spec: RunSpec, tokens: TokenSet) -> None:
+    """Raise InputError if a run asks for another text, or its vocabulary is too small for this."""
+    if spec.corpus_hash and spec.corpus_hash != tokens.hash:
+        raise InputError(
+            f"run {spec.run_id} asks for the corpus {spec.corpus_hash[:12]}, but "
+            f"{tokens.name!r} is {tokens.hash[:12]}: prepare the same text, or clear corpus_hash"
+        )
+    if tokens.vocab > spec.shape.vocab:
+        raise InputError(
+            f"run {spec.run_id} has vocab {spec.shape.vocab}, but {tokens.name!r} needs "
+            f"{tokens.vocab}: set shape.vocab = {tokens.vocab}"
+        )
 
 
 def _load_pair(folder: Path) -> TokenSet:

@@ -23,7 +23,7 @@ from isoloss.errors import InputError
 from isoloss.lab.evaluate import HeldOut, HeldOutLoss, evaluate, held_out
 from isoloss.lab.models import Transformer
 from isoloss.lab.optim import learning_rate, make_optimizer
-from isoloss.lab.tokens import TokenSet
+from isoloss.lab.tokens import TokenSet, check_corpus
 from isoloss.runs import (
     End,
     RecordWriter,
@@ -43,7 +43,10 @@ PROGRESS_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: step of steps, tokens seen, smoothed training loss, tokens per second."""
+    """How far a run is: step of steps, tokens seen, loss, tokens per second with evaluation.
+
+    loss: the mean training loss since the last held-out point, nats per token.
+    """
 
     run_id: str
     step: int
@@ -82,12 +85,11 @@ def train(
     gives the same numbers as an uninterrupted run.
     Raises InputError if the corpus is too small, or is not the one of the spec or of the record.
     """
-    _check_corpus(spec, tokens)
+    check_corpus(spec, tokens)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{spec.run_id}.jsonl"
     checkpoint = folder / f"{spec.run_id}.ckpt.npz"
-    if path.exists():
-        old = read_record(path)
+    if path.exists() and (old := read_record(path)).spec:
         _check_same_text(old, tokens, path)
         if old.ended and old.end is not None:
             return old.end
@@ -171,9 +173,10 @@ class _Clock:
 def evaluation_steps(spec: RunSpec, block_tokens: int, final_tokens: int) -> list[int]:
     """Steps after which the held-out block is evaluated: logarithmically spaced, at most a fifth.
 
-    The first lies at a thirtieth of the run, the last at its end. Points
-    are left out until all evaluation, the final one included, costs at most 20 % of the run, a
-    token evaluated counting a third of a token trained.
+    The first lies at a thirtieth of the run, the last at its end. Points are left out until all
+    evaluation, the final one included, costs at most 20 % of the run, a token evaluated counting
+    0.4 of a token trained; the point at the end stays, whatever it costs.
+    block_tokens, final_tokens: held-out tokens of one point and of the final evaluation.
     """
     allowed = EVALUATION_SHARE / (1 - EVALUATION_SHARE) / FORWARD_SHARE * spec.tokens_seen
     count = min(spec.eval_points, max(1, int((allowed - final_tokens) // block_tokens)))
@@ -187,7 +190,8 @@ class Batches:
     """Batches as a pure function of seed and step, so that a resumed run sees what it would have.
 
     The training text is cut into contexts; each epoch visits them once in an order drawn from
-    (seed, epoch). A context's last target is the next context's first token, so no token is lost.
+    (seed, epoch), but for the few at the order's end that do not fill a batch. A context's last
+    target is the next context's first token, so every token is predicted.
     """
 
     def __init__(self, tokens: TokenSet, spec: RunSpec) -> None:
@@ -212,19 +216,6 @@ class Batches:
         at = rows[:, None] * self.n_ctx + np.arange(self.n_ctx + 1)
         ids = torch.from_numpy(self.ids[at].astype(np.int64))
         return ids[:, :-1], ids[:, 1:]
-
-
-def _check_corpus(spec: RunSpec, tokens: TokenSet) -> None:
-    if spec.corpus_hash and spec.corpus_hash != tokens.hash:
-        raise InputError(
-            f"run {spec.run_id} asks for the corpus {spec.corpus_hash[:12]}, but "
-            f"{tokens.name!r} is {tokens.hash[:12]}: prepare the same text, or clear corpus_hash"
-        )
-    if tokens.vocab > spec.shape.vocab:
-        raise InputError(
-            f"run {spec.run_id} has vocab {spec.shape.vocab}, but {tokens.name!r} needs "
-            f"{tokens.vocab}: set shape.vocab = {tokens.vocab}"
-        )
 
 
 def _check_same_text(old: Run, tokens: TokenSet, path: Path) -> None:

@@ -40,7 +40,8 @@ class Entry:
     """One corpus of the catalogue: what it is, its licence, its size, and where it is from.
 
     client: `none` (the running interpreter), `pip`, `npm`, `apt` or `hub`.
-    download_mb, text_mb: measured when the catalogue was written, in 10^6 bytes.
+    download_mb, text_mb: in 10^6 bytes, measured when the catalogue was written; for `hub` entries
+    round figures that were not measured.
     """
 
     name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,8 +17,10 @@ def scratch_folder(target: Path) -> Iterator[Path]:
     Those that killed processes left for the same target are removed first.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f".{target.name}.*.tmp"):
-        if not _is_alive(left.name.split(".")[-2]):
+    ours = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.tmp")
+    for left in target.parent.iterdir():
+        match = ours.fullmatch(left.name)
+        if match is not None and not _is_alive(int(match[1])):
             shutil.rmtree(left, ignore_errors=True)
     folder = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     shutil.rmtree(folder, ignore_errors=True)
@@ -28,10 +31,10 @@ def scratch_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _is_alive(pid: str) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
-        os.kill(int(pid), 0)
-    except (ProcessLookupError, ValueError):
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

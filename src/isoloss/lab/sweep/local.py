@@ -43,7 +43,7 @@ from isoloss.lab.sweep.state import (
     SweepProgress,
     SweepResult,
 )
-from isoloss.lab.tokens import TokenSet, load_tokens
+from isoloss.lab.tokens import check_corpus, load_tokens
 from isoloss.runs import RunSpec
 
 _REPORT_EVERY = 0.5  # seconds
@@ -83,7 +83,7 @@ def run_sweep(
     jobs = make_jobs(specs, folder)
     tokens = load_tokens(tokens_folder)
     for job in jobs:
-        _check_corpus(job, tokens)
+        check_corpus(job.spec, tokens)
     make_folder(folder)
     workers = workers or usable_cores()
     sweep = _Sweep(jobs, tokens.hash, workers, retries, progress or auto_display())
@@ -93,20 +93,6 @@ def run_sweep(
     except KeyboardInterrupt:
         raise SweepInterrupted(sweep.result()) from None
     return sweep.result()
-
-
-def _check_corpus(job: Job, tokens: TokenSet) -> None:
-    spec = job.spec
-    if spec.corpus_hash and spec.corpus_hash != tokens.hash:
-        raise InputError(
-            f"run {job.run_id} asks for the corpus {spec.corpus_hash[:12]}, but {tokens.name!r} is "
-            f"{tokens.hash[:12]}: prepare the same text, or clear corpus_hash"
-        )
-    if spec.shape.vocab < tokens.vocab:
-        raise InputError(
-            f"run {job.run_id} has vocab {spec.shape.vocab}, but {tokens.name!r} needs "
-            f"{tokens.vocab}: set shape.vocab = {tokens.vocab}"
-        )
 
 
 def _finite(loss: float) -> float | None:
@@ -128,8 +114,9 @@ class _Tracked:
     reason: str = ""
 
     def trained(self) -> Work:
-        """The work done since a worker got the run."""
-        return self.job.work.part((self.step - (self.first_step or 0)) / self.job.spec.steps)
+        """The work known to be done since a worker got the run: none before its first report."""
+        done = 0 if self.first_step is None else self.step - self.first_step
+        return self.job.work.part(done / self.job.spec.steps)
 
     def seconds_left(self, pace: Pace, now: float) -> float:
         """From its own speed once it has one, else from the pace of the others."""

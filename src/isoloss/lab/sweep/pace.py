@@ -6,8 +6,8 @@ touched (activations, attention weights, logits), and a time per FLOP:
     seconds = a * layer_steps + b * elements + c * flops
 
 At the sizes of a small sweep the first two rule the small models and the last the large, so FLOPs
-alone would put a small model's time wrong by an order of magnitude. All three include evaluation,
-which costs a third of training on the same tokens (the forward pass alone).
+alone would put a small model's time wrong by an order of magnitude. Elements and FLOPs include
+evaluation, taken to cost a third of training on the same tokens (the forward pass alone).
 """
 
 from __future__ import annotations

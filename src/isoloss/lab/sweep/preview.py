@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from isoloss.counting import count_params
 from isoloss.errors import InputError
 from isoloss.lab.sweep.display import duration
 from isoloss.lab.sweep.pace import learn_pace, time_left
@@ -22,11 +23,10 @@ from isoloss.lab.sweep.queue import (
     state_of,
 )
 from isoloss.lab.sweep.state import WAITING
+from isoloss.lab.tokenizing import BYTE_VOCAB
 from isoloss.lab.tokens import TokenSet, load_tokens, prepare
 from isoloss.runs import RunSpec
 from isoloss.units import format_number
-
-BYTE_VOCAB = 256
 
 
 def prepare_tokens(
@@ -87,7 +87,7 @@ def dry_run(
         rows.append(
             (
                 job.run_id,
-                format_number(spec.flops("6nd") / 6 / spec.tokens_seen),
+                format_number(count_params(spec.shape, "non_embedding_plus_head")),
                 format_number(spec.tokens_seen) + (f" ({off:+.1%})" if off else ""),
                 str(spec.steps),
                 f"{flops:.2e}",

@@ -17,9 +17,7 @@ from isoloss.lab.sweep.pace import Pace, Work, work_of
 from isoloss.lab.sweep.state import DIVERGED, FINISHED, WAITING
 from isoloss.runs import Run, RunSpec, read_record
 
-_LEFTOVER = re.compile(
-    r"\.(?P<record>.+)\.jsonl\.\d+\.tmp|(?P<run>.+)\.(?:lock|ckpt\.npz|ckpt\.tmp)"
-)
+_LEFTOVER = re.compile(r"\.(?P<record>.+)\.jsonl\.tmp|(?P<run>.+)\.(?:lock|ckpt\.npz|ckpt\.tmp)")
 
 
 @dataclass(frozen=True)
