@@ -12,27 +12,37 @@ PF_DAY = 8.64e19
 
 LN2 = math.log(2.0)
 
-_SUFFIXES = {"": 1.0, "k": 1e3, "m": 1e6, "b": 1e9, "g": 1e9, "t": 1e12, "p": 1e15}
-_NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*([a-zA-Z]?)\s*")
+_POWERS = {"": 0, "k": 3, "m": 6, "b": 9, "g": 9, "t": 12, "p": 15}
+_NUMBER = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?\d+))?\s*([a-zA-Z]?)")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+(?![\d,])")
 
 
 def parse_number(text: str | float) -> float:
     """Read a number as people write it: `7B`, `1.5T`, `802.8K`, `1e21`, `1,000`.
 
     text: a string, or a number, which is returned as a float.
-    Suffixes, in either case: K 1e3, M 1e6, B or G 1e9, T 1e12, P 1e15.
+    Suffixes, in either case: K 1e3, M 1e6, B or G 1e9, T 1e12, P 1e15. A comma parts thousands
+    and nothing else: 1,5 is refused, for it is 1.5 to some and 15 to nobody.
+    Returns the float nearest to what is written, so that 4.1M is 4,100,000 exactly.
     Raises InputError if it is not such a number.
     """
     if isinstance(text, int | float):
         return float(text)
-    match = _NUMBER.fullmatch(text.replace(",", "").replace("_", ""))
-    if match is None or match[2].lower() not in _SUFFIXES:
+    plain = text.strip()
+    if "," not in plain or _THOUSANDS.match(plain):
+        plain = plain.replace(",", "").replace("_", "")
+    match = _NUMBER.fullmatch(plain)
+    if match is None or match[3].lower() not in _POWERS:
         raise InputError(f"{text!r} is not a number; write one such as 7B, 1.5T or 1e21")
-    return float(match[1]) * _SUFFIXES[match[2].lower()]
+    # Not mantissa * power: 4.1 * 1e6 is 4099999.9999999995.
+    return float(f"{match[1]}e{int(match[2] or 0) + _POWERS[match[3].lower()]}")
 
 
 def format_number(value: float, digits: int = 3) -> str:
-    """Write a number as people read it: 7.00B, 1.50T; below 1,000 plainly, above 1e15 as 1.00e+21."""
+    """Write a number as people read it: 7.00B, 1.50T; below 1,000 plainly; else 1.00e+21.
+
+    digits: significant digits. Scientific from 1e15 up and, but for 0, below 1e-3.
+    """
     if not math.isfinite(value):
         return str(value)
     size = abs(value)

@@ -237,3 +237,6 @@ def test_a_published_law_refuses_wrong_use() -> None:
     for bad in (0, -1, math.nan, math.inf):
         with pytest.raises(InputError, match="excess"):
             K.near_optimal(bad)
+    for bad in (0, -1, math.nan):
+        with pytest.raises(InputError, match="size_ratio"):
+            K.compute_ratio(bad)

@@ -117,6 +117,8 @@ def test_wrong_calls_are_refused() -> None:
         plan(PowerLaw(xc=1e13, alpha=0.1), flops=1e21)
     with pytest.raises(InputError, match="not a law"):
         plan("hoffmann", flops=1e21)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="the class Chinchilla is not a law"):
+        plan(Chinchilla, flops=1e21)  # type: ignore[arg-type]
     many = dataclasses.replace(TRUE, E=np.array([1.7, 1.8]))
     with pytest.raises(InputError, match="Draws"):
         plan(many, flops=1e21)

@@ -195,6 +195,9 @@ def test_nothing_usable_is_an_error_even_when_dropping(tmp_path: Path) -> None:
         ("a.jsonl", '{"N": 1}\n{"N": \n', "a.jsonl, line 2: not JSON"),
         ("a.jsonl", "[1]\n", "a.jsonl, line 1: not an object"),
         ("a.json", "{", "not JSON"),
+        ("a.json", "[" * 100_000, "not JSON"),
+        ("a.jsonl", "[" * 100_000, "a.jsonl, line 1: not JSON"),
+        ("a.json", f'{{"N": [1{"0" * 400}], "D": [2], "loss": [3]}}', "positive and finite"),
         ("a.json", '{"N": 1}', "give a list of runs"),
         ("a.json", '{"N": [1], "D": []}', "differ in length"),
         ("a.pkl", "x", "a pickle can run any code"),
@@ -227,6 +230,11 @@ def test_missing_files_and_broken_gzip(tmp_path: Path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(b"no gzip")
     with pytest.raises(InputError, match="cannot be read"):
         read_runs(tmp_path / "a.csv.gz")
+    spoilt = bytearray(gzip.compress(CSV.encode()))
+    spoilt[10] |= 0b110  # a kind of deflate block that does not exist
+    (tmp_path / "c.csv.gz").write_bytes(spoilt)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_runs(tmp_path / "c.csv.gz")
     (tmp_path / "b.csv.gz").write_bytes(gzip.compress(CSV.encode())[:-20])
     with pytest.raises(InputError, match="cannot be read"):
         read_runs(tmp_path / "b.csv.gz")
@@ -355,13 +363,13 @@ def test_a_95_percent_interval_gives_sd(tmp_path: Path) -> None:
 
 
 def test_an_optional_column_of_words_is_left_out(tmp_path: Path) -> None:
-    runs = read_runs(put(tmp_path, "runs.csv", "N,D,loss,lr\n1,2,3,cosine\n"))
+    runs = read_runs(put(tmp_path, "runs.csv", "N,D,loss,lr\n1e6,2e7,3,cosine\n"))
     assert runs.lr is None
     assert runs.notes == ("column 'lr' is left out: 'cosine' is not a number",)
 
 
 def test_rows_of_one_run_are_noted(tmp_path: Path) -> None:
-    runs = read_runs(put(tmp_path, "runs.csv", "N,D,loss,run\n1,2,3,a\n1,3,2,a\n1,4,2,\n"))
+    runs = read_runs(put(tmp_path, "runs.csv", "N,D,loss,run\n1M,2M,3,a\n1M,3M,2,a\n1M,4M,2,\n"))
     assert runs.run.tolist() == ["a", "a", "row 3"]
     assert runs.notes == ("3 rows hold 2 run names: rows of one name are resampled together",)
 
@@ -459,6 +467,24 @@ def test_wrong_folders(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b'{"kind": "point"', b'{"kind" "point"', 1))
     with pytest.raises(InputError, match=f"{path.name}, line 2"):
         read_runs(tmp_path)
+
+
+def test_a_folder_named_like_a_record(tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").mkdir()
+    with pytest.raises(InputError, match=r"x\.jsonl: cannot be read"):
+        read_runs(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("N,D,loss\n7,3e8,3\n13,6e8,2\n", "n is at most 13 parameters: write millions as 7M"),
+        ("N,D,loss\n7e6,0.3,3\n13e6,0.6,2\n", "d is at most 0.6 tokens"),
+        ("N,D,C,loss\n1e6,1e8,7e-6,3\n", "c is 1.17e-20 times 6 n d: give c in FLOPs"),
+    ],
+)
+def test_another_unit_than_the_plain_one_is_noted(tmp_path: Path, text: str, words: str) -> None:
+    assert any(words in note for note in read_runs(put(tmp_path, "a.csv", text)).notes)
 
 
 def test_two_corpora_are_noted(tmp_path: Path) -> None:

@@ -194,7 +194,9 @@ def test_a_sweep_expands_lists_in_order(tmp_path: Path) -> None:
         ("batch = 512", "batch = 500", "multiple of n_ctx = 64"),
         ("lr = 0.01", "lr = ", "not valid TOML"),
         ("tokens = 600_000", "tokens = {}", "[[run]] number 2"),
-        ("shape = [{", "shape = [3, {", "[[run]] number 2"),
+        ("shape = [{", "shape = [3, {", "number 2: a shape is 3: it must be a table"),
+        ("schedule = { warmup = 0.05 }", "schedule = 3", "number 2: schedule is 3; give a kind"),
+        ("seed = [0, 1]", "seed = []", "number 1: lists no run: one of its lists is empty"),
     ],
 )
 def test_a_wrong_sweep_gives_one_clear_line(tmp_path: Path, old: str, new: str, words: str) -> None:
@@ -208,7 +210,15 @@ def test_a_wrong_sweep_gives_one_clear_line(tmp_path: Path, old: str, new: str, 
     assert "\n" not in message
 
 
+def test_sizes_written_for_people_are_whole_numbers(tmp_path: Path) -> None:
+    # 4.1 * 1e6 is 4099999.9999999995, which no run can train on.
+    specs = read_sweep(_write(tmp_path, SWEEP.replace('"600K"', '"4.1M"')))
+    assert specs[0].tokens == 4_100_000
+
+
 def test_a_sweep_without_runs_or_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"number 1: is 3; write it as a table"):
+        read_sweep(_write(tmp_path, "run = [3]\n"))
     with pytest.raises(InputError, match=r"no \[\[run\]\] table"):
         read_sweep(_write(tmp_path, "[defaults]\nlr = 1\n"))
     with pytest.raises(InputError, match="no such file"):

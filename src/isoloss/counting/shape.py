@@ -160,8 +160,11 @@ class Shape:
     def from_dict(cls, values: Mapping[str, Any]) -> Shape:
         """Build a Shape from a mapping of its fields; absent ones take their defaults.
 
-        Raises InputError on an unknown key, with the nearest known one, or on a missing key.
+        Raises InputError on what is no mapping, an unknown key (with the nearest known one) or a
+        missing one.
         """
+        if not isinstance(values, Mapping):
+            raise InputError(f"a shape is {values!r}: it must be a table of its fields")
         known = [field.name for field in fields(cls)]
         for key in values:
             if key not in known:

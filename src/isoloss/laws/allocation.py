@@ -133,8 +133,13 @@ def as_law(source: object) -> Law | LossOfND:
         found = held
     variables = getattr(source, "variables", getattr(found, "variables", ("n", "d")))
     if not callable(found) or isinstance(found, type):
+        what = (
+            f"the class {source.__name__}"
+            if isinstance(source, type)
+            else f"a {type(source).__name__}"
+        )
         raise InputError(
-            f"{source!r} is not a law: give a law such as Chinchilla(E, A, B, alpha, beta)"
+            f"{what} is not a law: give a law such as Chinchilla(E, A, B, alpha, beta)"
         )
     if tuple(variables) != ("n", "d"):
         of = ", ".join(variables)

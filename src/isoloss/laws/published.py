@@ -124,8 +124,11 @@ class Kaplan2020:
 
         ratio = r * [1 + (alpha_s / alpha_n) * (1 - r ** -alpha_n)] ** (-1 / alpha_s), r =
         size_ratio = n / n_best; infinite where the size cannot reach the loss at all.
+        Raises InputError if size_ratio is not positive.
         Source: Kaplan et al. 2020, Eq. B.16, with Table 3's exponents.
         """
+        if not size_ratio > 0:
+            raise InputError(f"size_ratio is {size_ratio}; give a positive ratio n / n_best")
         alpha_n, alpha_s = float(self.loss_ns.alpha_n), float(self.loss_ns.alpha_s)
         bracket = 1 + alpha_s / alpha_n * (1 - size_ratio**-alpha_n)
         return size_ratio * bracket ** (-1 / alpha_s) if bracket > 0 else math.inf

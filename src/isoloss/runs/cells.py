@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import numbers
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,7 +34,7 @@ def is_missing(value: object) -> bool:
     if value is None:
         return True
     if isinstance(value, numbers.Real):
-        return math.isnan(value)
+        return bool(value != value)  # NaN alone; isnan refuses an integer beyond 1e308
     return str(value).strip().lower() in _MISSING
 
 
@@ -44,7 +43,10 @@ def to_number(value: object) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, numbers.Real):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:  # an integer of JSON beyond 1e308
+            return math.inf
     if is_missing(value):
         return math.nan
     text = str(value).strip()
@@ -52,9 +54,6 @@ def to_number(value: object) -> float | None:
         return float(text)
     except ValueError:
         pass
-    # A decimal comma must not pass for a thousands separator: 1,5 is not 15.
-    if "," in text and not re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", text):
-        return None
     try:
         return parse_number(text)
     except InputError:

@@ -27,6 +27,9 @@ FloatArray = npt.NDArray[np.float64]
 LOSS_UNITS = ("nats", "bits", "bits per byte", "perplexity")
 """What a loss column may be in; bits and perplexity are converted to nats, bits per byte kept."""
 
+_LEAST = 1e3
+"""A table whose largest model or data set has fewer parameters or tokens is in another unit."""
+
 
 def table_fields(
     raw: RawTable,
@@ -57,6 +60,7 @@ def table_fields(
     if compute is not None and c_tag in ("", "reported"):
         same = np.allclose(compute[keep], 6.0 * (sizes * tokens)[keep], rtol=1e-6, atol=0.0)
         c_tag = "6nd" if same else "reported"
+    _note_units(reading, sizes[keep], tokens[keep], None if compute is None else compute[keep])
     steps = reading.optional("steps")
     fields: dict[str, Any] = {
         "n": sizes,
@@ -342,6 +346,20 @@ def _text(reading: Reading, role: str) -> npt.NDArray[np.str_] | None:
         return None
     values = reading.raw.columns[column]
     return np.array(["" if is_missing(value) else str(value) for value in values])
+
+
+def _note_units(reading: Reading, n: FloatArray, d: FloatArray, c: FloatArray | None) -> None:
+    """Note what looks like millions, billions or PF-days where single units are meant."""
+    for name, values, unit in (("n", n, "parameters"), ("d", d, "tokens")):
+        if values.max() < _LEAST:
+            reading.notes.append(
+                f"{name} is at most {values.max():g} {unit}: write millions as 7M, not as 7"
+            )
+    ratio = 1.0 if c is None else float(np.median(c / (6.0 * n * d)))
+    if not 1e-3 < ratio < 1e3:
+        reading.notes.append(
+            f"c is {ratio:.3g} times 6 n d: give c in FLOPs, n in parameters and d in tokens"
+        )
 
 
 def _note_rows(

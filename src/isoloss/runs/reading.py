@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import os
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ def _read_text(path: Path, packed: bool) -> str:
         return (gzip.decompress(data) if packed else data).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
 
 
@@ -187,7 +188,7 @@ def _parse_json_lines(text: str, source: str) -> RawTable:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{source}, line {number}: not JSON ({error})") from None
         if not isinstance(row, dict):
             raise InputError(f"{source}, line {number}: not an object of column names and values")
@@ -199,7 +200,7 @@ def _parse_json_lines(text: str, source: str) -> RawTable:
 def _parse_json(text: str, source: str) -> RawTable:
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{source}: not JSON ({error})") from None
     if isinstance(data, list) and all(isinstance(row, dict) for row in data):
         return RawTable(_columns_of(data), source)
@@ -232,7 +233,7 @@ def _read_parquet(path: Path) -> RawTable:
 def _is_record(text: str) -> bool:
     try:
         first = json.loads(text.split("\n", 1)[0])
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(first, dict) and first.get("kind") == "spec"
 
@@ -242,7 +243,10 @@ def _read_folder(folder: Path, n: str | None, c: str | None) -> Runs:
     records: list[Run] = []
     notes: list[str] = []
     for path in paths:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
         # Without one whole line it is a run killed as it began, not someone else's file.
         if _is_record(text) or "\n" not in text:
             records.append(read_record(path))

@@ -35,7 +35,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Literal, get_args
 
-from isoloss.counting import Shape, count_params, flops_all
+from isoloss.counting import CConvention, Shape, count_params, flops_per_token
 from isoloss.errors import InputError
 from isoloss.units import format_number, parse_number
 
@@ -80,6 +80,8 @@ class Schedule:
         """Build from a dict, or from a kind alone; unknown keys raise InputError."""
         if isinstance(data, str):
             return cls(kind=data)  # type: ignore[arg-type]
+        if not isinstance(data, Mapping):
+            raise InputError(f"schedule is {data!r}; give a kind, or a table of its fields")
         _refuse_unknown(data, [f.name for f in fields(cls)], "schedule")
         return cls(**data)
 
@@ -158,14 +160,9 @@ class RunSpec:
         """Training tokens really seen: steps * batch."""
         return self.steps * self.batch
 
-    def flops(self, convention: str = "exact") -> float:
+    def flops(self, convention: CConvention = "exact") -> float:
         """Training FLOPs of the whole run: FLOPs per token by `convention`, times tokens_seen."""
-        per_token = flops_all(self.shape)
-        if convention not in per_token:
-            raise InputError(
-                f"FLOP convention {convention!r} is not known; use one of {', '.join(per_token)}"
-            )
-        return float(per_token[convention]) * self.tokens_seen
+        return flops_per_token(self.shape, convention) * self.tokens_seen
 
     @property
     def run_id(self) -> str:
@@ -236,7 +233,12 @@ def read_sweep(path: str | Path) -> tuple[RunSpec, ...]:
     seen: dict[str, int] = {}
     for number, run in enumerate(runs, start=1):
         try:
-            for table in _expand(_merge(defaults, run)):
+            if not isinstance(run, dict):
+                raise InputError(f"is {run!r}; write it as a table, [[run]]")
+            tables = list(_expand(_merge(defaults, run)))
+            if not tables:
+                raise InputError("lists no run: one of its lists is empty")
+            for table in tables:
                 spec = RunSpec.from_dict(table)
                 if spec.run_id in seen:
                     raise InputError(

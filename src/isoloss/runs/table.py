@@ -186,7 +186,8 @@ class Runs:
         """Return the rows of several tables as one.
 
         Optional columns missing from some parts are NaN there; counts and costs that not all
-        parts have are left out. Names that occur in two parts get the part's number before them.
+        parts have are left out. Where a name occurs in two parts, every name gets its part's
+        number before it.
         Raises InputError if n, c or the loss are not counted the same way in all parts.
         """
         if not parts:
@@ -355,7 +356,7 @@ def _swap(
 
 
 def _prefixes(parts: Sequence[Runs]) -> list[str]:
-    """Return "" for each part, or its number where its names also occur in another part."""
+    """Return "" for each part, or the parts' numbers if any name occurs in two of them."""
     names = [set(part.run.tolist()) for part in parts]
     clash = any(a & b for i, a in enumerate(names) for b in names[:i])
     return [f"{i}:" if clash else "" for i in range(len(parts))]
