@@ -140,7 +140,7 @@ def test_a_corpus_too_small_for_the_curves_is_refused() -> None:
 def test_a_corpus_too_small_for_the_forecast_is_refused_before_anything_is_trained(
     tokens: TokenSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    design = replace(DESIGN, most_tokens=1_500_000)
+    design = Design("short", 0, 1_500_000, least_tokens=550_000, budgets=(2.0e11, 3.8e11, 7.0e11))
     assert all(len(curve) >= 3 for curve in design.curves())
     monkeypatch.setattr("isoloss.experiments.demo.story.prepare", lambda *given: tokens)
     monkeypatch.setattr(
