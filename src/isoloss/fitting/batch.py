@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from isoloss.laws.forms import Array
 
 _CELLS = 32_000  # numbers per array of a chunk: a few arrays of it stay in a core's cache
 _MOST_ROWS = 256
-_TOLERANCE = 1e-9
+_TOLERANCE = 1e-8
 
 Resample = Callable[[int, int], tuple[Array, Array]]
 
@@ -28,6 +27,8 @@ def solve_many(
     resample: called with (chunk number, how many), returns log losses and weights, each (1, m) or
     (how many, m). A chunk depends on its number only, so the result does not depend on the threads.
     """
+    from concurrent.futures import ThreadPoolExecutor  # slow to load, and only needed here
+
     rows = int(np.clip(_CELLS // len(design.log_loss), 8, _MOST_ROWS))
     sizes = [min(rows, count - first) for first in range(0, count, rows)]
 

@@ -10,7 +10,6 @@ multi-start searches, not assumed.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -170,6 +169,8 @@ def _checked_fixed(form: type[Law], fixed: Mapping[str, float] | None) -> dict[s
     held = {name: float(value) for name, value in (fixed or {}).items()}
     for name, value in held.items():
         if name not in known:
+            import difflib  # slow to load, and only needed here
+
             near = difflib.get_close_matches(name, known, 1, 0.0)[0]
             raise InputError(f"{form.__name__} has no coefficient {name!r}; did you mean {near!r}?")
         if not np.isfinite(value) or value < 0 or (value == 0 and name in form.exponents):

@@ -21,11 +21,11 @@ from isoloss.fitting.design import Design
 from isoloss.fitting.polish import huber
 from isoloss.laws.forms import Array
 
-_CELLS = 400
+_CELLS = 256
 _REWEIGHTINGS = 2
 _BLOCKS = 4  # per exponent: the best cell of each block is a start, however poor
 _STARTS = (12, 40)
-_MOST_POLISHED = 6000
+_MOST_POLISHED = 4000
 _LARGEST_LOG = 100.0  # its exponential, and that one's square, stay finite
 _ROUNDING = 1e-12
 _RIDGE = 1e-13

@@ -9,6 +9,7 @@ from isoloss.fitting.polish import Solutions, polish
 from isoloss.fitting.projection import starts
 from isoloss.laws.forms import Array
 
+_GRID_SAMPLE = 100
 _SAMPLE = 300
 _SHORT = 50
 _ROUGH = 1e-7
@@ -22,15 +23,9 @@ def minima(design: Design, weights: Array, delta: float | None) -> Solutions:
     weights: (m,). delta: in units of the residual, or None for squares. Large tables are searched
     on a sample of their runs and finished on all of them.
     """
-    count = len(design.log_loss)
-    sample, sample_weights = design, weights
-    if count > 2 * _SAMPLE:
-        rows = np.sort(np.random.default_rng(0).permutation(count)[:_SAMPLE])
-        sample, sample_weights = design.take(rows), weights[rows]
-    begun = starts(sample, sample_weights, delta)
-    short = polish(
-        sample, begun, sample.log_loss, sample_weights, delta, steps=_SHORT, tolerance=_ROUGH
-    )
+    few, some = _sample(design, weights, _GRID_SAMPLE), _sample(design, weights, _SAMPLE)
+    begun = starts(*few, delta)
+    short = polish(some[0], begun, some[0].log_loss, some[1], delta, steps=_SHORT, tolerance=_ROUGH)
     begun = _distinct(short).coordinates[:_MOST_MINIMA]
     return _distinct(polish(design, begun, design.log_loss, weights, delta))
 
@@ -38,6 +33,15 @@ def minima(design: Design, weights: Array, delta: float | None) -> Solutions:
 def solve(design: Design, weights: Array, delta: float | None) -> Solutions:
     """Return the global minimum, as one solution (k = 1); arguments as for `minima`."""
     return minima(design, weights, delta).at(np.array([0]))
+
+
+def _sample(design: Design, weights: Array, most: int) -> tuple[Design, Array]:
+    """The design and weights at no more than about `most` of the runs, drawn once for all."""
+    count = len(design.log_loss)
+    if count <= 2 * most:
+        return design, weights
+    rows = np.sort(np.random.default_rng(0).permutation(count)[:most])
+    return design.take(rows), weights[rows]
 
 
 def _distinct(found: Solutions) -> Solutions:
