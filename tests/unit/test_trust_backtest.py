@@ -119,6 +119,8 @@ def test_forecasts_are_written_once_and_read_back(tmp_path) -> None:
         write_forecasts(path, forecasts[:1])
     assert path.read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["forecasts.json"]
+    with pytest.raises(InputError, match="there is no folder"):
+        write_forecasts(tmp_path / "none" / "forecasts.json", forecasts)
 
 
 def test_a_file_that_holds_no_forecasts_is_refused(tmp_path) -> None:

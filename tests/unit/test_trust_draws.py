@@ -83,6 +83,14 @@ def test_a_run_interval_is_about_as_wide_as_the_noise() -> None:
     assert np.log(run.high / run.low) == pytest.approx(2 * 1.645 * 0.01, rel=0.3)
 
 
+def test_skewed_noise_points_the_way_it_did_in_the_runs() -> None:
+    runs = simulated(side=8, noise=0.001)
+    late = np.arange(len(runs)) % 6 == 0
+    skewed = draws_of(runs.replace(loss=runs.loss * np.where(late, 1.05, 1.0)), draws=1000)
+    run = skewed.predict(1e7, 1e8)
+    assert np.log(run.high / run.mid) > 0.03 > 3 * np.log(run.mid / run.low)
+
+
 def test_the_spread_between_seeds_is_a_floor_of_the_noise() -> None:
     runs = simulated(side=4, noise=1e-5)
     seeds = Runs(n=[2e7] * 4, d=[2e8] * 4, loss=2.9 * np.exp([0.02, -0.02, 0.015, -0.015]))

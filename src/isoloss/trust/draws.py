@@ -38,10 +38,11 @@ _RIVAL = 1.5
 class Draws:
     """A fitted law resampled k times.
 
-    law: the law with coefficients of shape (k,). noise: residuals of log loss to draw a new run's
-    noise from. spare: clusters of runs beyond the coefficients; intervals are widened by Student's
-    t for it. method: "clusters" (runs drawn with replacement) or "residuals" (dealt out anew).
-    failed: how many draws did not settle and are not among the k.
+    law: the law with coefficients of shape (k,). noise: log observed - log predicted of the runs,
+    corrected for leverage, to draw a new run's noise from. spare: clusters of runs beyond the
+    coefficients; intervals are widened by Student's t for it. method: "clusters" (runs drawn with
+    replacement) or "residuals" (dealt out anew). failed: how many draws did not settle and are not
+    among the k.
     """
 
     fit: Fit
@@ -182,12 +183,12 @@ def _rivals(found: Solutions) -> Array:
 
 
 def _noise(fit: Fit, runs: Runs, centre: Array, delta: float | None) -> Array:
-    """Residuals of log loss to draw a run's noise from, no narrower than seeds are apart."""
+    """Log observed - log predicted, to draw a run's noise from, no narrower than seeds differ."""
     design = replace(fit.design, residual="log")
     if fit.residual == "linear" and delta is not None:
         delta = delta / float(np.exp(design.mean_log_loss))
     residuals, jacobian = design.evaluate(centre[None], design.log_loss[None])
-    noise = resampling.spread_residuals(residuals[0], jacobian[0], delta)
+    noise = -resampling.spread_residuals(residuals[0], jacobian[0], delta)
     seeds, width = resampling.seed_spread(runs), float(np.sqrt(np.mean(noise**2)))
     if seeds <= width:
         return noise

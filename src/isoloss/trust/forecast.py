@@ -122,7 +122,8 @@ def write_forecasts(path: str | Path, forecasts: Sequence[Forecast]) -> str:
     """Write forecasts as JSON and return the SHA-256 (hex) of the file.
 
     The same forecasts always give the same bytes. Raises InputError, and leaves the file as it is,
-    if it holds other forecasts: a forecast that can be changed afterwards is none.
+    if it holds other forecasts: a forecast that can be changed afterwards is none. Raises
+    InputError also if the folder is missing.
     """
     path = Path(path)
     document = {"format": _FORMAT, "forecasts": [asdict(one) for one in forecasts]}
@@ -134,6 +135,8 @@ def write_forecasts(path: str | Path, forecasts: Sequence[Forecast]) -> str:
         raise InputError(
             f"{path} holds other forecasts; write these to a new file, or remove it yourself"
         )
+    if not path.parent.is_dir():
+        raise InputError(f"there is no folder {path.parent} to write {path.name} to; make it first")
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with part.open("wb") as file:
         file.write(content)
