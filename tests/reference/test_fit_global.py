@@ -106,6 +106,12 @@ def oracle(model, starts, bounds, x, y, log_loss) -> float:
     return float(best.fun)
 
 
+def agree(found: float, least: float) -> None:
+    """Nothing beats the fit, and the search is good enough for that to mean something."""
+    assert found <= least * (1 + 1e-9)
+    assert least <= found * (1 + 1e-2)
+
+
 @pytest.mark.full
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("cut", [False, True], ids=["all", "below"])
@@ -125,7 +131,7 @@ def test_no_multistart_search_beats_the_fit(shared_data: Path, view: str, cut: b
         starts.append(np.array([rest, rest, np.log(e), alpha, beta]))
     bounds = [(-60, 60), (-60, 60), (-60, 3), (0.01, 5), (0.01, 5)]
     least = oracle(chinchilla, starts, bounds, x, y, log_loss)
-    assert fit(Chinchilla, runs).objective <= least * (1 + 1e-9)
+    agree(fit(Chinchilla, runs).objective, least)
 
     starts = []
     for alpha_n, alpha_d in product((0.02, 0.05, 0.1, 0.3, 1.0, 2.0), repeat=2):
@@ -133,7 +139,7 @@ def test_no_multistart_search_beats_the_fit(shared_data: Path, view: str, cut: b
         starts.append(np.array([half, half, alpha_n, alpha_d]))
     bounds = [(-500, 500), (-500, 500), (0.01, 3), (0.01, 3)]
     least = oracle(kaplan, starts, bounds, x, y, log_loss)
-    assert fit(KaplanND, runs).objective <= least * (1 + 1e-9)
+    agree(fit(KaplanND, runs).objective, least)
 
     starts = [
         np.array([np.log(max(middle - share * np.exp(low), 1e-3)), np.log(share) + low, alpha])
@@ -141,4 +147,4 @@ def test_no_multistart_search_beats_the_fit(shared_data: Path, view: str, cut: b
     ]
     z = np.log(runs.c) - np.log(runs.c).mean()
     least = oracle(saturating, starts, [(-60, 60), (-60, 3), (0.01, 5)], z, z, log_loss)
-    assert fit(SaturatingPowerLaw, runs, x="c").objective <= least * (1 + 1e-9)
+    agree(fit(SaturatingPowerLaw, runs, x="c").objective, least)

@@ -29,7 +29,7 @@ def solve_many(
     """
     from concurrent.futures import ThreadPoolExecutor  # slow to load, and only needed here
 
-    rows = int(np.clip(_CELLS // len(design.log_loss), 8, _MOST_ROWS))
+    rows = int(np.clip(_CELLS // len(design.log_loss), 1, _MOST_ROWS))
     sizes = [min(rows, count - first) for first in range(0, count, rows)]
 
     def solve_chunk(number: int) -> Solutions:

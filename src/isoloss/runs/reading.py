@@ -317,7 +317,6 @@ def _table(rows: Sequence[tuple[Run, int, float, float, int]], source: str, n: s
         batch=np.array([run.spec["batch"] for run in runs], dtype=np.float64),
         steps=np.array([row[4] for row in rows], dtype=np.float64),
         lr=np.array([run.spec["lr"] for run in runs], dtype=np.float64),
-        sd=np.array([row[3] for row in rows]),
         seed=np.array([run.spec["seed"] for run in runs], dtype=np.float64),
         unique_tokens=np.fmin(unique, tokens),
         run=np.array([run.run_id for run in runs]),

@@ -116,7 +116,8 @@ class Design:
             curve = curves[budget]
             first = curve[min(size, len(curve) - 1)]
             specs += [replace(first, seed=first.seed + k, group="seeds") for k in (1, 2)]
-        return tuple(specs)
+        # On a short text a curve may have so few sizes that both replications are of one.
+        return tuple({spec.run_id: spec for spec in specs}.values())
 
     def curves(self) -> tuple[tuple[RunSpec, ...], ...]:
         """The runs of each IsoFLOP curve: the six largest sizes whose tokens lie within the bounds.

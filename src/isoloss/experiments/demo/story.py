@@ -17,6 +17,7 @@ import numpy as np
 
 from isoloss.counting import Shape, count_params, family_cost, flops_per_token
 from isoloss.errors import FitError, InputError, IsolossError
+from isoloss.experiments.demo.choice import Candidate, candidates
 from isoloss.experiments.demo.regime import (
     FORECAST_FACTOR,
     FORECAST_SHAPES,
@@ -24,22 +25,19 @@ from isoloss.experiments.demo.regime import (
     MOST_OF_CORPUS,
     Design,
 )
-from isoloss.fitting import IsoFlop, fit, isoflop
+from isoloss.fitting import IsoFlop, isoflop
 from isoloss.lab.sweep import SweepProgress, run_sweep
 from isoloss.lab.sweep.pool import usable_cores
 from isoloss.lab.tokens import TokenSet, prepare
-from isoloss.laws import Chinchilla, allocate, near_optimal
+from isoloss.laws import allocate, near_optimal
 from isoloss.planning import Plan, plan
 from isoloss.reporting import report
 from isoloss.runs import Runs, RunSpec, read_record, read_runs, write_runs
 from isoloss.trust import (
-    Backtest,
     Draws,
     Forecast,
     Outcome,
     Target,
-    backtest,
-    bootstrap,
     make_forecasts,
     write_forecasts,
 )
@@ -54,17 +52,16 @@ DRAWS = 1000
 class DemoResult:
     """What a demo found.
 
-    runs: the sweep. draws: the law with its doubt. isoflop: approach 2, whole or in part.
-    backtest: None where the runs allow none. forecast_hash: SHA-256 of the forecast file, written
-    before the runs in `outcomes` were trained. plan: for ten times the compute of the forecast run.
+    runs: the sweep. candidates: both laws fitted to it, the one forecast with first. isoflop:
+    approach 2, whole or in part. forecast_hash: SHA-256 of the forecast file, written before the
+    runs in `outcomes` were trained. plan: for ten times the compute of the forecast run.
     seed_spread: relative standard deviation of the loss between seeds. seconds: of this call.
     """
 
     folder: Path
     runs: Runs
-    draws: Draws
+    candidates: tuple[Candidate, ...]
     isoflop: IsoFlop
-    backtest: Backtest | None
     forecast_hash: str
     outcomes: tuple[Outcome, ...]
     plan: Plan
@@ -110,10 +107,9 @@ def run_demo(
     write_runs(runs, folder / "runs.csv")
 
     say("3/6 laws: fitting, with doubt")
-    draws = bootstrap(fit(Chinchilla, runs).check(), draws=DRAWS, seed=seed)
-    curves = runs[np.char.startswith(runs.group, "isoflop")]
-    minima = approach_two(curves, say)
-    tested = _backtest(runs, say)
+    laws = candidates(runs, draws=DRAWS, seed=seed, say=say)
+    draws = laws[0].draws
+    minima = approach_two(runs[np.char.startswith(runs.group, "isoflop")], say)
 
     say("4/6 forecast: written down before the runs it is about")
     checks = forecast_runs(design, draws, say)
@@ -139,6 +135,7 @@ def run_demo(
         target_flops=target,
         outcomes=outcomes,
         command=command,
+        form=draws.fit.form,
         seed=seed,
         cost=cost,
         title=f"isoloss demo: {tokens.name}",
@@ -146,9 +143,8 @@ def run_demo(
     return DemoResult(
         folder=folder,
         runs=runs,
-        draws=draws,
+        candidates=laws,
         isoflop=minima,
-        backtest=tested,
         forecast_hash=digest,
         outcomes=outcomes,
         plan=plan(draws, flops=target, cost=cost),
@@ -296,14 +292,6 @@ def _settled(design: Design, folder: Path, tokens: TokenSet, workers: int, say: 
     temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
     temporary.replace(path)
     return fitted
-
-
-def _backtest(runs: Runs, say: Say) -> Backtest | None:
-    try:
-        return backtest(Chinchilla, runs)
-    except (FitError, InputError) as error:
-        say(f"    no back-test: {error}")
-        return None
 
 
 def _only(runs: Runs, specs: tuple[RunSpec, ...]) -> Runs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from isoloss.experiments.demo.story import LEVEL, DemoResult
 from isoloss.laws import published
 from isoloss.planning import Estimate
 from isoloss.runs import describe_machine
-from isoloss.trust import Outcome
+from isoloss.trust import Draws, Outcome
 from isoloss.units import format_number
 
 
@@ -24,16 +24,13 @@ def summary(result: DemoResult) -> tuple[str, ...]:
         f"{len(runs)} runs of n {_span(runs.n)} on {_span(runs.d)} tokens, "
         f"{_span(runs.c)} FLOPs; {machine['cpu']}, {machine['cores']} cores, "
         f"{result.seconds / 60:.1f} min",
-        f"law L = E + A/n^alpha + B/d^beta, n with the head but no embeddings; {level} intervals:",
-        _exponent(result, "alpha", "size", lambda law: law.alpha),
-        _exponent(result, "beta", "tokens", lambda law: law.beta),
-        _exponent(
-            result, "a", "best size with compute", lambda law: law.beta / (law.alpha + law.beta)
-        ),
+        f"measured beside published, n with the head but no embeddings, {level} intervals:",
+        *_exponents(result),
         _minima(result),
         f"seeds of one configuration differ by {_percent(result.seed_spread)} in loss",
-        _backtest(result),
-        f"forecasts, written before the runs they are about (sha256 {result.forecast_hash[:12]}):",
+        *_backtests(result),
+        f"forecasts by {result.candidates[0].name}, written before the runs they are about "
+        f"(sha256 {result.forecast_hash[:12]}):",
         *(_outcome(outcome) for outcome in result.outcomes),
         f"plan for {result.plan.flops:.2g} FLOPs: n {_estimate(result.plan.n)}, "
         f"tokens {_estimate(result.plan.d)}, loss {_loss(result.plan.loss)}",
@@ -42,16 +39,41 @@ def summary(result: DemoResult) -> tuple[str, ...]:
     )
 
 
-def _exponent(result: DemoResult, name: str, meaning: str, fn: Callable[[Any], Any]) -> str:
-    low, mid, high = result.draws.interval(fn, level=LEVEL)
-    theirs = ", ".join(
-        f"{who} {fn(law.law):.2f}"
-        for who, law in (
-            ("Hoffmann 2022", published.HOFFMANN_2022),
-            ("Besiroglu 2024", published.BESIROGLU_2024),
-        )
-    )
-    return f"  {name:5s} ({meaning}) {mid:.2f} [{low:.2f}, {high:.2f}]   {theirs}"
+def _exponents(result: DemoResult) -> tuple[str, ...]:
+    """Each law's exponents beside those of the paper it is from, never across."""
+    by_name = {candidate.name: candidate.draws for candidate in result.candidates}
+    hoffmann, besiroglu = published.HOFFMANN_2022, published.BESIROGLU_2024
+    kaplan = published.KAPLAN_2020.loss_nd
+    theirs = (("Hoffmann", hoffmann.law), ("Besiroglu", besiroglu.law))
+    return (
+        _exponent(by_name["Chinchilla"], "alpha", "size", lambda law: law.alpha, theirs),
+        _exponent(by_name["Chinchilla"], "beta", "tokens", lambda law: law.beta, theirs),
+        _exponent(
+            by_name["Chinchilla"], "a", "best size with compute",
+            lambda law: law.beta / (law.alpha + law.beta), theirs,
+        ),
+        _exponent(
+            by_name["KaplanND"], "alpha_n", "size", lambda law: law.alpha_n,
+            (("Kaplan", kaplan.law),),
+        ),
+        _exponent(
+            by_name["KaplanND"], "alpha_d", "tokens", lambda law: law.alpha_d,
+            (("Kaplan", kaplan.law),),
+        ),
+    )  # fmt: skip
+
+
+def _exponent(
+    draws: Draws,
+    name: str,
+    meaning: str,
+    fn: Callable[[Any], Any],
+    theirs: Sequence[tuple[str, Any]],
+) -> str:
+    low, mid, high = draws.interval(fn, level=LEVEL)
+    papers = ", ".join(f"{who} {fn(law):.2f}" for who, law in theirs)
+    form = draws.fit.form.__name__
+    return f"  {form} {name} ({meaning}) {mid:.2f} [{low:.2f}, {high:.2f}]; {papers}"
 
 
 def _minima(result: DemoResult) -> str:
@@ -62,14 +84,14 @@ def _minima(result: DemoResult) -> str:
     return line if trend is None else f"{line}; best n grows as C^{trend.exponent:.2f}"
 
 
-def _backtest(result: DemoResult) -> str:
-    test = result.backtest
-    if test is None:
-        return "no back-test: too few runs lie above any cut"
-    return (
-        f"back-test, fitted below {test.cutoff:.2g} FLOPs: {len(test.test)} runs above it missed "
-        f"by {_percent(test.median_error)} (median), {100 * test.coverage:.0f} % inside "
-        f"their {100 * LEVEL:.0f} % intervals"
+def _backtests(result: DemoResult) -> tuple[str, ...]:
+    tested = [(c.name, c.backtest) for c in result.candidates if c.backtest is not None]
+    if not tested:
+        return ("no back-test: too few runs lie above any cut",)
+    return tuple(
+        f"back-test of {name} below {test.cutoff:.2g} FLOPs: {len(test.test)} runs above it missed "
+        f"by {_percent(test.median_error)} (median)"
+        for name, test in tested
     )
 
 
