@@ -24,7 +24,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The public run tables beside the checkout; tests that need them skip where they are absent."""
+    """The public run tables beside the checkout; without them the test skips."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("the public run tables (../shared/data) are not beside this checkout")

@@ -288,9 +288,9 @@ def _from_records(
                 f"{source}: {what} is not counted as {wanted!r} in records; "
                 f"use one of {', '.join(known)}"
             )
-    ends = [(run, r.tokens, r.loss, r.se, r.step) for run in finished if (r := run.end)]
+    ends = [(run, r.tokens, r.loss, r.step) for run in finished if (r := run.end)]
     points = [
-        (run, p.tokens, p.loss, p.se, p.step)
+        (run, p.tokens, p.loss, p.step)
         for run in finished
         for p in run.points
         if p.tokens > 0 and np.isfinite(p.loss) and p.loss > 0
@@ -299,8 +299,12 @@ def _from_records(
     return _table(ends, source, n, c).replace(notes=tuple(notes), curves=curves)
 
 
-def _table(rows: Sequence[tuple[Run, int, float, float, int]], source: str, n: str, c: str) -> Runs:
-    """Build a table with one row per (run, tokens, loss, se, step)."""
+def _table(rows: Sequence[tuple[Run, int, float, int]], source: str, n: str, c: str) -> Runs:
+    """Build a table with one row per (run, tokens, loss, step).
+
+    `sd` stays empty: all runs share the held-out documents, so a record's standard error over
+    documents is common to them and no noise of a run.
+    """
     runs = [row[0] for row in rows]
     tokens = np.array([row[1] for row in rows], dtype=np.float64)
     counts = {key: np.array([run.n[key] for run in runs], dtype=np.float64) for key in runs[0].n}
@@ -315,7 +319,7 @@ def _table(rows: Sequence[tuple[Run, int, float, float, int]], source: str, n: s
         loss=np.array([row[2] for row in rows]),
         c=costs[c],
         batch=np.array([run.spec["batch"] for run in runs], dtype=np.float64),
-        steps=np.array([row[4] for row in rows], dtype=np.float64),
+        steps=np.array([row[3] for row in rows], dtype=np.float64),
         lr=np.array([run.spec["lr"] for run in runs], dtype=np.float64),
         seed=np.array([run.spec["seed"] for run in runs], dtype=np.float64),
         unique_tokens=np.fmin(unique, tokens),
