@@ -101,7 +101,7 @@ def _outcome(outcome: Outcome) -> str:
     return (
         f"  {forecast.far:4.1f}x compute, n {format_number(forecast.n)}: forecast "
         f"{forecast.mid:.3f} [{forecast.low:.3f}, {forecast.high:.3f}], measured "
-        f"{outcome.loss:.3f}: {verdict}, {100 * (math.exp(outcome.error) - 1):+.1f} %"
+        f"{outcome.loss:.3f}: {verdict}, {100 * math.expm1(-outcome.error):+.1f} %"
     )
 
 
