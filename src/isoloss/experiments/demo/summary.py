@@ -32,7 +32,7 @@ def summary(result: DemoResult) -> tuple[str, ...]:
         f"forecasts by {result.candidates[0].name}, written before the runs they are about "
         f"(sha256 {result.forecast_hash[:12]}):",
         *(_outcome(outcome) for outcome in result.outcomes),
-        "  (these intervals hold a run's noise and the coefficients' doubt, not a wrong form of law)",
+        "  (they hold a run's noise and the coefficients' doubt, not a wrong form of law)",
         f"plan for {result.plan.flops:.2g} FLOPs: n {_estimate(result.plan.n)}, "
         f"tokens {_estimate(result.plan.d)}, loss {_loss(result.plan.loss)}",
         *_near_optimal(result),
