@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from conftest import Command
 
+from isoloss.cli.app import run
+
 SWEEP = """
 [defaults]
 corpus = "text"
@@ -134,6 +136,18 @@ def test_an_old_good_file_survives_a_failure(
 
 def test_a_result_into_a_folder_that_is_not_there(isoloss: Command, runs_csv: Path) -> None:
     refused(isoloss, "fit", runs_csv, "--draws", "0", "--out", "no/fit.json", says="No such file")
+
+
+def test_a_result_never_replaces_the_runs(isoloss: Command, runs_csv: Path) -> None:
+    before = runs_csv.read_bytes()
+    refused(isoloss, "fit", runs_csv, "--out", "runs.csv", says="holds the runs themselves")
+    assert runs_csv.read_bytes() == before
+    refused(isoloss, "fit", runs_csv, "--out", runs_csv.parent, says="is a folder; give a file")
+
+
+def test_a_closed_stdout_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("isoloss.cli.app.sys.stdout", None)
+    assert run(["laws", "--json"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,8 @@ def run(words: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings():
             warnings.showwarning = _warn
             code = build_app(words)(words)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None where the caller closed it (`>&-`)
+            sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except CycloptsError as error:
         return _fail(f"{_one_line(str(error))} (try --help)", WRONG_USAGE)

@@ -9,7 +9,7 @@ import numpy as np
 from cyclopts import Parameter
 
 from isoloss.cli.options import Form, Json, Reading, law_of
-from isoloss.cli.output import emit_json, plain, say, show, table, write_json
+from isoloss.cli.output import check_output, emit_json, plain, say, show, table, write_json
 from isoloss.units import format_number
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def fit(
     """
     from isoloss.fitting import fit as fit_law
 
+    if out is not None:
+        check_output(out, runs)
     table_of_runs = (reading or Reading()).read(runs)
     found = fit_law(
         law_of(form), table_of_runs, x=x, residual=residual, delta=delta if delta else None

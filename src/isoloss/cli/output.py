@@ -17,7 +17,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from isoloss.errors import Status
+from isoloss.errors import InputError, Status
 from isoloss.runs import Runs
 from isoloss.units import format_number
 
@@ -56,6 +56,14 @@ def interval(low: float, high: float) -> str:
 def emit_json(value: object) -> None:
     """Print strict JSON on stdout."""
     print(to_json(value))
+
+
+def check_output(path: Path, source: Path) -> None:
+    """Refuse, before any work, a file that cannot be written or that is what is being read."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give a file")
+    if path.exists() and source.exists() and path.samefile(source):
+        raise InputError(f"{path}: holds the runs themselves; write the result to another file")
 
 
 def write_json(path: Path, value: object) -> None:
