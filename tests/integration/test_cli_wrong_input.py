@@ -145,6 +145,12 @@ def test_a_result_never_replaces_the_runs(isoloss: Command, runs_csv: Path) -> N
     refused(isoloss, "fit", runs_csv, "--out", runs_csv.parent, says="is a folder; give a file")
 
 
+def test_a_law_of_one_variable_asks_which_in_the_words_of_the_shell(
+    isoloss: Command, runs_csv: Path
+) -> None:
+    refused(isoloss, "fit", runs_csv, "--form", "power", says="--x n")
+
+
 def test_a_closed_stdout_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("isoloss.cli.app.sys.stdout", None)
     assert run(["laws", "--json"]) == 0

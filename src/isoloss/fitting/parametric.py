@@ -145,7 +145,7 @@ def variables_of(form: type[Law], runs: Runs, x: str | None) -> list[Array]:
     names = form.variables
     if names == ("x",):
         if x is None:
-            raise InputError(f'{form.__name__} has one variable: say which, such as x="n"')
+            raise InputError(f'{form.__name__} has one variable: say which, such as x="n" (--x n)')
         if x not in _SEARCHABLE:
             raise InputError(f"x is one of {', '.join(_SEARCHABLE)}, not {x!r}")
         names = (x,)
