@@ -2,8 +2,9 @@
 
 The opponent is written for the purpose, in the manner of nanoGPT's model and loop, and honest:
 fused causal attention, fused AdamW, gradients set to none, no synchronisation but for the log.
-The two run in turn, A B A B, and the median ratio is quoted. Ours is the whole of `train`, its
-record and checks included; only the held-out evaluation is left out on both sides.
+The two run in turn, A B A B, each in a process of its own, ours with the environment a sweep gives
+its workers, and the median ratio is quoted. Ours is the whole of `train`, its record and checks
+included; only the held-out evaluation is left out on both sides.
 The floor: the exact FLOPs of a step over the machine's matrix-multiply rate, printed beside.
 """
 
@@ -13,6 +14,8 @@ import argparse
 import math
 import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -26,12 +29,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isoloss.counting import Shape, flops_per_token
-from isoloss.lab.tokens import TokenSet, prepare
+from isoloss.lab.sweep.pool import worker_environment
+from isoloss.lab.tokens import TokenSet, load_tokens, prepare
 from isoloss.lab.train import train
 from isoloss.runs import RunSpec
 
 SHAPES = ((2, 16, 1), (3, 32, 2), (4, 64, 4), (4, 128, 8))
-N_CTX, VOCAB = 128, 256
+N_CTX, VOCAB, BATCH = 128, 256, 2048
 
 
 class PlainBlock(nn.Module):
@@ -120,22 +124,41 @@ def matmul_peak() -> float:
     return best
 
 
+def measure(side: str, folder: Path, sizes: tuple[int, int, int], steps: int) -> float:
+    """Tokens per second of one side, measured in a fresh process."""
+    words = [sys.executable, __file__, "--side", side, "--folder", str(folder)]
+    words += ["--sizes", *map(str, sizes), "--steps", str(steps)]
+    environment = worker_environment() if side == "ours" else dict(os.environ)
+    done = subprocess.run(words, env=environment, check=True, capture_output=True, text=True)
+    return float(done.stdout)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one measurement")
     parser.add_argument("--pairs", type=int, default=5)
+    child = parser.add_argument_group("one measurement, as the benchmark calls itself")
+    child.add_argument("--side", choices=("ours", "plain"))
+    child.add_argument("--folder", type=Path)
+    child.add_argument("--sizes", type=int, nargs=3)
+    child.add_argument("--steps", type=int)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.side:
+        speed = our_speed if options.side == "ours" else plain_speed
+        tokens = load_tokens(options.folder)
+        speed(tokens, tuple(options.sizes), BATCH, 3)
+        print(speed(tokens, tuple(options.sizes), BATCH, options.steps))
+        return
     rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        tokens = prepare("python-stdlib", Path(folder) / "tokens")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "tokens"
+        prepare("python-stdlib", folder)
         peak = matmul_peak()
         for sizes in SHAPES:
-            batch = 2048
-            trial = plain_speed(tokens, sizes, batch, 20)
-            steps = max(20, int(options.seconds * trial / batch))
+            steps = max(10, int(options.seconds * measure("plain", folder, sizes, 10) / BATCH))
             pairs = [
-                (our_speed(tokens, sizes, batch, steps), plain_speed(tokens, sizes, batch, steps))
+                tuple(measure(side, folder, sizes, steps) for side in ("ours", "plain"))
                 for _ in range(options.pairs)
             ]
             ours, plain = (statistics.median(side) for side in zip(*pairs, strict=True))
@@ -155,7 +178,7 @@ def main() -> None:
         "train_speed",
         ("(n_layer, d_model)", "isoloss tok/s", "plain tok/s", "ratio", "range", "floor / isoloss"),
         rows,
-        f"One thread, n_ctx {N_CTX}, batch 2,048 tokens, {options.pairs} pairs in turn, medians.",
+        f"One thread, n_ctx {N_CTX}, batch {BATCH:,} tokens, medians of {options.pairs} pairs in turn.",
         f"Floor: exact FLOPs at the measured matrix-multiply rate, {peak / 1e9:.0f} GFLOP/s.",
     )
 

@@ -30,6 +30,13 @@ THREAD_VARIABLES = (
 )
 """Read by torch and numpy when they load, so they must be set before the worker starts."""
 
+KEEP_MEMORY = {
+    "MALLOC_TRIM_THRESHOLD_": "1073741824",
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_TOP_PAD_": "67108864",
+}
+"""Tells glibc to keep freed memory, which every step of a small model would else return and take
+back page by page; `benchmarks/train_speed.py` measures what training gains."""
 
 LOCK_WAIT = 10.0
 """Seconds a worker waits for a run another process holds: time for a dying one to let go."""
@@ -97,9 +104,10 @@ class Worker:
 
 
 def worker_environment() -> dict[str, str]:
-    """The environment of a worker: one thread for every library, and the parent's import path."""
+    """The environment of a worker: one thread for every library, memory kept, the import path."""
     path = [os.path.abspath(entry) for entry in sys.path if os.pathsep not in entry]
     return {
+        **KEEP_MEMORY,
         **os.environ,
         **dict.fromkeys(THREAD_VARIABLES, "1"),
         "PYTHONPATH": os.pathsep.join(path),
