@@ -178,7 +178,7 @@ def main() -> None:
         "train_speed",
         ("(n_layer, d_model)", "isoloss tok/s", "plain tok/s", "ratio", "range", "floor / isoloss"),
         rows,
-        f"One thread, n_ctx {N_CTX}, batch {BATCH:,} tokens, medians of {options.pairs} pairs in turn.",
+        f"One thread, n_ctx {N_CTX}, batch {BATCH:,} tokens; medians of {options.pairs} pairs.",
         f"Floor: exact FLOPs at the measured matrix-multiply rate, {peak / 1e9:.0f} GFLOP/s.",
     )
 

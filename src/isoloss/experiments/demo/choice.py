@@ -41,12 +41,21 @@ class Candidate:
 def candidates(
     runs: Runs, *, draws: int, seed: int, say: Callable[[str], None]
 ) -> tuple[Candidate, ...]:
-    """Fit both forms to the sweep, the better first.
+    """Fit both forms to the sweep, the better first; one that the runs do not fix is left out.
 
     Better is the smaller median error in the back-test where both have one, else the smaller
     spread of residuals. The rule sees the sweep alone, never the runs to be forecast.
+    Raises FitError or UnidentifiedError if the runs fix neither.
     """
-    found = [_candidate(form, runs, draws, seed) for form in FORMS]
+    found: list[Candidate] = []
+    for form in FORMS:
+        try:
+            found.append(_candidate(form, runs, draws, seed))
+        except FitError as error:
+            say(f"    left out: {error}")
+            refusal = error
+    if not found:
+        raise refusal
     tested = [c.backtest.median_error for c in found if c.backtest is not None]
     scores = tested if len(tested) == len(found) else [c.spread for c in found]
     ranked = tuple(found[i] for i in np.argsort(scores, kind="stable"))

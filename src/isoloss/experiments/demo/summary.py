@@ -42,26 +42,30 @@ def summary(result: DemoResult) -> tuple[str, ...]:
 
 def _exponents(result: DemoResult) -> tuple[str, ...]:
     """Each law's exponents beside those of the paper it is from, never across."""
-    by_name = {candidate.name: candidate.draws for candidate in result.candidates}
-    hoffmann, besiroglu = published.HOFFMANN_2022, published.BESIROGLU_2024
-    kaplan = published.KAPLAN_2020.loss_nd
-    theirs = (("Hoffmann", hoffmann.law), ("Besiroglu", besiroglu.law))
-    return (
-        _exponent(by_name["Chinchilla"], "alpha", "size", lambda law: law.alpha, theirs),
-        _exponent(by_name["Chinchilla"], "beta", "tokens", lambda law: law.beta, theirs),
-        _exponent(
-            by_name["Chinchilla"], "a", "best size with compute",
-            lambda law: law.beta / (law.alpha + law.beta), theirs,
+    hoffmann = (
+        ("Hoffmann", published.HOFFMANN_2022.law),
+        ("Besiroglu", published.BESIROGLU_2024.law),
+    )
+    kaplan = (("Kaplan", published.KAPLAN_2020.loss_nd.law),)
+    asked: dict[str, tuple[tuple[Any, ...], ...]] = {
+        "Chinchilla": (
+            ("alpha", "size", lambda law: law.alpha, hoffmann),
+            ("beta", "tokens", lambda law: law.beta, hoffmann),
+            (
+                "a", "best size with compute", lambda law: law.beta / (law.alpha + law.beta),
+                hoffmann,
+            ),
         ),
-        _exponent(
-            by_name["KaplanND"], "alpha_n", "size", lambda law: law.alpha_n,
-            (("Kaplan", kaplan.law),),
+        "KaplanND": (
+            ("alpha_n", "size", lambda law: law.alpha_n, kaplan),
+            ("alpha_d", "tokens", lambda law: law.alpha_d, kaplan),
         ),
-        _exponent(
-            by_name["KaplanND"], "alpha_d", "tokens", lambda law: law.alpha_d,
-            (("Kaplan", kaplan.law),),
-        ),
-    )  # fmt: skip
+    }  # fmt: skip
+    return tuple(
+        _exponent(candidate.draws, *what)
+        for candidate in result.candidates
+        for what in asked[candidate.name]
+    )
 
 
 def _exponent(
