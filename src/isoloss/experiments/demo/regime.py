@@ -20,7 +20,7 @@ BUDGETS = (1.6e11, 3.0e11, 5.6e11)
 """Exact training FLOPs of the three IsoFLOP curves."""
 
 LEAST_TOKENS = 550_000
-"""Below, the slope in tokens still steepens, which no E + A/n^alpha + B/d^beta can follow."""
+"""From here up the slope in tokens was measured not to steepen; below, nothing is claimed."""
 MOST_OF_CORPUS = 0.9
 """No run sees more than this share of the training text: no token is seen twice."""
 
