@@ -1,9 +1,9 @@
 """Where scaling laws are visible on a laptop: the sizes, budgets and rates of the demo.
 
 Bytes of text, a context of 64, models of 3.6K to 0.5M parameters (the head included), 0.55 to
-7.5 million tokens. Below this range a larger model hardly helps and the slope in tokens still
-steepens; above it lies more time than a newcomer has. `benchmarks/demo_regime.py` measures the
-slope in tokens and the effect of size in this range, and scans the learning rates.
+7.5 million tokens: enough for both to matter, and no more time than a newcomer has.
+`benchmarks/demo_regime.py` measures the slope in tokens and the effect of size in this range, and
+scans the learning rates.
 """
 
 from __future__ import annotations
