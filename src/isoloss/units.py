@@ -45,6 +45,7 @@ def format_number(value: float, digits: int = 3) -> str:
     """
     if not math.isfinite(value):
         return str(value)
+    value = float(f"{value:.{digits - 1}e}")  # rounded first: 999,999 is 1.00M, not 1000K
     size = abs(value)
     if size >= 1e15 or (0 < size < 1e-3):
         return f"{value:.{digits - 1}e}"

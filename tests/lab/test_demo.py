@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,7 +29,7 @@ from isoloss.experiments.demo.regime import (
 from isoloss.experiments.demo.speed import fit_to_machine
 from isoloss.experiments.demo.story import forecast_runs, seed_spread
 from isoloss.lab.sweep.pace import Pace
-from isoloss.lab.tokens import TokenSet
+from isoloss.lab.tokens import TokenSet, prepare
 from isoloss.laws import Chinchilla
 from isoloss.runs import Runs
 
@@ -212,6 +212,24 @@ def test_the_whole_loop_runs_and_a_second_call_repeats_nothing(
     assert {p: p.read_bytes() for p in (tmp_path / "demo").rglob("*.jsonl")} == before
     assert again.forecast_hash == result.forecast_hash
     assert [o.loss for o in again.outcomes] == [o.loss for o in result.outcomes]
+
+
+def test_a_damaged_or_another_design_in_the_folder_is_refused(
+    tiny_text: Path, tmp_path: Path
+) -> None:
+    design = Design(
+        corpus="tiny", seed=3, most_tokens=400_000, least_tokens=12_000,
+        budgets=(2.0e9, 4.5e9, 9.0e9),
+    )  # fmt: skip
+    call: dict[str, Any] = {"corpus": str(tiny_text), "say": lambda line: None}
+    (tmp_path / "design.json").write_text('{"design": {"corp')
+    with pytest.raises(InputError, match=r"design\.json is damaged: delete it"):
+        run_demo(tmp_path, design=design, **call)
+    tokens = prepare(str(tiny_text), tmp_path / "tokens")
+    content = {"design": asdict(replace(design, least_tokens=9_000)), "corpus_hash": tokens.hash}
+    (tmp_path / "design.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="of another design: give another folder"):
+        run_demo(tmp_path, design=design, **call)
 
 
 def test_sizes_rise() -> None:

@@ -261,12 +261,13 @@ def _settled(design: Design, folder: Path, tokens: TokenSet, workers: int, say: 
     """The design this folder was begun with, or a new one fitted to this machine."""
     path = folder / "design.json"
     if path.exists():
-        begun = json.loads(path.read_text(encoding="utf-8"))
-        if (begun["corpus_hash"], begun["design"]["seed"]) != (tokens.hash, design.seed):
+        begun, text = _read_design(path)
+        if text != tokens.hash or _unfitted(begun) != _unfitted(design):
             raise InputError(
-                f"{folder} holds a demo on other text or from another seed: give another folder"
+                f"{folder} holds a demo on other text, from another seed or of another design: "
+                "give another folder"
             )
-        return Design(**{**begun["design"], "budgets": tuple(begun["design"]["budgets"])})
+        return begun
     from isoloss.experiments.demo.speed import (
         check_seconds,
         expected_seconds,
@@ -292,6 +293,23 @@ def _settled(design: Design, folder: Path, tokens: TokenSet, workers: int, say: 
     temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
     temporary.replace(path)
     return fitted
+
+
+def _read_design(path: Path) -> tuple[Design, str]:
+    """The design a folder was begun with, and the hash of its text."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        design = content["design"]
+        return Design(**{**design, "budgets": tuple(design["budgets"])}), content["corpus_hash"]
+    except (ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{path} is damaged: delete it and run again; the runs trained so far are kept"
+        ) from None
+
+
+def _unfitted(design: Design) -> Design:
+    """The design but for what is fitted to the machine, its top budget."""
+    return replace(design, budgets=design.budgets[:-1])
 
 
 def _only(runs: Runs, specs: tuple[RunSpec, ...]) -> Runs:
