@@ -105,6 +105,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
         "ti",
     ),
     "lr": ("lr", "peak_lr", "learning_rate", "max_lr"),
+    "weight_decay": ("weight_decay", "wd"),
     "sd": ("loss_sd", "sd", "loss_std", "loss_se", "se", "stderr"),
     "seed": ("seed", "optimizer_seed", "model_seed"),
     "unique_tokens": ("unique_tokens", "tokens_per_epoch"),

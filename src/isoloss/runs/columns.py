@@ -70,6 +70,7 @@ def table_fields(
         "batch": _batch(reading, tokens, steps, keep),
         "steps": steps,
         "lr": reading.optional("lr"),
+        "weight_decay": reading.optional("weight_decay"),
         "sd": None if converted else _sd(reading),
         "seed": reading.optional("seed"),
         "unique_tokens": _unique(reading, tokens),

@@ -44,8 +44,8 @@ def read_runs(
 
     columns: role to column name, for names we do not know (`{"loss": "my metric"}`) or that could
     be two things; None as the name leaves a role out. Roles: n, d, c, loss, batch (tokens),
-    batch_sequences, n_ctx, steps, lr, sd, seed, unique_tokens, run, group, state, and the counts
-    and costs by convention (total, 6nd, ...).
+    batch_sequences, n_ctx, steps, lr, weight_decay, sd, seed, unique_tokens, run, group, state, and
+    the counts and costs by convention (total, 6nd, ...).
     drop_invalid: leave out rows whose n, d or loss is unusable, counted in the notes.
     n_convention: how the table's n was counted. n, c: which count and cost to use where there are
     several; by default non_embedding_plus_head and exact for records, the plain columns for tables.
@@ -321,6 +321,7 @@ def _table(rows: Sequence[tuple[Run, int, float, int]], source: str, n: str, c: 
         batch=np.array([run.spec["batch"] for run in runs], dtype=np.float64),
         steps=np.array([row[3] for row in rows], dtype=np.float64),
         lr=np.array([run.spec["lr"] for run in runs], dtype=np.float64),
+        weight_decay=np.array([run.spec.get("weight_decay", np.nan) for run in runs]),
         seed=np.array([run.spec["seed"] for run in runs], dtype=np.float64),
         unique_tokens=np.fmin(unique, tokens),
         run=np.array([run.run_id for run in runs]),

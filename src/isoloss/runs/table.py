@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 TextArray = npt.NDArray[np.str_]
 
-OPTIONAL = ("batch", "steps", "lr", "sd", "seed", "unique_tokens")
+OPTIONAL = ("batch", "steps", "lr", "weight_decay", "sd", "seed", "unique_tokens")
 """Columns that a table may lack; NaN marks a value that is missing."""
 
 
@@ -39,8 +39,8 @@ class Runs:
 
     n: parameters, counted by `n_convention`. d: training tokens seen. loss: in `loss_unit`.
     c: training FLOPs, counted by `c_convention`; left out it is 6 * n * d, tagged 6nd.
-    batch: tokens per step. steps: optimizer steps. lr: peak learning rate. sd: standard deviation
-    of the measured loss. seed. unique_tokens: distinct tokens among d.
+    batch: tokens per step. steps: optimizer steps. lr: peak learning rate. weight_decay. sd:
+    standard deviation of the measured loss. seed. unique_tokens: distinct tokens among d.
     run: names; rows of one name are resampled together. group: labels.
     counts, costs: n and c by other conventions. source: where the rows come from. notes: what
     was assumed, derived or left out in reading them. curves: evaluations along the same runs.
@@ -54,6 +54,7 @@ class Runs:
     batch: FloatArray | None = None
     steps: FloatArray | None = None
     lr: FloatArray | None = None
+    weight_decay: FloatArray | None = None
     sd: FloatArray | None = None
     seed: FloatArray | None = None
     unique_tokens: FloatArray | None = None
@@ -279,6 +280,7 @@ class Runs:
             "batch_size_in_tokens": self.batch,
             "steps": self.steps,
             "lr": self.lr,
+            "weight_decay": self.weight_decay,
             "seed": self.seed,
             "unique_tokens": self.unique_tokens,
         }

@@ -22,7 +22,7 @@ from isoloss.runs import Runs
 
 Numbers = NDArray[np.intp]
 
-_CONFIGURATION = ("n", "d", "batch", "lr", "steps", "unique_tokens")
+_CONFIGURATION = ("n", "d", "batch", "lr", "weight_decay", "steps", "unique_tokens")
 _MOST_LEVERAGE = 0.95
 
 
