@@ -12,6 +12,7 @@ from isoloss.runs.record import (
     content,
     read_record,
 )
+from isoloss.runs.schedules import scheduled_rate, scheduled_rates, warmup_steps
 from isoloss.runs.spec import RunSpec, Schedule, read_sweep
 from isoloss.runs.table import Runs
 
@@ -30,6 +31,9 @@ __all__ = [
     "read_record",
     "read_runs",
     "read_sweep",
+    "scheduled_rate",
+    "scheduled_rates",
     "versions",
+    "warmup_steps",
     "write_runs",
 ]

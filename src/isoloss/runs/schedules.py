@@ -1,0 +1,52 @@
+"""The learning rate at every step of a run: the one formula, for training and for analysis."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from isoloss.errors import InputError
+from isoloss.runs.spec import Schedule
+
+
+def scheduled_rate(schedule: Schedule, peak: float, steps: int, step: int) -> float:
+    """Return the learning rate of update `step` (0-based) of `steps`.
+
+    Warm-up: peak (step + 1) / w over the first w = warmup * steps updates (at least one). After
+    it, with u in (0, 1] the part of the remaining updates done and f = final:
+    cosine    peak (f + (1 - f) (1 + cos(pi u)) / 2)
+    linear    peak (1 - (1 - f) u)
+    constant  peak
+    wsd       peak, then linearly to f peak over the last `decay` of all updates
+    Source: Kaplan et al. 2020 D.6 (cosine, linear), Hu et al. 2024 (warm-up, stable, decay).
+    """
+    warmup = warmup_steps(schedule, steps)
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    if schedule.kind == "constant":
+        return peak
+    if schedule.kind == "wsd":
+        decay = max(1, round(schedule.decay * steps))
+        done = max(0.0, (step + 1 - (steps - decay)) / decay)
+        return peak * (1.0 - (1.0 - schedule.final) * done)
+    done = (step + 1 - warmup) / max(1, steps - warmup)
+    if schedule.kind == "linear":
+        return peak * (1.0 - (1.0 - schedule.final) * done)
+    return peak * (schedule.final + (1.0 - schedule.final) * 0.5 * (1.0 + math.cos(math.pi * done)))
+
+
+def warmup_steps(schedule: Schedule, steps: int) -> int:
+    """Return the updates of linear warm-up: a share of all updates, at least one."""
+    return max(1, round(schedule.warmup * steps))
+
+
+def scheduled_rates(schedule: Schedule, steps: int, peak: float = 1.0) -> npt.NDArray[np.float64]:
+    """Return the learning rate of every update, (steps,).
+
+    Raises InputError if steps is below one.
+    """
+    if steps < 1:
+        raise InputError(f"a run has one step or more, not {steps}")
+    return np.array([scheduled_rate(schedule, peak, steps, step) for step in range(steps)])
