@@ -2,7 +2,8 @@
 
 Inside the solver a law is a vector of coordinates: first one non-negative weight for each term,
 then the exponents. The variables are scaled by their geometric means, and so is the loss, so the
-coordinates are of order one whatever the unit of n, d or the loss, and nothing overflows:
+coordinates are of order one whatever the unit of n, d or the loss, and nothing overflows. A place
+on the axis of a variable (`laws.forms.Along`) is its distance from that mean in the logarithm:
 
     log(loss / mean loss) = outer * log(sum_j weight_j * u_j),
     u_j = term_j(x; exponents) / term_j(mean x; exponents)
@@ -24,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from isoloss.laws.forms import Array, Coefficient, Law
+from isoloss.laws.forms import Along, Array, Coefficient, Law
 
 Residual = Literal["log", "linear"]
 Slopes = dict[tuple[int, int], Array]
@@ -41,7 +42,9 @@ _LEAST_TOTAL = 1e-60
 class Design:
     """A form laid over runs: logarithms of its variables and of the loss, each (m,).
 
-    fixed: coefficients that are not to be found. centre, mean_log_loss: the scaling.
+    fixed: coefficients that are not to be found. centre, mean_log_loss: the scaling. spans: the
+    least and greatest logarithm of each variable. asymmetry: how many times as much a prediction
+    above the loss costs as one below.
     """
 
     form: type[Law]
@@ -51,6 +54,8 @@ class Design:
     fixed: Mapping[str, float]
     centre: tuple[Array, ...]
     mean_log_loss: float
+    spans: tuple[tuple[float, float], ...]
+    asymmetry: float = 1.0
 
     @classmethod
     def over(
@@ -60,12 +65,15 @@ class Design:
         loss: Array,
         residual: Residual,
         fixed: Mapping[str, float],
+        asymmetry: float = 1.0,
     ) -> Design:
         """Lay `form` over variables and losses, each (m,), and scale them by their means."""
         logs = tuple(np.log(variable) for variable in variables)
         centre = tuple(np.mean(log, keepdims=True) for log in logs)
+        spans = tuple((float(log.min()), float(log.max())) for log in logs)
         log_loss = np.log(loss)
-        return cls(form, logs, log_loss, residual, fixed, centre, float(np.mean(log_loss)))
+        middle = float(np.mean(log_loss))
+        return cls(form, logs, log_loss, residual, fixed, centre, middle, spans, asymmetry)
 
     def take(self, rows: NDArray[np.intp]) -> Design:
         """Return the design at some of the runs, in the same coordinates."""
@@ -90,17 +98,44 @@ class Design:
     @cached_property
     def bounds(self) -> tuple[Array, Array]:
         """The lowest and highest value of each coordinate, each (q,)."""
-        ranges = [self.form.exponents[name] for name in self.exponents]
+        ranges = [self._range(name) for name in self.exponents]
         low = [0.0] * len(self.scales) + [float(low) for low, _ in ranges]
         high = [_LARGEST_WEIGHT] * len(self.scales) + [float(high) for _, high in ranges]
         return np.array(low), np.array(high)
+
+    def _range(self, name: str) -> tuple[float, float]:
+        declared = self.form.exponents[name]
+        if not isinstance(declared, Along):
+            return declared
+        middle = float(self.centre[declared.variable][0])
+        least, greatest = self.spans[declared.variable]
+        ends = least - middle + np.log(declared.low), greatest - middle + np.log(declared.high)
+        low, high = sorted(declared.power * end for end in ends)
+        return float(low), float(high)
+
+    @cached_property
+    def places(self) -> dict[str, float]:
+        """Where on its logarithmic axis each coordinate that is a place has its zero."""
+        declared = {name: self.form.exponents[name] for name in self.exponents}
+        return {
+            name: along.power * float(self.centre[along.variable][0])
+            for name, along in declared.items()
+            if isinstance(along, Along)
+        }
+
+    def _exponent_values(self, theta: Any) -> dict[str, Any]:
+        """The exponents as the formula takes them, each (k, 1), at coordinates (k, p)."""
+        values = {name: theta[:, [i]] for i, name in enumerate(self.exponents)}
+        for name, zero in self.places.items():
+            values[name] = np.exp(values[name] + zero)
+        return values
 
     # ---- the formula -----------------------------------------------------------------------
 
     def _terms(self, theta: Array | np.ndarray[Any, Any]) -> list[Any]:
         """log u_j at exponents (k, p), each term (k, m) or smaller; complex if theta is."""
         values: dict[str, Any] = dict.fromkeys(self.form.scales, 1.0) | dict(self.fixed)
-        values |= {name: theta[:, [i]] for i, name in enumerate(self.exponents)}
+        values |= self._exponent_values(theta)
         law = self.form(**values)
         outer = 1.0 if self.form.outer is None else values[self.form.outer]
         centred = []
@@ -216,7 +251,7 @@ class Design:
         count = len(coordinates)
         values: dict[str, Coefficient] = {name: np.ones(count) for name in self.form.scales}
         values |= {name: np.full(count, value) for name, value in self.fixed.items()}
-        values |= {name: theta[:, i] for i, name in enumerate(self.exponents)}
+        values |= {name: value[:, 0] for name, value in self._exponent_values(theta).items()}
         outer = 1.0 if self.form.outer is None else values[self.form.outer]
         raised = {name: np.full(count, np.e) for name in self.scales}
         at_one = self.form(**values).log_terms(*self.centre)

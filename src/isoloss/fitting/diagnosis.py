@@ -64,7 +64,7 @@ def diagnose(design: Design, solution: Solutions) -> Verdict:
     levels = Levels.of(design.logs)
     two = design.form.variables == ("n", "d")
     gone = vanished(design, coordinates)
-    free = _free(design, coordinates, gone)
+    free = decided(design, coordinates)
     refusal = _refusal(design, coordinates, free, levels)
     doubts = (
         (Status.NOT_CONVERGED, not solution.converged[0]),
@@ -113,8 +113,9 @@ def _at_bound(design: Design, coordinates: Array, gone: tuple[str, ...]) -> tupl
     return tuple(found)
 
 
-def _free(design: Design, coordinates: Array, gone: tuple[str, ...]) -> NDArray[np.bool_]:
-    """The coordinates that the data decide: not held by a bound, not of a term that vanished."""
+def decided(design: Design, coordinates: Array) -> NDArray[np.bool_]:
+    """Return which coordinates the data decide: not held by a bound, nor of a vanished term."""
+    gone = vanished(design, coordinates)
     low, high = design.bounds
     free = (coordinates > low) & (coordinates < high)
     kept = [name not in gone for name in design.scales]
@@ -198,7 +199,9 @@ def _wide(design: Design, coordinates: Array, free: NDArray[np.bool_]) -> bool:
     error = np.full(len(coordinates), 0.0)
     error[free] = spread * np.sqrt(np.maximum(np.diag(inverse), 0.0)) / size
     first = len(design.scales)
-    return bool(np.any(error[first:] > 0.5 * coordinates[first:]))
+    values = np.abs(coordinates[first:])
+    values[[name in design.places for name in design.exponents]] = 1.0  # a place's is a logarithm
+    return bool(np.any(error[first:] > 0.5 * values))
 
 
 def _left_over(first: Array, second: Array) -> float:

@@ -17,13 +17,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from isoloss.errors import FitError, InputError, Status, UnidentifiedError
-from isoloss.fitting import diagnosis
+from isoloss.fitting import covariance, diagnosis
 from isoloss.fitting.design import Design, Residual
 from isoloss.fitting.search import solve
-from isoloss.laws.forms import Array, Law
+from isoloss.fitting.variables import Given, variables_of
+from isoloss.laws.forms import Along, Array, Law
 from isoloss.runs import Runs
-
-_SEARCHABLE = ("n", "d", "c", "steps", "batch", "unique_tokens")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +32,7 @@ class Fit:
     law: the fitted law. objective: the summed Huber losses (nats^2 if residual is "linear").
     residuals: (m,) log predicted - log observed, whichever residual was minimised.
     status: codes whose value is advice, most serious first; empty if there is nothing to say.
+    given: the variables that the runs do not hold. asymmetry: as `fit` was told.
     design, coordinates: the problem as the solver holds it, for `trust` to solve again.
     """
 
@@ -49,11 +49,37 @@ class Fit:
     status: tuple[Status, ...]
     design: Design = field(repr=False)
     coordinates: Array = field(repr=False)
+    asymmetry: float = 1.0
+    given: Given | None = field(default=None, repr=False)
 
     @property
     def coefficients(self) -> dict[str, float]:
         """The fitted coefficients, by the names the paper gives them."""
         return {name: float(value) for name, value in self.law.coefficients().items()}
+
+    def covariance(self) -> Array:
+        """Return the covariance (p, p) of the coefficients that were sought, in the law's order.
+
+        The sandwich: bread^-1 meat bread^-1, with bread = sum_i w_i h''(r_i) g_i g_i^T, meat = sum
+        over runs of the outer products of their scores, g_i the slopes of the prediction. It holds
+        for noise of any size at each run; rows of one name count as one run. For a small delta h''
+        is measured over a window of the residuals as wide as a quantile estimate wants it.
+        Rows and columns of coefficients that a bound holds or whose term vanished are NaN. It
+        describes a quadratic near the optimum, which the one of A, B and the exponents hardly is:
+        read intervals from `bootstrap`.
+        Source: Huber 1967; Powell 1991 for the window, its width as in Koenker 2005, section 3.4.
+        """
+        variables = variables_of(self.form, self.runs, self.x, self.given)
+        return covariance.sandwich(
+            self.law, self.design, self.coordinates, self.weights, variables, self.runs, self.delta
+        )
+
+    @property
+    def standard_errors(self) -> dict[str, float]:
+        """The square roots of the diagonal of `covariance`, by coefficient; 0 if it was fixed."""
+        spread = np.sqrt(np.diag(self.covariance()))
+        found = dict(zip(covariance.sought(self.form, self.fixed), spread, strict=True))
+        return {name: float(found.get(name, 0.0)) for name in self.coefficients}
 
     def check(self) -> Fit:
         """Return this fit if it can be used, else raise.
@@ -80,6 +106,8 @@ def fit(
     delta: float | None = 1e-3,
     fixed: Mapping[str, float] | None = None,
     weights: ArrayLike | None = None,
+    asymmetry: float = 1.0,
+    given: Given | None = None,
 ) -> Fit:
     """Fit a law to runs.
 
@@ -90,6 +118,10 @@ def fit(
     residual: "log" (r = log predicted - log observed) or "linear" (their difference in nats).
     delta: where the Huber loss turns linear, in units of r; None for least squares.
     fixed: coefficients held at a value, such as {"E": 1.7}. weights: (m,), not negative.
+    asymmetry: how many times as much a prediction above the loss costs as one below; 1 for alike,
+    and with 10 the law lies along the lower edge of the runs.
+    given: variables of the law that the runs do not hold, each (m,); for "s_min" a CriticalBatch
+    will do, which turns the runs' steps, batch and loss into it.
     Returns a Fit; read its `.status`, or call `.check()` to have doubt raised.
     Raises InputError for a wrong call; UnidentifiedError, with the fit in `.partial`, if the runs
     cannot identify the coefficients (one size only, fewer runs than coefficients, tokens tied to
@@ -103,11 +135,14 @@ def fit(
         raise InputError(f'residual is "log" or "linear", not {residual!r}')
     if delta is not None and not (np.isfinite(delta) and delta > 0):
         raise InputError(f"delta must be a positive number or None, not {delta!r}")
-    variables = variables_of(form, runs, x)
-    given = _checked_weights(weights, len(runs))
-    used = np.flatnonzero(given > 0)
-    design = Design.over(form, [v[used] for v in variables], runs.loss[used], residual, held)
-    solution = solve(design, given[used], delta)
+    if not (np.isfinite(asymmetry) and asymmetry > 0):
+        raise InputError(f"asymmetry must be a positive number, not {asymmetry!r}")
+    variables = variables_of(form, runs, x, given)
+    each = _checked_weights(weights, len(runs))
+    used = np.flatnonzero(each > 0)
+    seen = [variable[used] for variable in variables]
+    design = Design.over(form, seen, runs.loss[used], residual, held, asymmetry)
+    solution = solve(design, each[used], delta)
     law = _single(design.law(solution.coordinates))
     result = Fit(
         form=form,
@@ -117,12 +152,14 @@ def fit(
         residual=residual,
         delta=delta,
         fixed=held,
-        weights=given,
+        weights=each,
         objective=float(solution.objectives[0]),
         residuals=np.log(law(*variables)) - np.log(runs.loss),
         status=(),
         design=design,
         coordinates=solution.coordinates[0],
+        asymmetry=asymmetry,
+        given=given,
     )
     verdict = diagnosis.diagnose(design, solution)
     result = replace(result, status=verdict.status)
@@ -140,28 +177,6 @@ def _sentence(form: type[Law], code: Status) -> str:
     return f"{form.__name__}: {code.value}"
 
 
-def variables_of(form: type[Law], runs: Runs, x: str | None) -> list[Array]:
-    """Return the columns of the runs that a law is called with, each (m,)."""
-    names = form.variables
-    if names == ("x",):
-        if x is None:
-            raise InputError(f'{form.__name__} has one variable: say which, such as x="n" (--x n)')
-        if x not in _SEARCHABLE:
-            raise InputError(f"x is one of {', '.join(_SEARCHABLE)}, not {x!r}")
-        names = (x,)
-    elif x is not None:
-        raise InputError(f"{form.__name__} is fitted to ({', '.join(names)}); leave x out")
-    columns = []
-    for name in names:
-        column = getattr(runs, name)
-        if column is None:
-            raise InputError(f"{form.__name__} needs {name!r}, which these runs do not have")
-        if not np.all(np.isfinite(column) & (column > 0)):
-            raise InputError(f"{form.__name__} needs a positive {name!r} in every run")
-        columns.append(np.asarray(column, dtype=np.float64))
-    return columns
-
-
 def _checked_fixed(form: type[Law], fixed: Mapping[str, float] | None) -> dict[str, float]:
     if not (isinstance(form, type) and issubclass(form, Law)):
         raise InputError(f"fit takes the class of a law, such as Chinchilla, not {form!r}")
@@ -173,8 +188,17 @@ def _checked_fixed(form: type[Law], fixed: Mapping[str, float] | None) -> dict[s
 
             near = difflib.get_close_matches(name, known, 1, 0.0)[0]
             raise InputError(f"{form.__name__} has no coefficient {name!r}; did you mean {near!r}?")
-        if not np.isfinite(value) or value < 0 or (value == 0 and name in form.exponents):
+        declared = form.exponents.get(name, (0.0, np.inf))
+        signed = not isinstance(declared, Along) and declared[0] < 0
+        positive = value > 0 or (value == 0 and name in form.scales)
+        if not (np.isfinite(value) and (positive or signed)):
             raise InputError(f"fixed {name} = {value} is not possible in {form.__name__}")
+    free = [name for name in form.base if name not in held]
+    if free:
+        raise InputError(
+            f"{form.__name__} is the second step of two: fit {' and '.join(free)} first (such as "
+            f"Chinchilla to the runs that see every token once) and pass them in fixed="
+        )
     if len(held) == len(known):
         raise InputError(f"every coefficient of {form.__name__} is fixed; leave one free")
     return held

@@ -2,7 +2,9 @@
 
 The objective is a weighted sum of Huber losses of the residuals,
 
-    sum_i w_i h(r_i),    h(r) = r^2 / 2 for |r| <= delta,  delta (|r| - delta / 2) beyond.
+    sum_i w_i h(r_i),    h(r) = r^2 / 2 for |r| <= delta,  delta (|r| - delta / 2) beyond,
+
+with w_i multiplied by the design's asymmetry where r_i > 0.
 
 For a small delta this is nearly a median regression: its curvature comes only from the few runs
 whose residual lies within delta, and plain reweighted least squares (IRLS) crawls. So each step
@@ -79,6 +81,14 @@ def huber(residuals: Array, delta: float | None) -> Array:
     return inner * (size - 0.5 * inner)
 
 
+def lopsided(design: Design, weights: Array, residuals: Array) -> Array:
+    """Return the weights of residuals (k, m), those above zero times the design's asymmetry."""
+    if design.asymmetry == 1.0:
+        return weights
+    heavier: Array = weights * np.where(residuals > 0, design.asymmetry, 1.0)
+    return heavier
+
+
 def polish(
     design: Design,
     starts: Array,
@@ -138,6 +148,7 @@ def _model(
     design: Design, at: Array, log_loss: Array, weights: Array, delta: float | None
 ) -> _Model:
     residuals, jacobian = design.evaluate(at, log_loss)
+    weights = lopsided(design, weights, residuals)
     transposed = jacobian.transpose(0, 2, 1)
     value = (weights * huber(residuals, delta)).sum(axis=-1)
     if delta is None:

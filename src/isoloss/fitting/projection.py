@@ -18,15 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoloss.fitting.design import Design
-from isoloss.fitting.polish import huber
+from isoloss.fitting.polish import huber, lopsided
 from isoloss.laws.forms import Array
 
-_CELLS = 256
+_CELLS = 256  # of one or two exponents; four times as many for each more
 _REWEIGHTINGS = 2
 _BLOCKS = 4  # per exponent: the best cell of each block is a start, however poor
 _STARTS = (12, 40)
 _MOST_POLISHED = 4000
 _LARGEST_LOG = 100.0  # its exponential, and that one's square, stay finite
+_SMALL = 0.05
 _ROUNDING = 1e-12
 _RIDGE = 1e-13
 
@@ -63,17 +64,30 @@ def starts(design: Design, weights: Array, delta: float | None) -> Array:
 
 
 def _grid(design: Design) -> tuple[Array, tuple[int, ...]]:
-    """Exponents (cells, p), evenly spaced in their logarithms, and the grid's shape."""
+    """Exponents (cells, p) and the grid's shape."""
     count = len(design.exponents)
     if not count:
         return np.empty((1, 0)), ()
-    side = max(4, round(_CELLS ** (1 / count))) if count > 1 else 64
+    cells = _CELLS * 4 ** max(0, count - 2)
+    side = max(4, round(cells ** (1 / count))) if count > 1 else 64
     axes = []
-    for name in design.exponents:
-        low, high = design.form.exponents[name]
-        edges = np.linspace(np.log(low), np.log(high), side + 1)
-        axes.append(np.exp(0.5 * (edges[1:] + edges[:-1])))
+    ranges = zip(*(bound[len(design.scales) :] for bound in design.bounds), strict=True)
+    for name, (low, high) in zip(design.exponents, ranges, strict=True):
+        if name in design.places:
+            axes.append(_middles(low, high, side))
+        elif low > 0:
+            axes.append(np.exp(_middles(np.log(low), np.log(high), side)))
+        else:
+            # Of either sign: evenly in the logarithm of its size, but for the smallest.
+            ends = np.arcsinh(low / _SMALL), np.arcsinh(high / _SMALL)
+            axes.append(_SMALL * np.sinh(_middles(*ends, side)))
     return np.array(list(product(*axes))), (side,) * count
+
+
+def _middles(low: float, high: float, count: int) -> Array:
+    edges = np.linspace(low, high, count + 1)
+    middles: Array = 0.5 * (edges[1:] + edges[:-1])
+    return middles
 
 
 def _project(
@@ -104,10 +118,11 @@ def _project(
             size = np.abs(ratio - 1.0)
             scale = np.maximum(size.mean(axis=1, keepdims=True), _ROUNDING)
             reweighted = weights * loss * loss * (scale / np.maximum(size, scale))
+            reweighted = lopsided(design, reweighted, ratio - 1.0)
     residuals = outer * np.log(np.maximum(ratio, _ROUNDING))
     if design.residual == "linear":
         residuals = loss * np.expm1(np.minimum(residuals, _LARGEST_LOG))
-    objectives = (weights * huber(residuals, delta)).sum(axis=1)
+    objectives = (lopsided(design, weights, residuals) * huber(residuals, delta)).sum(axis=1)
     return np.concatenate([found, theta], axis=1), objectives
 
 

@@ -9,12 +9,17 @@ linear solution and its start grid all follow from that formula and three declar
 
     scales     the coefficient of each term, in order; its logarithm enters the term's linearly, so
                that for fixed exponents it has an exact non-negative solution
-    exponents  every other coefficient, positive, with the range in which a fit looks for it
+    exponents  every other coefficient, with the range in which a fit looks for it: (low, high), or
+               `Along` the axis of a variable for a place on it, such as a break, whose range is
+               that of the data; positive, unless its range begins below zero
     outer      the exponent outside the sum, if there is one
+    base       the coefficients that a fit must be given, if it is the second step of two
 
 A new law is those lines and nothing else; no fitter work. Its formula must hold for complex
-exponents too (use `log` below), for slopes are taken by a complex step. Logarithms keep the
-arithmetic finite: 1e12 tokens to the power 4 is never formed.
+exponents too (use `log` and `log_sum` below), for slopes are taken by a complex step. Logarithms
+keep the arithmetic finite: 1e12 tokens to the power 4 is never formed.
+
+Here are the plain laws; `bends` holds those of one variable that bend, `joint` those of several.
 """
 
 from __future__ import annotations
@@ -42,6 +47,32 @@ def log(value: ArrayLike) -> Array:
     return logarithm
 
 
+def log_sum(first: ArrayLike, second: ArrayLike) -> Array:
+    """Return log(exp(first) + exp(second)) without overflow; complex too, as numpy's is not."""
+    larger = np.where(np.real(first) > np.real(second), first, second)
+    smaller = np.where(np.real(first) > np.real(second), second, first)
+    total: Array = larger + np.log1p(np.exp(smaller - larger))
+    return total
+
+
+@dataclass(frozen=True)
+class Along:
+    """The range of a coefficient that is a place on the axis of a variable.
+
+    From `low` times the least value among the runs to `high` times the greatest, both taken to the
+    power `power`: 1 for a place x, -1 for a coefficient in the unit of 1 / x. variable: its index
+    among the law's variables.
+    """
+
+    low: float
+    high: float
+    variable: int = 0
+    power: int = 1
+
+
+ExponentRange = tuple[float, float] | Along
+
+
 @dataclass(frozen=True)
 class Law:
     """What every law shares: it is called with its `variables`, in that order, and returns losses.
@@ -53,8 +84,9 @@ class Law:
 
     variables: ClassVar[tuple[str, ...]] = ()
     scales: ClassVar[tuple[str, ...]] = ()
-    exponents: ClassVar[Mapping[str, tuple[float, float]]] = {}
+    exponents: ClassVar[Mapping[str, ExponentRange]] = {}
     outer: ClassVar[str | None] = None
+    base: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         for name in self.scales:

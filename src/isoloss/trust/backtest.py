@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from isoloss.errors import FitError, InputError, UnidentifiedError
-from isoloss.fitting.parametric import Fit, fit, variables_of
+from isoloss.fitting.parametric import Fit, fit
+from isoloss.fitting.variables import variables_of
 from isoloss.laws.forms import Array, Law
 from isoloss.runs import Runs
 from isoloss.trust.draws import bootstrap
