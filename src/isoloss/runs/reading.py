@@ -22,6 +22,7 @@ from isoloss.errors import InputError
 from isoloss.runs.cells import RawTable
 from isoloss.runs.columns import table_fields
 from isoloss.runs.record import Run, read_record
+from isoloss.runs.spec import RunSpec
 from isoloss.runs.table import Runs
 
 _TEXT = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
@@ -296,7 +297,8 @@ def _from_records(
         if p.tokens > 0 and np.isfinite(p.loss) and p.loss > 0
     ]
     curves = _table(points, source, n, c) if points else None
-    return _table(ends, source, n, c).replace(notes=tuple(notes), curves=curves)
+    specs = {run.run_id: RunSpec.from_dict(run.spec) for run in finished}
+    return _table(ends, source, n, c).replace(notes=tuple(notes), curves=curves, specs=specs)
 
 
 def _table(rows: Sequence[tuple[Run, int, float, int]], source: str, n: str, c: str) -> Runs:

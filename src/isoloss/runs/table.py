@@ -21,6 +21,7 @@ from isoloss.counting import CConvention, NConvention
 from isoloss.errors import InputError
 from isoloss.runs.cells import RawTable
 from isoloss.runs.columns import table_fields
+from isoloss.runs.spec import RunSpec
 from isoloss.units import format_number
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Runs:
     run: names; rows of one name are resampled together. group: labels.
     counts, costs: n and c by other conventions. source: where the rows come from. notes: what
     was assumed, derived or left out in reading them. curves: evaluations along the same runs.
+    specs: what a run was to be, by its name, where it was read from a record.
     Raises InputError naming the row and field: n, d, loss or c missing, non-finite or not positive.
     """
 
@@ -68,6 +70,7 @@ class Runs:
     source: str = ""
     notes: tuple[str, ...] = ()
     curves: Runs | None = None
+    specs: Mapping[str, RunSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -94,6 +97,7 @@ class Runs:
             }
             put(self, name, MappingProxyType(columns))
         put(self, "notes", tuple(self.notes))
+        put(self, "specs", MappingProxyType(dict(self.specs)))
         _known(self.n_convention, get_args(NConvention), "n_convention")
         _known(self.c_convention, get_args(CConvention), "c_convention")
         for name in ("n", "d", "loss", "c"):
@@ -233,6 +237,11 @@ class Runs:
             source="; ".join(dict.fromkeys(part.source for part in parts if part.source)),
             notes=tuple(dict.fromkeys(note for part in parts for note in part.notes)),
             curves=Runs.concat(curves) if curves else None,
+            specs={
+                f"{one}{name}": spec
+                for part, one in zip(parts, prefix, strict=True)
+                for name, spec in part.specs.items()
+            },
         )
 
     @classmethod
