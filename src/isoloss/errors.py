@@ -68,6 +68,10 @@ class Status(Enum):
         "fewer than three usable compute budgets: "
         "add budgets before trusting the trend of the best size"
     )
+    UNDERTUNED = (
+        "a model was trained at one learning rate, or does best at the end of its grid: "
+        "run the rate that its entry names before fitting a law of its loss"
+    )
 
     @property
     def code(self) -> str:
