@@ -117,6 +117,10 @@ def test_runs_outside_any_budget_are_left_out_and_none_is_no_error() -> None:
     assert both.n_trend is not None
     assert np.isnan(both.n_trend.se)
     assert both.status == (Status.FEW_BUDGETS,)
+    with pytest.raises(
+        UnidentifiedError, match=r"trend needs three; run five .* at 1\.00e\+21 FLOPs"
+    ):
+        both.check()
     none = isoflop(ladder)
     assert none.budgets == ()
     with pytest.raises(UnidentifiedError, match="five or more sizes"):

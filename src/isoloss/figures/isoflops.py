@@ -53,8 +53,8 @@ def isoflop_curves(isoflop: IsoFlop, runs: Runs, *, ax: Axes | None = None) -> A
         colours = ramp_colours([budget.c for budget in isoflop.budgets])
         ends = []
         for budget, colour in zip(isoflop.budgets, colours, strict=True):
-            rows = _rows(budget, runs)
-            ends.append(_draw_budget(ax, budget, runs.n[rows], runs.loss[rows], colour))
+            n, loss = runs.n[budget.rows], runs.loss[budget.rows]
+            ends.append(_draw_budget(ax, budget, n, loss, colour))
         usable = [budget for budget in isoflop.budgets if budget.usable]
         ax.plot(
             [budget.n_opt for budget in usable],
@@ -73,15 +73,6 @@ def isoflop_curves(isoflop: IsoFlop, runs: Runs, *, ax: Axes | None = None) -> A
         label_line_ends(ax, ends[::stride])
         place_labels(ax, [_minimum_label(budget) for budget in usable])
     return ax
-
-
-def _rows(budget: IsoFlopBudget, runs: Runs) -> NDArray[np.intp]:
-    """The runs of a budget: as many as it holds, next to each other in compute, around its c."""
-    order = np.argsort(runs.c, kind="stable")
-    held = min(budget.runs, len(order))
-    windows = np.lib.stride_tricks.sliding_window_view(np.log(runs.c[order]), held)
-    start = int(np.argmin(np.abs(windows.mean(axis=1) - np.log(budget.c))))
-    return order[start : start + held]
 
 
 def _draw_budget(

@@ -1,16 +1,26 @@
 """From runs to a law: parametric fit, IsoFLOP profiles, envelope of curves, power trends."""
 
+from isoloss.fitting.critical_batch import CriticalBatchFit, critical_batch
+from isoloss.fitting.crossings import Crossings, crossings
 from isoloss.fitting.envelope import Envelope, envelope
 from isoloss.fitting.isoflop import IsoFlop, IsoFlopBudget, isoflop
+from isoloss.fitting.isoflop_bias import CorrectedIsoFlop, VertexShift, correct_isoflop
 from isoloss.fitting.parametric import Fit, fit
 from isoloss.fitting.trend import PowerTrend, power_trend
 
 __all__ = [
+    "CorrectedIsoFlop",
+    "CriticalBatchFit",
+    "Crossings",
     "Envelope",
     "Fit",
     "IsoFlop",
     "IsoFlopBudget",
     "PowerTrend",
+    "VertexShift",
+    "correct_isoflop",
+    "critical_batch",
+    "crossings",
     "envelope",
     "fit",
     "isoflop",

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import math
-from functools import cache
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from isoloss.errors import InputError
+from isoloss.fitting.intervals import Interval as Interval
+from isoloss.fitting.intervals import normal_cdf, student_quantile
 from isoloss.laws.forms import Array
-
-
-class Interval(NamedTuple):
-    """A range and its middle; each a number or an array of one shape."""
-
-    low: Array
-    mid: Array
-    high: Array
 
 
 def interval(values: Array, level: float, spare: float = math.inf) -> Interval:
@@ -40,39 +31,3 @@ def interval(values: Array, level: float, spare: float = math.inf) -> Interval:
     at = np.array([1 - upper, 0.5, upper])
     found = np.quantile(values, at, axis=0, method="linear" if finite else "nearest")
     return Interval(found[0], found[1], found[2])
-
-
-def normal_cdf(z: float) -> float:
-    """Return the normal distribution function at z."""
-    return 0.5 * math.erfc(-z / math.sqrt(2.0))
-
-
-def student_quantile(share: float, degrees: float) -> float:
-    """Return the quantile of Student's t: the root of its distribution function, by bisection."""
-    low, high = -1e3, 1e3
-    for _ in range(80):
-        middle = 0.5 * (low + high)
-        if student_cdf(middle, degrees) < share:
-            low = middle
-        else:
-            high = middle
-    return 0.5 * (low + high)
-
-
-def student_cdf(t: float, degrees: float) -> float:
-    """Return Student's t distribution function, by integrating its density in the angle.
-
-    With t = sqrt(degrees) tan(a), P(T <= t) = 1/2 + C * integral_0^a cos(u) ** (degrees - 1) du.
-    """
-    angle = math.atan(t / math.sqrt(degrees))
-    nodes, weights = _legendre()
-    u = 0.5 * angle * (nodes + 1.0)
-    integral = 0.5 * angle * float(np.sum(weights * np.cos(u) ** (degrees - 1.0)))
-    log_constant = math.lgamma(0.5 * (degrees + 1)) - math.lgamma(0.5 * degrees)
-    return 0.5 + math.exp(log_constant) / math.sqrt(math.pi) * integral
-
-
-@cache
-def _legendre() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    nodes, weights = np.polynomial.legendre.leggauss(64)
-    return np.asarray(nodes), np.asarray(weights)

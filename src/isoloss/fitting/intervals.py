@@ -1,0 +1,72 @@
+"""Intervals, and Student's t behind them: numpy has no distribution functions."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from isoloss.errors import InputError
+from isoloss.laws.forms import Array
+
+
+class Interval(NamedTuple):
+    """A range and its middle; each a number or an array of one shape."""
+
+    low: Array
+    mid: Array
+    high: Array
+
+
+def log_interval(mid: ArrayLike, se: ArrayLike, degrees: float, level: float) -> Interval:
+    """Return exp(log mid -+ t se): the interval of a positive quantity.
+
+    mid: its value. se: standard error of its logarithm. degrees: of freedom behind se.
+    Raises InputError if level is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise InputError(f"level is a share between 0 and 1, such as 0.9, not {level!r}")
+    middle = np.asarray(mid, dtype=np.float64)
+    half = student_quantile(0.5 + 0.5 * level, degrees) * np.asarray(se, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        low, high = middle * np.exp(-half), middle * np.exp(half)
+    return Interval(np.asarray(low), middle, np.asarray(high))
+
+
+def normal_cdf(z: float) -> float:
+    """Return the normal distribution function at z."""
+    return 0.5 * math.erfc(-z / math.sqrt(2.0))
+
+
+def student_quantile(share: float, degrees: float) -> float:
+    """Return the quantile of Student's t: the root of its distribution function, by bisection."""
+    low, high = -1e3, 1e3
+    for _ in range(80):
+        middle = 0.5 * (low + high)
+        if student_cdf(middle, degrees) < share:
+            low = middle
+        else:
+            high = middle
+    return 0.5 * (low + high)
+
+
+def student_cdf(t: float, degrees: float) -> float:
+    """Return Student's t distribution function, by integrating its density in the angle.
+
+    With t = sqrt(degrees) tan(a), P(T <= t) = 1/2 + C * integral_0^a cos(u) ** (degrees - 1) du.
+    """
+    angle = math.atan(t / math.sqrt(degrees))
+    nodes, weights = _legendre()
+    u = 0.5 * angle * (nodes + 1.0)
+    integral = 0.5 * angle * float(np.sum(weights * np.cos(u) ** (degrees - 1.0)))
+    log_constant = math.lgamma(0.5 * (degrees + 1)) - math.lgamma(0.5 * degrees)
+    return 0.5 + math.exp(log_constant) / math.sqrt(math.pi) * integral
+
+
+@cache
+def _legendre() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    return np.asarray(nodes), np.asarray(weights)
