@@ -1,0 +1,243 @@
+"""From a sweep of settings to the best setting, the loss there, and how both move with scale.
+
+The lowest loss of a grid is biased twice: it is the least of several noisy numbers, and no arm
+stands on the optimum. `tune` takes the vertex of a quadratic in the logarithms instead (`bowls`),
+flags what was not tuned (`configurations`), and fits the laws of the settings (`trends`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoloss.errors import InputError, Status, UnidentifiedError
+from isoloss.fitting.tuning.arms import Arms, collect, swept
+from isoloss.fitting.tuning.bowls import Optima, draw_optima, fit_shared, gather, robust_weights
+from isoloss.fitting.tuning.configurations import Configuration, Located, describe
+from isoloss.fitting.tuning.rules import RuleCheck, check_rules
+from isoloss.fitting.tuning.trends import TuningLaw, separable, tuning_law
+from isoloss.laws.forms import Array
+from isoloss.runs import Runs
+
+_ROUNDS = 6
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """The optimum of every configuration of a sweep, and the laws through them.
+
+    factors: the settings swept. level: of every interval here. configurations: by n and d.
+    noise: relative sd of one run's loss. scatter: sd of ln curvature about its plane in ln n and
+    ln d. lr_law: the learning rate of n and d, batch_law: the batch of d; None where the optima do
+    not fix it. rules: the published rules at the same models. status: codes whose value is advice.
+    notes: what was left out.
+    """
+
+    runs: Runs
+    factors: tuple[str, ...]
+    level: float
+    configurations: tuple[Configuration, ...]
+    noise: float
+    scatter: float
+    lr_law: TuningLaw | None
+    batch_law: TuningLaw | None
+    rules: tuple[RuleCheck, ...]
+    status: tuple[Status, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def usable(self) -> tuple[Configuration, ...]:
+        """The configurations whose optimum is known."""
+        return tuple(one for one in self.configurations if one.usable)
+
+    @property
+    def undertuned(self) -> NDArray[np.bool_]:
+        """(m,) whether each run belongs to a configuration with the code `undertuned`."""
+        flags = np.zeros(len(self.runs), dtype=bool)
+        for one in self.configurations:
+            flags[one.rows] = Status.UNDERTUNED in one.status
+        return flags
+
+    def check(self) -> Tuning:
+        """Return this if any optimum is known, else raise UnidentifiedError with what to run."""
+        if self.usable:
+            return self
+        mends = "; ".join(dict.fromkeys(one.mend for one in self.configurations[:3] if one.mend))
+        raise UnidentifiedError(
+            f"no optimum: none of {len(self.configurations)} configurations is tuned; "
+            f"{mends or 'run three or more learning rates at one n and d'}",
+            partial=self,
+        )
+
+    def best_runs(self, *, undertuned: bool = True) -> Runs:
+        """Return one row per n and d, with the loss at the optimum and its sd, ready for `fit`.
+
+        undertuned: False leaves out configurations with that code; with True they stay wherever
+        their optimum is known, and their `group` says "undertuned", that of others "tuned".
+        Where a setting that is no factor makes several configurations of one n and d, the one of
+        the lowest loss is taken. Raises UnidentifiedError if no row is left.
+        """
+        kept = [one for one in self.usable if undertuned or not one.status]
+        lowest: dict[tuple[int, int], Configuration] = {}
+        for one in kept:
+            place = (round(np.log(one.n) / 0.02), round(np.log(one.d) / 0.02))
+            if place not in lowest or one.loss < lowest[place].loss:
+                lowest[place] = one
+        kept = [one for one in kept if one in lowest.values()]
+        if not kept:
+            self.check()
+            raise UnidentifiedError(
+                "every optimum is at the edge of its grid: widen the grids, or keep them with "
+                "undertuned=True",
+                partial=self,
+            )
+        rows = np.array([one.best_row for one in kept])
+        changes = {name: np.array([getattr(one, name)[1] for one in kept]) for name in self.factors}
+        left = len(self.configurations) - len(kept)
+        note = f"{len(kept)} losses at the optimum of a sweep; {left} configurations are left out"
+        return self.runs[rows].replace(
+            loss=np.array([one.loss for one in kept]),
+            sd=np.array([one.sd for one in kept]),
+            seed=None,
+            steps=None,
+            curves=None,
+            run=[f"optimum of {name}" for name in self.runs.run[rows].tolist()],
+            group=["undertuned" if one.status else "tuned" for one in kept],
+            notes=(*self.runs.notes, *self.notes, note),
+            **changes,
+        )
+
+
+def tune(
+    runs: Runs,
+    *,
+    factors: Sequence[str] | None = None,
+    level: float = 0.9,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Tuning:
+    """Find the best learning rate of every configuration, the loss there, and their laws.
+
+    ln loss = a + b z + kappa z^2 / 2, z = ln lr - mean; lr* at -b / kappa, ln loss* = a - b^2 / (2
+    kappa), with z a vector where batch or weight decay were swept too.
+
+    runs: final losses with `lr`; arms of one n and d, to within 1 %, are one configuration.
+    factors: the settings to take as swept, of "lr", "batch", "weight_decay"; left out, lr and what
+    half of the configurations vary. Another that varies splits its configuration.
+    level: of the intervals. draws, seed: of the posterior behind them.
+    Returns a Tuning. Arms more than a factor of 5 from the best are not used, outlying ones are
+    down-weighted, and curvature is pooled across configurations. A configuration whose lowest loss
+    is at the end of its grid, or that was run at one rate, carries `Status.UNDERTUNED`.
+    Raises InputError for runs without a learning rate or a wrong call.
+
+    Source: the estimator is our own; quadratics in log learning rate and optima as laws of n and d
+    as in Li et al. 2025 (Step Law) and Porian et al. 2024. Left out: the asymmetry of the bowl,
+    which moves the vertex by little where the arms straddle it.
+    """
+    if not 0 < level < 1:
+        raise InputError(f"level is a share between 0 and 1, such as 0.9, not {level!r}")
+    if draws < 100:
+        raise InputError(f"draws is {draws}; take 100 or more")
+    names = swept(runs, factors)
+    arms, notes = collect(runs, names)
+    random = np.random.default_rng(seed)
+    located = [g for g, one in enumerate(arms) if one.locates]
+    places = [_place(runs, one) for one in arms]
+    optima = None
+    if located:
+        optima = _solve(
+            tuple(arms[g] for g in located), [places[g] for g in located], draws, random
+        )
+    found: dict[int, Located] = {}
+    if optima is not None:
+        for k, g in enumerate(located):
+            found[g] = Located(optima.at[:, k], optima.log_loss[:, k], optima.log_curvature[:, k])
+    configurations = tuple(
+        describe(one, names, place, level, found.get(g))
+        for g, (one, place) in enumerate(zip(arms, places, strict=True))
+    )
+    laws, status = _laws(configurations, found, names, level, random)
+    if any(one.status for one in configurations):
+        status = (Status.UNDERTUNED, *status)
+    return Tuning(
+        runs=runs,
+        factors=names,
+        level=level,
+        configurations=configurations,
+        noise=float("nan") if optima is None else float(np.median(optima.noise)),
+        scatter=float("nan") if optima is None else float(np.median(optima.scatter)),
+        lr_law=laws.get("lr"),
+        batch_law=laws.get("batch"),
+        rules=check_rules(
+            runs, np.array([one.best_row for one in configurations]), _own(configurations, names)
+        ),
+        status=status,
+        notes=notes,
+    )
+
+
+def _solve(
+    arms: tuple[Arms, ...],
+    places: list[tuple[float, float, float]],
+    draws: int,
+    random: np.random.Generator,
+) -> Optima:
+    """Fit what the configurations share, down-weighting outliers, and draw every optimum."""
+    n, d = np.array([place[0] for place in places]), np.array([place[1] for place in places])
+    weights = [np.ones(int(one.near.sum())) for one in arms]
+    bowls = gather(arms, n, d, weights)
+    mode, covariance = fit_shared(bowls)
+    for _ in range(_ROUNDS):
+        before, weights = weights, robust_weights(arms, bowls, mode)
+        moved = max(float(np.max(np.abs(a - b))) for a, b in zip(before, weights, strict=True))
+        if moved < 0.02:
+            break
+        bowls = gather(arms, n, d, weights)
+        mode, covariance = fit_shared(bowls, mode)
+    return draw_optima(bowls, mode, covariance, draws, random)
+
+
+def _laws(
+    configurations: tuple[Configuration, ...],
+    found: dict[int, Located],
+    factors: tuple[str, ...],
+    level: float,
+    random: np.random.Generator,
+) -> tuple[dict[str, TuningLaw], tuple[Status, ...]]:
+    """The laws of rate and batch through the usable optima, and what stood in their way.
+
+    Optima at the edge of a grid stay in: leaving out those that drift off it would bend the law.
+    """
+    used = [g for g, one in enumerate(configurations) if one.usable]
+    if not used:
+        return {}, ()
+    n = np.array([configurations[g].n for g in used])
+    d = np.array([configurations[g].d for g in used])
+    varied = separable({"n": np.log(n), "d": np.log(d)})
+    both = float(np.ptp(np.log(n))) > 0.05 and float(np.ptp(np.log(d))) > 0.05
+    status = (Status.NOT_SEPARATED,) if both and len(varied) < 2 else ()
+    laws = {}
+    for name, variables in (("lr", varied), ("batch", separable({"d": np.log(d)}))):
+        if name in factors and variables:
+            draws = np.column_stack([found[g].at[:, factors.index(name)] for g in used])
+            law = tuning_law(name, draws, n, d, variables, level, random)
+            if law is not None:
+                laws[name] = law
+    return laws, status
+
+
+def _place(runs: Runs, arms: Arms) -> tuple[float, float, float]:
+    """n, d and c of a configuration: those of its best arm, so that a row of the runs has them."""
+    row = arms.rows[arms.best]
+    return float(runs.n[row]), float(runs.d[row]), float(runs.c[row])
+
+
+def _own(configurations: tuple[Configuration, ...], factors: tuple[str, ...]) -> dict[str, Array]:
+    return {
+        name: np.array([getattr(one, name)[1] if one.usable else np.nan for one in configurations])
+        for name in factors
+        if name != "weight_decay"
+    }
