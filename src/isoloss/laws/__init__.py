@@ -7,12 +7,14 @@ the best size for a budget of compute.
 
 from isoloss.laws import published
 from isoloss.laws.allocation import Allocation, Cost, allocate, as_law, near_optimal
+from isoloss.laws.annealing import Annealing, annealing_sums
 from isoloss.laws.forms import Chinchilla, KaplanND, Law, PowerLaw, SaturatingPowerLaw
 from isoloss.laws.published import PublishedLaw
 from isoloss.laws.relations import CriticalBatch, KaplanNS, PowerRelation
 
 __all__ = [
     "Allocation",
+    "Annealing",
     "Chinchilla",
     "Cost",
     "CriticalBatch",
@@ -24,6 +26,7 @@ __all__ = [
     "PublishedLaw",
     "SaturatingPowerLaw",
     "allocate",
+    "annealing_sums",
     "as_law",
     "near_optimal",
     "published",
