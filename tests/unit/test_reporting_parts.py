@@ -8,10 +8,10 @@ from simulated import COST, COUNT, SHAPES, demo_runs, plain_runs
 
 from isoloss.counting import count_params, flops_per_token
 from isoloss.errors import FitError
+from isoloss.fitting.cost import paid_cost
 from isoloss.laws import Chinchilla, Cost, KaplanND, published
 from isoloss.planning import Estimate, Plan
 from isoloss.reporting import wording
-from isoloss.reporting.cost import paid_cost
 from isoloss.reporting.document import (
     Card,
     Cards,

@@ -47,7 +47,7 @@ def plan(
     from isoloss.planning import published_plans
 
     if runs is not None:
-        from isoloss.reporting.cost import paid_cost
+        from isoloss.fitting.cost import paid_cost
 
         resampled = fitted(form, runs, reading, draws=draws, seed=seed)
         cost = paid_cost(resampled.fit.runs) or _six_per_parameter

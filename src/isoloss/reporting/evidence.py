@@ -14,9 +14,9 @@ import numpy as np
 
 from isoloss.errors import FitError, IsolossError
 from isoloss.fitting import Envelope, Fit, IsoFlop, PowerTrend, envelope, fit, isoflop, power_trend
+from isoloss.fitting.cost import paid_cost
 from isoloss.laws import Cost, KaplanND, Law, PowerLaw
 from isoloss.planning import Plan, plan
-from isoloss.reporting.cost import paid_cost
 from isoloss.runs import Runs
 from isoloss.trust import Backtest, Draws, Forecast, Outcome, backtest, bootstrap
 
