@@ -72,6 +72,42 @@ class Status(Enum):
         "a model was trained at one learning rate, or does best at the end of its grid: "
         "run the rate that its entry names before fitting a law of its loss"
     )
+    EXTRAPOLATED = (
+        "the answer lies far beyond the compute of any run: "
+        "train a larger run before spending on it"
+    )
+    HOT_AND_COOLED = (
+        "losses measured at a high learning rate stand beside losses after it was lowered: "
+        "keep only the ends of schedules"
+    )
+    FLOPS_RATIO = (
+        "the compute is not what the sizes and tokens imply: check its unit and what it counts"
+    )
+    UNKNOWN_CONVENTION = (
+        "how parameters were counted is not known: "
+        "say it (n_convention) before comparing with any published law"
+    )
+    DUPLICATED_RUNS = (
+        "some runs are there twice, number for number: "
+        "leave the copies out, they count as evidence that is not there"
+    )
+    DIVERGED_RUNS = (
+        "runs that diverged are left out: sizes or rates that often diverge look better than they "
+        "are"
+    )
+    INFLUENTIAL_RUN = (
+        "one run alone moves the best size by much: check that run, or train its neighbours"
+    )
+    OUTLIER = "a run lies far from the law that fits the others: check it before trusting either"
+    SWAPPED = "most runs have more parameters than tokens: check that n and d are not exchanged"
+    NOT_NATS = (
+        "a loss is above that of guessing: check that it is in nats per token, not bits or "
+        "perplexity"
+    )
+    MANY_ROWS = (
+        "so many rows are points along few runs, or repeat each other: name the run of each row, "
+        "or intervals will be far too narrow"
+    )
 
     @property
     def code(self) -> str:
