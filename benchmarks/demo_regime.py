@@ -28,11 +28,13 @@ from isoloss.lab.sweep import run_sweep
 from isoloss.lab.tokens import prepare
 from isoloss.runs import RunSpec, read_record
 
+# Demos forecast one or the other of the last two.
 SCANNED: tuple[tuple[str, Shape, float, tuple[float, ...]], ...] = (
     ("smallest", SWEEP_SHAPES[0], 2.0e6, (0.008, 0.016, 0.032, 0.064, 0.128)),
     ("middle", SWEEP_SHAPES[5], 1.55e6, (0.004, 0.008, 0.016, 0.032)),
     ("largest", SWEEP_SHAPES[9], 0.79e6, (0.002, 0.004, 0.008, 0.016)),
-    ("forecast", FORECAST_SHAPES[6], 6.2e6, (0.004, 0.008, 0.016)),
+    ("forecast", FORECAST_SHAPES[5], 5.8e6, (0.004, 0.008, 0.016)),
+    ("forecast", FORECAST_SHAPES[6], 4.8e6, (0.004, 0.008, 0.016)),
 )
 SLOPED = (SWEEP_SHAPES[2], SWEEP_SHAPES[6])
 SLOPE_TOKENS = tuple(5.5e5 * 2**k for k in range(4))
@@ -49,7 +51,7 @@ def main() -> None:
     tokens = prepare(options.corpus, options.folder / "tokens")
     design = default_design(tokens, seed=0)
 
-    scans = {name: scan(design, shape, d, rates) for name, shape, d, rates in SCANNED}
+    scans = [(name, scan(design, shape, d, rates)) for name, shape, d, rates in SCANNED]
     slopes = {
         shape: [
             replace(design.run(shape, d, "slope"), seed=seed)
@@ -62,7 +64,7 @@ def main() -> None:
         shape: [replace(design.run(shape, SEED_TOKENS, "seeds"), seed=s) for s in range(SEEDS)]
         for shape in SEEDED
     }
-    groups = (*scans.values(), *slopes.values(), *seeds.values())
+    groups = (*(specs for _, specs in scans), *slopes.values(), *seeds.values())
     specs = {spec.run_id: spec for group in groups for spec in group}
     run_sweep(
         list(specs.values()), tokens.folder, options.folder / "runs", workers=options.workers
@@ -84,9 +86,11 @@ def scan(design: Design, shape: Shape, tokens: float, rates: tuple[float, ...]) 
     return [own, *(replace(own, lr=rate, group="scan") for rate in rates)]
 
 
-def learning_rates(scans: dict[str, list[RunSpec]], losses: dict[str, float], note: str) -> None:
+def learning_rates(
+    scans: list[tuple[str, list[RunSpec]]], losses: dict[str, float], note: str
+) -> None:
     rows = []
-    for name, specs in scans.items():
+    for name, specs in scans:
         found = [losses[spec.run_id] for spec in specs]
         best = int(np.nanargmin(found))
         own = specs[0]
