@@ -22,6 +22,12 @@ FORMULAS = {
     "KaplanNS": "(Nc / n)^alpha_n + (Sc / s_min)^alpha_s",
     "CriticalBatch": "b_star / loss^(1 / alpha_b)",
     "PowerRelation": "coefficient * {0}^exponent",
+    "Overtraining": "E + (a m^eta + b / m^eta) / c^eta",
+    "DataConstrained": "E + A / n_eff^alpha + B / d_eff^beta",
+    "DownstreamError": "eps - k exp(-gamma loss)",
+    "Precision": "E + A / n_eff^alpha + B / d^beta",
+    "QuantizationLoss": "CT d^gamma_d / n^gamma_n exp(-p_post / gamma_post)",
+    "FineGrainedMoE": "c + (g / granularity^gamma + a) / n^alpha + b / d^beta",
 }
 
 

@@ -1,29 +1,44 @@
 """What loss to expect: the laws, published constants, and the optimum under a budget.
 
 Chinchilla and KaplanND give the loss from parameters and tokens; PowerLaw and SaturatingPowerLaw
-from one variable. `published` holds the papers' constants with their conventions; `allocate` finds
+from one variable, as do M3, M4 and BrokenPowerLaw where it bends; `joint` and `variants` hold the
+others. `published` holds the papers' constants with their conventions; `allocate` finds
 the best size for a budget of compute.
 """
 
 from isoloss.laws import published
 from isoloss.laws.allocation import Allocation, Cost, allocate, as_law, near_optimal
 from isoloss.laws.annealing import Annealing, annealing_sums
+from isoloss.laws.bends import M3, M4, BrokenPowerLaw
+from isoloss.laws.downstream import DownstreamError
 from isoloss.laws.forms import Chinchilla, KaplanND, Law, PowerLaw, SaturatingPowerLaw
+from isoloss.laws.joint import ChinchillaTied, DataConstrained, Overtraining
 from isoloss.laws.published import PublishedLaw
 from isoloss.laws.relations import CriticalBatch, KaplanNS, PowerRelation
+from isoloss.laws.variants import FineGrainedMoE, Precision, QuantizationLoss
 
 __all__ = [
+    "M3",
+    "M4",
     "Allocation",
     "Annealing",
+    "BrokenPowerLaw",
     "Chinchilla",
+    "ChinchillaTied",
     "Cost",
     "CriticalBatch",
+    "DataConstrained",
+    "DownstreamError",
+    "FineGrainedMoE",
     "KaplanND",
     "KaplanNS",
     "Law",
+    "Overtraining",
     "PowerLaw",
     "PowerRelation",
+    "Precision",
     "PublishedLaw",
+    "QuantizationLoss",
     "SaturatingPowerLaw",
     "allocate",
     "annealing_sums",

@@ -1,9 +1,11 @@
 """The papers' constants, each with what it counts and where it was measured.
 
-Three sources: `KAPLAN_2020`, a record of Kaplan's separate fits, whose tables are never mixed;
-`HOFFMANN_2022` (Chinchilla, approach 3, the unrounded values) and `HOFFMANN_2022_ROUNDED` (as
-printed: rounding moves the optimal size by 20 %); `BESIROGLU_2024`, the corrected fit of the same
-data. Coefficients keep the paper's names and units, so Kaplan's compute is in PF-days:
+For size and tokens: `KAPLAN_2020`, a record of Kaplan's separate fits, whose tables are never
+mixed; `HOFFMANN_2022` (Chinchilla, approach 3, the unrounded values) and `HOFFMANN_2022_ROUNDED`
+(as printed: rounding moves the optimal size by 20 %); `BESIROGLU_2024`, the corrected fit of the
+same data. Beyond them (written down in `published_joint`): `MUENNIGHOFF_2023` for repeated data,
+`GADRE_2024_*` for over-training and for tasks, `KUMAR_2024` for bits, `KRAJEWSKI_2024` for experts.
+Coefficients keep the paper's names and units, so Kaplan's compute is in PF-days:
 `KAPLAN_2020.loss_c_min(flops / PF_DAY)`.
 """
 
@@ -11,65 +13,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
-
-from numpy.typing import ArrayLike
 
 from isoloss.errors import InputError
-from isoloss.laws.forms import Array, Chinchilla, Coefficient, KaplanND, Law, PowerLaw
+from isoloss.laws.forms import Chinchilla, KaplanND, Law, PowerLaw
+from isoloss.laws.provenance import PublishedLaw as PublishedLaw
+from isoloss.laws.provenance import Range as Range
+from isoloss.laws.published_joint import GADRE_2024_C4 as GADRE_2024_C4
+from isoloss.laws.published_joint import GADRE_2024_C4_ERROR as GADRE_2024_C4_ERROR
+from isoloss.laws.published_joint import GADRE_2024_RPJ as GADRE_2024_RPJ
+from isoloss.laws.published_joint import GADRE_2024_RPJ_ERROR as GADRE_2024_RPJ_ERROR
+from isoloss.laws.published_joint import GADRE_2024_RW as GADRE_2024_RW
+from isoloss.laws.published_joint import GADRE_2024_RW_ERROR as GADRE_2024_RW_ERROR
+from isoloss.laws.published_joint import KRAJEWSKI_2024 as KRAJEWSKI_2024
+from isoloss.laws.published_joint import KRAJEWSKI_2024_DENSE as KRAJEWSKI_2024_DENSE
+from isoloss.laws.published_joint import KUMAR_2024 as KUMAR_2024
+from isoloss.laws.published_joint import KUMAR_2024_POST as KUMAR_2024_POST
+from isoloss.laws.published_joint import MUENNIGHOFF_2023 as MUENNIGHOFF_2023
 from isoloss.laws.relations import CriticalBatch, KaplanNS, PowerRelation
-
-if TYPE_CHECKING:
-    from isoloss.counting import CConvention, NConvention
-
-Range = tuple[float, float]
-
-
-@dataclass(frozen=True)
-class PublishedLaw:
-    """A law from a paper with what a reader must know to use it; usable wherever a law is.
-
-    law: the law itself; calling the PublishedLaw calls it, and its coefficients read through.
-    where: table and equation. variables, units: what it is called with, in that order.
-    n_convention, c_convention: how the paper counted parameters and compute.
-    n_range, d_range, c_range: smallest and largest parameters, tokens and FLOPs measured, None
-    where our reading of the paper found none. note: what else to know.
-    """
-
-    law: Law | CriticalBatch | PowerRelation
-    name: str
-    citation: str
-    where: str
-    variables: tuple[str, ...]
-    units: tuple[str, ...]
-    n_convention: NConvention
-    c_convention: CConvention
-    gives: str = "loss, nats per token"
-    n_range: Range | None = None
-    d_range: Range | None = None
-    c_range: Range | None = None
-    note: str = ""
-
-    def __call__(self, *variables: ArrayLike) -> Array:
-        """Return the law's value at `variables`, in the paper's units (see `units`)."""
-        if len(variables) != len(self.variables):
-            wanted = ", ".join(
-                f"{v} in {u}" for v, u in zip(self.variables, self.units, strict=True)
-            )
-            raise InputError(f"{self.name} is called with ({wanted})")
-        return self.law(*variables)
-
-    def coefficients(self) -> dict[str, Coefficient]:
-        """Return the coefficients by the names the paper gives them."""
-        return self.law.coefficients()
-
-    def __getattr__(self, name: str) -> Coefficient:
-        # Only names that are not fields come here; `law` itself is missing while unpickling.
-        if name != "law" and not name.startswith("_"):
-            coefficients = self.law.coefficients()
-            if name in coefficients:
-                return coefficients[name]
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
 
 @dataclass(frozen=True)
