@@ -83,10 +83,12 @@ def test_kaplans_constants_come_back_from_his_relation() -> None:
     assert found.law.alpha_b == pytest.approx(0.21, rel=1e-6)
 
 
-def test_intervals_cover_although_a_runs_targets_share_its_luck() -> None:
-    """90 % intervals over 120 studies: within three binomial errors of 90 %, and not symmetric."""
+@pytest.mark.parametrize(
+    ("studies", "least"), [(30, 0.73), pytest.param(200, 0.84, marks=pytest.mark.full)]
+)
+def test_intervals_cover_although_a_runs_targets_share_its_luck(studies, least) -> None:
+    """90 % intervals: within three binomial errors of 90 %."""
     inside = {"b_crit": 0, "b_star": 0, "alpha_b": 0, "s_min": 0}
-    studies = 120
     for seed in range(studies):
         found = critical_batch(study(seed))
         inside["b_crit"] += bool(found.b_crit.low[1] <= LAW(TARGETS[1]) <= found.b_crit.high[1])
@@ -95,7 +97,7 @@ def test_intervals_cover_although_a_runs_targets_share_its_luck() -> None:
         true = least_steps(TARGETS[2])
         inside["s_min"] += bool(found.s_min.low[2] <= true <= found.s_min.high[2])
     for name, count in inside.items():
-        assert 0.82 <= count / studies <= 0.98, (name, count)
+        assert least <= count / studies <= 1.8 - least, (name, count)
 
 
 def test_runs_that_never_reach_a_target_still_count() -> None:
@@ -104,7 +106,7 @@ def test_runs_that_never_reach_a_target_still_count() -> None:
     most = float(steps_to(2.4, 64.0))
     names = [str(number) for number in range(len(batch))]
     kept, dropped = [], []
-    for seed in range(20):
+    for seed in range(12):
         luck = 0.3 * np.random.default_rng(seed).standard_normal(len(batch))
         steps = steps_to(2.4, batch) * np.exp(luck)
         data = Crossings.of(

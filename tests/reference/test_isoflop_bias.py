@@ -89,10 +89,14 @@ def test_without_noise_the_correction_leaves_nothing(name, centres, width, error
 
 @pytest.mark.parametrize(
     ("name", "centres", "width"),
-    [("asymmetric", CENTRED, 8.0), ("asymmetric", DRIFT, 8.0), ("chinchilla", DRIFT, 4.0)],
+    [
+        ("asymmetric", DRIFT, 8.0),
+        pytest.param("asymmetric", CENTRED, 8.0, marks=pytest.mark.full),
+        pytest.param("chinchilla", DRIFT, 4.0, marks=pytest.mark.full),
+    ],
 )
 def test_with_noise_the_correction_removes_nine_tenths_of_the_bias(name, centres, width) -> None:
-    """The law that shows the bias is fitted to the same noisy runs; 0.1 % noise, 24 studies.
+    """The law that shows the bias is fitted to the same noisy runs; 0.1 % noise, 16 studies.
 
     The noise itself moves both answers alike, so what is compared is how far each lies from the
     same noisy answer's unbiased value: the corrected trend over the raw one is the bias removed.
@@ -101,7 +105,7 @@ def test_with_noise_the_correction_removes_nine_tenths_of_the_bias(name, centres
     runs = design(law, centres, width)
     exact = np.log(isoflop(runs).d_trend(TARGET) / allocate(law, TARGET).d)
     removed = []
-    for seed in range(24):
+    for seed in range(16):
         noise = np.random.default_rng(seed).standard_normal(len(runs))
         noisy = runs.replace(loss=runs.loss * np.exp(0.001 * noise))
         found = isoflop(noisy)

@@ -3,6 +3,7 @@
 from isoloss.fitting.critical_batch import CriticalBatchFit, critical_batch
 from isoloss.fitting.crossings import Crossings, crossings
 from isoloss.fitting.envelope import Envelope, envelope
+from isoloss.fitting.frontier import Frontier, frontier
 from isoloss.fitting.isoflop import IsoFlop, IsoFlopBudget, isoflop
 from isoloss.fitting.isoflop_bias import CorrectedIsoFlop, VertexShift, correct_isoflop
 from isoloss.fitting.parametric import Fit, fit
@@ -14,6 +15,7 @@ __all__ = [
     "Crossings",
     "Envelope",
     "Fit",
+    "Frontier",
     "IsoFlop",
     "IsoFlopBudget",
     "PowerTrend",
@@ -23,6 +25,7 @@ __all__ = [
     "crossings",
     "envelope",
     "fit",
+    "frontier",
     "isoflop",
     "power_trend",
 ]

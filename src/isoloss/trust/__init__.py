@@ -1,5 +1,6 @@
 """How far to believe a fit: resampled laws, intervals, back-tests, forecasts written beforehand."""
 
+from isoloss.trust.approaches import Approach, Approaches, approaches
 from isoloss.trust.backtest import Backtest, backtest
 from isoloss.trust.draws import Draws, bootstrap
 from isoloss.trust.forecast import (
@@ -13,12 +14,15 @@ from isoloss.trust.forecast import (
 from isoloss.trust.quantiles import Interval
 
 __all__ = [
+    "Approach",
+    "Approaches",
     "Backtest",
     "Draws",
     "Forecast",
     "Interval",
     "Outcome",
     "Target",
+    "approaches",
     "backtest",
     "bootstrap",
     "make_forecasts",

@@ -1,0 +1,274 @@
+"""Chinchilla's three approaches on the same runs, side by side, and how far they disagree.
+
+Three ways to the best size that fail differently: the envelope of ends (1) rounds to the sizes
+there are, the parabolas (2) are biased where profiles are lopsided or off centre, the law (3) is
+wrong where its form is. Where they agree the answer does not hang on the method; where they do not,
+that is the doubt to report. Approach 2 stands there twice: as published, and with its bias, as the
+law shows it, divided out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from isoloss.errors import FitError, InputError, IsolossError, UnidentifiedError
+from isoloss.fitting import correct_isoflop, fit, isoflop
+from isoloss.fitting.cost import paid_cost
+from isoloss.fitting.frontier import frontier, resampled_trends
+from isoloss.fitting.isoflop import IsoFlop, parabola
+from isoloss.fitting.isoflop_bias import vertex_shift
+from isoloss.laws import Chinchilla, Law, allocate
+from isoloss.laws.forms import Array
+from isoloss.runs import Runs
+from isoloss.trust.draws import Draws, bootstrap
+from isoloss.trust.quantiles import Interval, interval
+
+BEYOND = 10.0
+"""Without a target, compare at this many times the compute of the largest run."""
+
+_STEP = 1.05
+_FEWEST_KEPT = 0.5
+_FEWEST_BUDGETS = 3
+
+
+@dataclass(frozen=True)
+class Approach:
+    """What one approach says: n = k c ** a, d = k' c ** b, and both at the target.
+
+    name, how: which it is. a, b: exponents; n: parameters, d: tokens at the target; each an
+    interval, whose ends are NaN where nothing measures its noise. refusal: why there is no answer,
+    with the run that would give one, and then the four are None.
+    """
+
+    name: str
+    how: str
+    a: Interval | None = None
+    b: Interval | None = None
+    n: Interval | None = None
+    d: Interval | None = None
+    refusal: str = ""
+
+
+@dataclass(frozen=True)
+class Approaches:
+    """The approaches at one budget, in order: envelope, IsoFLOP, IsoFLOP corrected, law.
+
+    flops: the target. level: of the intervals. isoflop_bias: by what fraction the uncorrected
+    parabolas are off in n and d at the target, NaN if not known.
+    """
+
+    flops: float
+    level: float
+    approaches: tuple[Approach, ...]
+    isoflop_bias: tuple[float, float]
+
+    @property
+    def answered(self) -> tuple[Approach, ...]:
+        """Those that have an answer."""
+        return tuple(approach for approach in self.approaches if approach.n is not None)
+
+    @property
+    def disagreement(self) -> float:
+        """The largest best size over the smallest; NaN with fewer than two answers."""
+        sizes = [float(approach.n.mid) for approach in self.answered if approach.n is not None]
+        return max(sizes) / min(sizes) if len(sizes) > 1 else float("nan")
+
+    @property
+    def compatible(self) -> bool:
+        """Whether one best size lies in every interval that there is."""
+        found = [a.n for a in self.answered if a.n is not None and np.isfinite(a.n.low)]
+        return not found or bool(
+            max(float(one.low) for one in found) <= min(float(one.high) for one in found)
+        )
+
+
+def approaches(
+    runs: Runs,
+    flops: float | None = None,
+    *,
+    form: type[Law] = Chinchilla,
+    level: float = 0.9,
+    draws: int = 400,
+    seed: int = 0,
+    tolerance: float = 0.05,
+) -> Approaches:
+    """Find the best size and tokens by each of Chinchilla's three approaches.
+
+    runs: at their ends. flops: the target, by default ten times the largest run's. form: the law of
+    approach 3, which also shows the bias of approach 2. level, draws, seed: of the intervals.
+    tolerance: how far the compute of one budget may scatter, as in `isoflop`.
+    The intervals of approach 3 are those of `bootstrap`; those of 1 and 2 come from noise drawn
+    from its residuals and added to the losses, at fixed design. An approach that the runs do not
+    allow keeps its refusal; its neighbours stand.
+    Raises InputError for a wrong target or form.
+    Source: Hoffmann et al. 2022, section 3; bias of approach 2: Czech et al. 2026. Left out: the
+    misfit of the law beyond the runs, which `backtest` shows.
+    """
+    target = BEYOND * float(runs.c.max()) if flops is None else float(flops)
+    if not (np.isfinite(target) and target > 0):
+        raise InputError(f"flops is {flops!r}; give FLOPs, such as 1e21")
+    if getattr(form, "variables", None) != ("n", "d"):
+        raise InputError("the approaches need a law of (n, d), such as Chinchilla")
+    study = _study(runs, target, form, level, draws, seed, tolerance)
+    found = (
+        _kept("1", "envelope of ends", _first, study),
+        _kept("2", "IsoFLOP parabolas", _second, study),
+        _kept("2 corrected", "parabolas without their bias", _corrected, study),
+        _kept("3", f"{form.__name__} law", _third, study),
+    )
+    return Approaches(target, level, found, _bias(study))
+
+
+@dataclass(frozen=True, eq=False)
+class _Study:
+    """What the approaches share: the runs, the target, and the law's draws or their refusal."""
+
+    runs: Runs
+    flops: float
+    level: float
+    tolerance: float
+    model: Draws | None
+    refusal: str
+    noise: Array | None  # (k, m), to be added to the log losses
+
+
+def _study(
+    runs: Runs,
+    flops: float,
+    form: type[Law],
+    level: float,
+    draws: int,
+    seed: int,
+    tolerance: float,
+) -> _Study:
+    try:
+        model = bootstrap(fit(form, runs).check(), draws=draws, seed=seed)
+    except IsolossError as error:
+        return _Study(runs, flops, level, tolerance, None, str(error), None)
+    random = np.random.default_rng([seed, 2])
+    noise = random.choice(model.noise, size=(draws, len(runs)))
+    noise = noise * random.choice([-1.0, 1.0], size=noise.shape)
+    return _Study(runs, flops, level, tolerance, model, "", noise)
+
+
+_Answer = tuple[Interval, Interval, Interval, Interval]
+
+
+def _kept(name: str, how: str, find: Callable[[_Study], _Answer], study: _Study) -> Approach:
+    try:
+        a, b, n, d = find(study)
+    except IsolossError as error:
+        return Approach(name, how, refusal=str(error))
+    return Approach(name, how, a, b, n, d)
+
+
+def _first(study: _Study) -> _Answer:
+    found = frontier(study.runs)
+    values = None
+    if study.noise is not None:
+        values = resampled_trends(study.runs, study.noise, study.flops)
+    return _answer(_mids(found.c, found.n, found.d, study.flops), values, study.level)
+
+
+def _second(study: _Study) -> _Answer:
+    found = isoflop(study.runs, tolerance=study.tolerance).check()
+    c = np.array([budget.c for budget in found.usable])
+    n = np.array([budget.n_opt for budget in found.usable])
+    d = np.array([budget.d_opt for budget in found.usable])
+    values = None
+    if study.noise is not None:
+        values = _trends(c, *_vertices(found, study.runs, study.noise), study.flops)
+    return _answer(_mids(c, n, d, study.flops), values, study.level)
+
+
+def _corrected(study: _Study) -> _Answer:
+    found = isoflop(study.runs, tolerance=study.tolerance).check()
+    if study.model is None or study.noise is None:
+        raise FitError(f"the bias needs approach 3: {study.refusal}")
+    corrected = correct_isoflop(found, study.runs, law=study.model.fit)
+    good = np.isfinite(corrected.n_opt) & np.isfinite(corrected.d_opt)
+    if good.sum() < _FEWEST_BUDGETS:
+        raise UnidentifiedError("the law shows a minimum at fewer than three of the budgets")
+    c = np.array([budget.c for budget in found.usable])[good]
+    mids = _mids(c, corrected.n_opt[good], corrected.d_opt[good], study.flops)
+    log_n, log_d = _vertices(found, study.runs, study.noise)
+    # Each noisy copy takes the bias of one draw of the law, so its doubt is in the interval.
+    pick = np.arange(len(log_n)) % len(study.model)
+    for i, budget in enumerate(found.usable):
+        by_n, by_d = vertex_shift(study.model.law, budget, study.runs)
+        log_n[:, i] -= np.log(by_n[pick])
+        log_d[:, i] -= np.log(by_d[pick])
+    values = _trends(c, log_n[:, good], log_d[:, good], study.flops)
+    return _answer(mids, values, study.level)
+
+
+def _third(study: _Study) -> _Answer:
+    if study.model is None:
+        raise FitError(study.refusal)
+    budgets = study.flops * np.array([1 / _STEP, 1.0, _STEP])
+    many = allocate(study.model.law, budgets, cost=paid_cost(study.runs))
+    log_n, log_d = np.log(np.asarray(many.n)), np.log(np.asarray(many.d))
+    width = 2 * np.log(_STEP)
+    columns = (
+        (log_n[:, 2] - log_n[:, 0]) / width,
+        (log_d[:, 2] - log_d[:, 0]) / width,
+        log_n[:, 1],
+        log_d[:, 1],
+    )
+    a, b, n, d = (interval(column, study.level, study.model.spare) for column in columns)
+    return a, b, Interval(*np.exp(n)), Interval(*np.exp(d))
+
+
+def _bias(study: _Study) -> tuple[float, float]:
+    if study.model is None:
+        return float("nan"), float("nan")
+    found = isoflop(study.runs, tolerance=study.tolerance)
+    return correct_isoflop(found, study.runs, law=study.model.fit).bias(study.flops)
+
+
+def _vertices(found: IsoFlop, runs: Runs, noise: Array) -> tuple[Array, Array]:
+    """Log n and log d (k, budgets) at the vertices of noisy copies; NaN where there is none."""
+    log_n, log_d = [], []
+    for budget in found.usable:
+        rows = runs[budget.rows]
+        sizes = np.log(rows.n)
+        _, p1, p2 = parabola(sizes, rows.loss * np.exp(noise[:, budget.rows]))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            vertex = np.where(p2 > 0, -p1 / (2 * p2), np.nan)
+        price = np.polynomial.Polynomial.fit(sizes, np.log(rows.d), 1)
+        # The tokens move with the size as they do in this budget, from where they were found.
+        moved = price(vertex) - price(np.log(budget.n_opt)) + np.log(budget.d_opt)
+        log_n.append(vertex)
+        log_d.append(moved)
+    return np.array(log_n).T, np.array(log_d).T
+
+
+def _trends(c: Array, log_n: Array, log_d: Array, flops: float) -> Array:
+    """(k, 4): exponents of n and d and their logarithms at the target, by least squares."""
+    x = np.log(c) - np.log(c).mean()
+    at = np.log(flops) - np.log(c).mean()
+    a, b = (log_n @ x) / (x @ x), (log_d @ x) / (x @ x)
+    return np.stack([a, b, log_n.mean(axis=1) + a * at, log_d.mean(axis=1) + b * at], axis=1)
+
+
+def _mids(c: Array, n: Array, d: Array, flops: float) -> Array:
+    """(4,) what the points themselves say, in the order of `_trends`."""
+    mids: Array = _trends(c, np.log(n)[None], np.log(d)[None], flops)[0]
+    return mids
+
+
+def _answer(mids: Array, values: Array | None, level: float) -> _Answer:
+    """Intervals around what was found: quantiles of the noisy copies about their median."""
+    low = high = np.full(4, np.nan)
+    if values is not None:
+        kept = values[np.isfinite(values).all(axis=1)]
+        if len(kept) >= _FEWEST_KEPT * len(values):
+            low, mid, high = interval(kept, level)
+            low, high = mids + (low - mid), mids + (high - mid)
+    ends = np.stack([low, mids, high])
+    ends[:, 2:] = np.exp(ends[:, 2:])
+    a, b, n, d = (Interval(*column) for column in ends.T)
+    return a, b, n, d
