@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from isoloss.errors import Status as Status
     from isoloss.errors import UnidentifiedError as UnidentifiedError
     from isoloss.fitting import Fit as Fit
+    from isoloss.fitting import Tuning as Tuning
     from isoloss.fitting import envelope as envelope
     from isoloss.fitting import fit as fit
     from isoloss.fitting import isoflop as isoflop
+    from isoloss.fitting import tune as tune
     from isoloss.laws import Allocation as Allocation
     from isoloss.laws import Chinchilla as Chinchilla
     from isoloss.laws import KaplanND as KaplanND
@@ -63,7 +65,7 @@ _ROOMS = {
     "counting": "NConvention Shape count_all count_params family_cost flops_all flops_per_token "
     "kv_cache_bytes params_by_group read_config",
     "errors": "FitError InputError IsolossError Status UnidentifiedError",
-    "fitting": "Fit envelope fit isoflop",
+    "fitting": "Fit Tuning envelope fit isoflop tune",
     "laws": "Allocation Chinchilla KaplanND PowerLaw SaturatingPowerLaw allocate near_optimal "
     "published",
     "planning": "Plan plan published_plans",

@@ -8,8 +8,10 @@ from isoloss.fitting.isoflop import IsoFlop, IsoFlopBudget, isoflop
 from isoloss.fitting.isoflop_bias import CorrectedIsoFlop, VertexShift, correct_isoflop
 from isoloss.fitting.parametric import Fit, fit
 from isoloss.fitting.trend import PowerTrend, power_trend
+from isoloss.fitting.tuning import Configuration, RuleCheck, Tuning, TuningLaw, tune
 
 __all__ = [
+    "Configuration",
     "CorrectedIsoFlop",
     "CriticalBatchFit",
     "Crossings",
@@ -19,6 +21,9 @@ __all__ = [
     "IsoFlop",
     "IsoFlopBudget",
     "PowerTrend",
+    "RuleCheck",
+    "Tuning",
+    "TuningLaw",
     "VertexShift",
     "correct_isoflop",
     "critical_batch",
@@ -28,4 +33,5 @@ __all__ = [
     "frontier",
     "isoflop",
     "power_trend",
+    "tune",
 ]

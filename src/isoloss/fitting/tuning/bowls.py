@@ -2,24 +2,28 @@
 
 Near its optimum the log loss of configuration g is
 
-    y = a_g + b_g . z + kappa_g / 2 * z' S z + noise,    z = ln settings - their mean,
+    y = a_g + b_g . z + kappa_g * (z' S z / 2, with phi(z_1) for z_1^2 / 2) + noise,
+    phi(z) = (exp(gamma z) - 1 - gamma z) / gamma^2,    z = ln settings - an origin.
 
-with the optimum at z* = -inverse(S) b_g / kappa_g. Offset and slope are free in each configuration.
-The curvature is not, for three arms can hardly give it: ln kappa_g lies about a plane in ln n and
-ln d, with a scatter tau that is estimated too, and the shape S is common. So a configuration with
-many arms keeps its own curvature, and one with few borrows it (partial pooling). The noise sigma
-is common, in relative loss.
+phi is a quadratic for gamma = 0; otherwise it is steeper on one side, as losses are above the best
+learning rate, and keeps its form under any shift of z. Offset and slopes are free in each
+configuration. The curvature is not, for three arms can hardly give it: ln kappa_g lies about a
+plane in ln n and ln d, with a scatter tau that is estimated too; gamma and the shape S are common.
+So a configuration with many arms keeps its own curvature, and one with few borrows it (partial
+pooling). The noise sigma is common, in relative loss.
 
-Given the plane, S, tau and sigma, all but kappa_g is linear and integrated exactly, and kappa_g by
-quadrature. The rest has a posterior of few dimensions, drawn by importance resampling from a
+Given what is shared, all but kappa_g is linear and integrated exactly, and kappa_g by quadrature.
+The shared numbers have a posterior of few dimensions, drawn by importance resampling from a
 Student t at its mode. Priors are weak and centred on what public sweeps show.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isoloss.fitting.tuning.arms import Arms
 from isoloss.laws.forms import Array
@@ -27,9 +31,12 @@ from isoloss.laws.forms import Array
 _PLANE = ((np.log(0.06), 1.5), (0.0, 0.5), (0.0, 0.5))
 _LOG_NOISE = (np.log(0.003), 1.5)
 _LOG_SCATTER = (np.log(0.3), 0.7)
+_LEAN = (0.0, 0.4)
 _STRETCH, _TILT = (-0.5, 1.0), (0.0, 0.5)
 """Prior means and standard deviations: curvature per unit of ln lr squared, its exponents in n and
-d; relative noise of a loss; scatter of ln curvature; log stretch and tilt of further factors."""
+d; relative noise of a loss; scatter of ln curvature; gamma; log stretch and tilt of S."""
+
+_POWERS = 4  # terms of phi: z^2 / 2 + gamma z^3 / 6 + gamma^2 z^4 / 24 + gamma^3 z^5 / 120
 
 _LEAST_VARIANCE = 1e-12
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite.hermgauss(9)
@@ -39,9 +46,9 @@ _CELLS = 2_000_000  # numbers per array of a chunk
 
 @dataclass(frozen=True, eq=False)
 class Bowls:
-    """What the likelihood needs of G configurations of p factors, with q = p (p + 1) / 2 bends.
+    """What the likelihood needs of G configurations of p factors, with q curvature features.
 
-    plane: (G, 3) one, centred ln n and ln d. middle: (G, p) the mean ln settings.
+    plane: (G, 3) one, centred ln n and ln d. origin: (G, p) ln settings at z = 0.
     spare: (G,) arms beyond offset and slopes. yy, fy, ff: (G,), (G, q), (G, q, q) products of log
     loss and curvature features, offset and slopes projected out.
     root, on_y, on_f: (G, p+1, p+1), (G, p+1), (G, p+1, q): the spread of offset and slopes per unit
@@ -49,7 +56,7 @@ class Bowls:
     """
 
     plane: Array
-    middle: Array
+    origin: Array
     spare: Array
     yy: Array
     fy: Array
@@ -61,30 +68,31 @@ class Bowls:
     @property
     def factors(self) -> int:
         """How many settings are swept: p."""
-        return int(self.middle.shape[1])
+        return int(self.origin.shape[1])
 
     @property
     def size(self) -> int:
         """How many numbers the configurations share."""
         p = self.factors
-        return 5 + p * (p + 1) // 2 - 1
+        return 6 + p * (p + 1) // 2 - 1
 
 
-def gather(arms: tuple[Arms, ...], n: Array, d: Array, weights: list[Array]) -> Bowls:
+def gather(
+    arms: tuple[Arms, ...], n: Array, d: Array, weights: list[Array], origin: Array
+) -> Bowls:
     """Reduce the arms near the best to the products the likelihood needs.
 
-    n, d: (G,) parameters and tokens. weights: (r,) each, of the near arms.
+    n, d: (G,) parameters and tokens. weights: (r,) each, of the near arms. origin: (G, p) near the
+    optimum, where the curvature is the one that the plane describes.
     """
-    middles, columns = [], []
-    for one, w in zip(arms, weights, strict=True):
-        x, y = one.x[one.near], one.y[one.near]
-        middle = x.mean(axis=0)
-        slopes, features = _design(x - middle)
+    columns = []
+    for one, w, at in zip(arms, weights, origin, strict=True):
+        y = one.y[one.near]
+        slopes, features = _design(one.x[one.near] - at)
         inverse = np.linalg.inv(slopes.T @ (w[:, None] * slopes))
         hat = inverse @ (slopes * w[:, None]).T
         flat_y, flat_f = y - slopes @ (hat @ y), features - slopes @ (hat @ features)
         weighted = flat_f * w[:, None]
-        middles.append(middle)
         columns.append(
             (
                 max(float(w.sum()) - slopes.shape[1], 0.0),
@@ -99,15 +107,31 @@ def gather(arms: tuple[Arms, ...], n: Array, d: Array, weights: list[Array]) -> 
     log_n, log_d = np.log(n), np.log(d)
     plane = np.column_stack([np.ones(len(arms)), log_n - log_n.mean(), log_d - log_d.mean()])
     stacked = [np.array(column) for column in zip(*columns, strict=True)]
-    return Bowls(plane, np.array(middles), *stacked)
+    return Bowls(plane, origin, *stacked)
+
+
+@cache
+def _pairs(p: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The places of S on and above its diagonal, but for the first."""
+    rows, columns = np.triu_indices(p)
+    return rows[1:], columns[1:]
 
 
 def _design(z: Array) -> tuple[Array, Array]:
-    """One and z, (r, p+1); z_j^2 / 2 and z_j z_k, (r, q)."""
+    """One and z, (r, p+1); the terms of phi(z_1), then of the rest of z' S z / 2, (r, q)."""
     p = z.shape[1]
-    rows, columns = np.triu_indices(p)
-    features = z[:, rows] * z[:, columns] * np.where(rows == columns, 0.5, 1.0)
-    return np.column_stack([np.ones(len(z)), z]), features
+    powers = np.arange(2, 2 + _POWERS)
+    terms = z[:, :1] ** powers / np.cumprod(np.arange(1, 2 + _POWERS))[1:]
+    rows, columns = _pairs(p)
+    rest = z[:, rows] * z[:, columns] * np.where(rows == columns, 0.5, 1.0)
+    return np.column_stack([np.ones(len(z)), z]), np.column_stack([terms, rest])
+
+
+def _bends(theta: Array, p: int) -> Array:
+    """The weights of the features, (k, q): powers of gamma, then the rest of S."""
+    rows, columns = _pairs(p)
+    powers = theta[:, 5:6] ** np.arange(_POWERS)
+    return np.column_stack([powers, shapes(theta, p)[:, rows, columns]])
 
 
 def log_posterior(theta: Array, bowls: Bowls) -> Array:
@@ -136,7 +160,7 @@ def _log_prior(theta: Array, p: int) -> Array:
 
 def _prior(p: int) -> tuple[Array, Array]:
     shape = [_STRETCH if i == j else _TILT for i in range(1, p) for j in range(i + 1)]
-    table = np.array([*_PLANE, _LOG_NOISE, _LOG_SCATTER, *shape])
+    table = np.array([*_PLANE, _LOG_NOISE, _LOG_SCATTER, _LEAN, *shape])
     return table[:, 0], table[:, 1]
 
 
@@ -144,7 +168,7 @@ def shapes(theta: Array, p: int) -> Array:
     """Return S, (k, p, p): positive definite, 1 for the learning rate."""
     lower = np.zeros((len(theta), p, p))
     lower[:, 0, 0] = 1.0
-    at = 5
+    at = 6
     for i in range(1, p):
         for j in range(i + 1):
             lower[:, i, j] = np.exp(theta[:, at]) if i == j else theta[:, at]
@@ -154,8 +178,7 @@ def shapes(theta: Array, p: int) -> Array:
 
 def _shared(theta: Array, bowls: Bowls) -> tuple[Array, Array, Array, Array, Array]:
     """Noise variance and scatter (k, 1), mean ln curvature, and the products for S, all (k, G)."""
-    p = bowls.factors
-    s = shapes(theta, p)[:, *np.triu_indices(p)]
+    s = _bends(theta, bowls.factors)
     variance = np.exp(2 * theta[:, 3:4]) + _LEAST_VARIANCE
     tau = np.exp(theta[:, 4:5])
     ff = np.einsum("ka,gab,kb->kg", s, bowls.ff, s)
@@ -239,7 +262,7 @@ class Optima:
     """k draws of every configuration's optimum.
 
     at: (k, G, p) ln settings. log_loss: (k, G). log_curvature: (k, G), for the learning rate.
-    noise, scatter: (k,) relative sd of a loss, and of the curvature about its plane.
+    noise, scatter, lean: (k,) relative sd of a loss; sd of ln curvature about its plane; gamma.
     """
 
     at: Array
@@ -247,6 +270,7 @@ class Optima:
     log_curvature: Array
     noise: Array
     scatter: Array
+    lean: Array
 
 
 def draw_optima(
@@ -257,7 +281,7 @@ def draw_optima(
     size = max(1, _CELLS // (len(bowls.spare) * len(_GRID)))
     parts = [_draw(theta[at : at + size], bowls, random) for at in range(0, count, size)]
     at, log_loss, u = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Optima(at, log_loss, u, np.exp(theta[:, 3]), np.exp(theta[:, 4]))
+    return Optima(at, log_loss, u, np.exp(theta[:, 3]), np.exp(theta[:, 4]), theta[:, 5])
 
 
 def _draw_shared(
@@ -289,46 +313,73 @@ def _draw(theta: Array, bowls: Bowls, random: np.random.Generator) -> tuple[Arra
     spacing = _GRID[1] - _GRID[0]
     u = mode + width * (_GRID[chosen] + spacing * (random.random(mode.shape) - 0.5))
     kappa = np.exp(u)
-    p = bowls.factors
-    s = shapes(theta, p)
-    flat = s[:, *np.triu_indices(p)]
+    flat = _bends(theta, bowls.factors)
     level = bowls.on_y - kappa[..., None] * np.einsum("gaq,kq->kga", bowls.on_f, flat)
     normal = random.standard_normal(level.shape)
     level = level + np.sqrt(variance)[..., None] * np.einsum("gab,kgb->kga", bowls.root, normal)
-    slopes = level[..., 1:]
-    reach = np.linalg.solve(s[:, None], slopes[..., None])[..., 0] / kappa[..., None]
-    bottom = level[..., 0] - 0.5 * np.sum(slopes * reach, axis=-1)
-    return bowls.middle - reach, bottom, u
+    z, bottom = _lowest(level, kappa, theta)
+    return bowls.origin + z, bottom, u + theta[:, 5:6] * z[..., 0]
 
 
-def robust_weights(arms: tuple[Arms, ...], bowls: Bowls, theta: Array) -> list[Array]:
-    """Weigh each near arm by its residual: 1 up to 2.5 robust sds, then falling.
+def _lowest(level: Array, kappa: Array, theta: Array) -> tuple[Array, Array]:
+    """Where bowls are lowest and how low: z (k, G, p) and y (k, G).
 
-    Where arms are left over beyond offset, slopes and curvature the weight falls as the square,
-    and a gross outlier goes; where not, an outlier and an odd curvature look alike, and it falls
-    as the residual, which bounds either.
+    level: (k, G, p+1) offset and slopes; kappa: (k, G). With the other factors at their best for a
+    given z_1, what is left is an equation in z_1, closed where there are no others.
+    """
+    p = level.shape[-1] - 1
+    s, gamma = shapes(theta, p), theta[:, 5:6]
+    gamma = np.where(np.abs(gamma) < 1e-6, 1e-6, gamma)
+    t = level[..., 1:] / kappa[..., None]
+    inner = np.linalg.inv(s[:, 1:, 1:])
+    carry = np.einsum("ka,kab->kb", s[:, 0, 1:], inner)
+    first = t[..., 0] - np.einsum("kb,kgb->kg", carry, t[..., 1:])
+    lean = np.sum(carry * s[:, 0, 1:], axis=1)[:, None]
+    z = np.log1p(np.maximum(-gamma * first / (1 - lean), -0.95)) / gamma
+    for _ in range(12 if p > 1 else 0):
+        slope = np.maximum(np.exp(gamma * z) - lean, 0.05 * (1 - lean))
+        step = (first + np.expm1(gamma * z) / gamma - lean * z) / slope
+        z = z - np.clip(step, -1.0, 1.0)
+    others = -np.einsum("kab,kgb->kga", inner, t[..., 1:] + z[..., None] * s[:, None, 0, 1:])
+    phi = (np.expm1(gamma * z) - gamma * z) / gamma**2
+    whole = np.concatenate([z[..., None], others], axis=-1)
+    rest = 0.5 * np.einsum("kga,kab,kgb->kg", whole, s, whole) - 0.5 * z**2
+    bottom = level[..., 0] + np.sum(level[..., 1:] * whole, axis=-1) + kappa * (phi + rest)
+    return whole, bottom
+
+
+def settle(arms: tuple[Arms, ...], bowls: Bowls, theta: Array) -> tuple[list[Array], Array]:
+    """Return the weights of the near arms and the origins for the next round.
+
+    A weight is 1 up to three robust sds of the residual, then falls. Where arms are left over
+    beyond offset, slopes and curvature it falls as the square, and a gross outlier goes; where not,
+    an outlier and an odd curvature look alike, and it falls as the residual, which bounds either.
+    An origin is the optimum, or the end of the arms nearest to it.
     """
     variance, tau, mean, fy, ff = _shared(theta[None], bowls)
-    mode, _ = _log_curvature(variance, tau, mean, fy, ff)
-    p = bowls.factors
-    shape = shapes(theta[None], p)[0][np.triu_indices(p)]
-    residuals = []
+    mode, width = _log_curvature(variance, tau, mean, fy, ff)
+    kappa, bends, p = np.exp(mode), _bends(theta[None], bowls.factors)[0], bowls.factors
+    level = bowls.on_y - kappa[0, :, None] * (bowls.on_f @ bends)
+    z, _ = _lowest(level[None], kappa, theta[None])
+    residuals, origins = [], []
     for g, one in enumerate(arms):
-        slopes, features = _design(one.x[one.near] - bowls.middle[g])
-        bent = np.exp(mode[0, g]) * shape
-        level = bowls.on_y[g] - bowls.on_f[g] @ bent
-        leverage = np.sum((slopes @ bowls.root[g]) ** 2, axis=1)
-        residual = one.y[one.near] - slopes @ level - features @ bent
-        residuals.append(np.abs(residual) / np.sqrt(np.maximum(1 - leverage, 0.05)))
+        slopes, features = _design(one.x[one.near] - bowls.origin[g])
+        bent = features @ bends
+        residual = one.y[one.near] - slopes @ level[g] - kappa[0, g] * bent
+        spread = np.sum((slopes @ bowls.root[g]) ** 2, axis=1)
+        flat = bent - slopes @ (bowls.on_f[g] @ bends)
+        spread += (flat * kappa[0, g] * width[0, g]) ** 2 / variance[0, 0]
+        residuals.append(np.abs(residual) / np.sqrt(np.maximum(1 - spread, 0.05)))
+        near = one.x[one.near]
+        origins.append(np.clip(bowls.origin[g] + z[0, g], near.min(axis=0), near.max(axis=0)))
     spare = [len(r) - 1 - p for r in residuals]
     pooled = [r for r, left in zip(residuals, spare, strict=True) if left > 0]
-    if not pooled:
-        return [np.ones(len(r)) for r in residuals]
     noise = float(np.sqrt(variance[0, 0]))
-    scale = max(1.4826 * float(np.median(np.concatenate(pooled))), noise / 3)
-    return [
-        np.minimum(1.0, 2.5 * scale / np.maximum(r, 1e-300)) ** (2 if left > 1 else 1)
+    scale = max(1.4826 * float(np.median(np.concatenate(pooled))), noise / 3) if pooled else np.inf
+    weights = [
+        np.minimum(1.0, 3.0 * scale / np.maximum(r, 1e-300)) ** (2 if left > 1 else 1)
         if left > 0
         else np.ones(len(r))
         for r, left in zip(residuals, spare, strict=True)
     ]
+    return weights, np.array(origins)

@@ -80,9 +80,10 @@ def describe(
         for j, name in enumerate(factors):
             low, mid, high = np.exp(np.quantile(found.at[:, j], [tail, 0.5, 1 - tail]))
             spans[name] = (float(low), float(mid), float(high))
-        lower, middle, upper = np.quantile(found.log_loss, [0.159, 0.5, 0.841])
+        # The sd whose normal 90 % interval is as wide as theirs: the draws have longer tails.
+        lower, middle, upper = np.quantile(found.log_loss, [0.05, 0.5, 0.95])
         loss = float(np.exp(middle))
-        sd = loss * float(upper - lower) / 2
+        sd = loss * float(upper - lower) / (2 * 1.6449)
         curvature = float(np.exp(np.median(found.log_curvature)))
         sure = all(np.log(spans[name][2] / spans[name][0]) < _WIDEST for name in factors)
     reason, mend = _lacking(arms, factors, sure, found is not None)

@@ -15,14 +15,15 @@ from numpy.typing import NDArray
 
 from isoloss.errors import InputError, Status, UnidentifiedError
 from isoloss.fitting.tuning.arms import Arms, collect, swept
-from isoloss.fitting.tuning.bowls import Optima, draw_optima, fit_shared, gather, robust_weights
+from isoloss.fitting.tuning.bowls import Optima, draw_optima, fit_shared, gather, settle
 from isoloss.fitting.tuning.configurations import Configuration, Located, describe
 from isoloss.fitting.tuning.rules import RuleCheck, check_rules
-from isoloss.fitting.tuning.trends import TuningLaw, separable, tuning_law
+from isoloss.fitting.tuning.trends import Span, TuningLaw, separable, tuning_law
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
 
 _ROUNDS = 6
+_NONE: Span = (float("nan"), float("nan"), float("nan"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,8 @@ class Tuning:
 
     factors: the settings swept. level: of every interval here. configurations: by n and d.
     noise: relative sd of one run's loss. scatter: sd of ln curvature about its plane in ln n and
-    ln d. lr_law: the learning rate of n and d, batch_law: the batch of d; None where the optima do
+    ln d. lean: (low, mid, high) of gamma, how much steeper bowls are above the best rate.
+    lr_law: the learning rate of n and d, batch_law: the batch of d; None where the optima do
     not fix it. rules: the published rules at the same models. status: codes whose value is advice.
     notes: what was left out.
     """
@@ -42,6 +44,7 @@ class Tuning:
     configurations: tuple[Configuration, ...]
     noise: float
     scatter: float
+    lean: Span
     lr_law: TuningLaw | None
     batch_law: TuningLaw | None
     rules: tuple[RuleCheck, ...]
@@ -169,6 +172,7 @@ def tune(
         configurations=configurations,
         noise=float("nan") if optima is None else float(np.median(optima.noise)),
         scatter=float("nan") if optima is None else float(np.median(optima.scatter)),
+        lean=_NONE if optima is None else _span(optima.lean, level),
         lr_law=laws.get("lr"),
         batch_law=laws.get("batch"),
         rules=check_rules(
@@ -188,15 +192,17 @@ def _solve(
     """Fit what the configurations share, down-weighting outliers, and draw every optimum."""
     n, d = np.array([place[0] for place in places]), np.array([place[1] for place in places])
     weights = [np.ones(int(one.near.sum())) for one in arms]
-    bowls = gather(arms, n, d, weights)
+    origin = np.array([one.x[one.near].mean(axis=0) for one in arms])
+    bowls = gather(arms, n, d, weights, origin)
     mode, covariance = fit_shared(bowls)
     for _ in range(_ROUNDS):
-        before, weights = weights, robust_weights(arms, bowls, mode)
-        moved = max(float(np.max(np.abs(a - b))) for a, b in zip(before, weights, strict=True))
-        if moved < 0.02:
-            break
-        bowls = gather(arms, n, d, weights)
+        before = (np.concatenate(weights), origin)
+        weights, origin = settle(arms, bowls, mode)
+        now = (np.concatenate(weights), origin)
+        bowls = gather(arms, n, d, weights, origin)
         mode, covariance = fit_shared(bowls, mode)
+        if max(float(np.max(np.abs(a - b))) for a, b in zip(before, now, strict=True)) < 0.02:
+            break
     return draw_optima(bowls, mode, covariance, draws, random)
 
 
@@ -233,6 +239,12 @@ def _place(runs: Runs, arms: Arms) -> tuple[float, float, float]:
     """n, d and c of a configuration: those of its best arm, so that a row of the runs has them."""
     row = arms.rows[arms.best]
     return float(runs.n[row]), float(runs.d[row]), float(runs.c[row])
+
+
+def _span(draws: Array, level: float) -> Span:
+    tail = (1 - level) / 2
+    low, mid, high = np.quantile(draws, [tail, 0.5, 1 - tail])
+    return float(low), float(mid), float(high)
 
 
 def _own(configurations: tuple[Configuration, ...], factors: tuple[str, ...]) -> dict[str, Array]:
