@@ -2,6 +2,7 @@
 
 from isoloss.trust.approaches import Approach, Approaches, approaches
 from isoloss.trust.backtest import Backtest, backtest
+from isoloss.trust.conventions import Conventions, Counted, conventions
 from isoloss.trust.draws import Draws, bootstrap
 from isoloss.trust.forecast import (
     Forecast,
@@ -17,6 +18,8 @@ __all__ = [
     "Approach",
     "Approaches",
     "Backtest",
+    "Conventions",
+    "Counted",
     "Draws",
     "Forecast",
     "Interval",
@@ -25,6 +28,7 @@ __all__ = [
     "approaches",
     "backtest",
     "bootstrap",
+    "conventions",
     "make_forecasts",
     "read_forecasts",
     "write_forecasts",
