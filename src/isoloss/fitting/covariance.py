@@ -8,7 +8,7 @@ be a wild estimate of the mean curvature; a median regression takes a wider wind
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from statistics import NormalDist
 
 import numpy as np
@@ -24,7 +24,7 @@ _MAD = 1.4826
 
 def sought(form: type[Law], fixed: Mapping[str, float]) -> tuple[str, ...]:
     """Return the coefficients that are not fixed, in the order of the law."""
-    return tuple(name for name in form.__dataclass_fields__ if name not in fixed)
+    return tuple(field.name for field in fields(form) if field.name not in fixed)
 
 
 def sandwich(

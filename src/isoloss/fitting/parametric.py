@@ -196,8 +196,8 @@ def _checked_fixed(form: type[Law], fixed: Mapping[str, float] | None) -> dict[s
     free = [name for name in form.base if name not in held]
     if free:
         raise InputError(
-            f"{form.__name__} is the second step of two: fit {' and '.join(free)} first (such as "
-            f"Chinchilla to the runs that see every token once) and pass them in fixed="
+            f"{form.__name__} is fitted in two steps: find {', '.join(free)} first (Chinchilla "
+            f"fitted to the runs that see every token once) and hold them by fixed="
         )
     if len(held) == len(known):
         raise InputError(f"every coefficient of {form.__name__} is fixed; leave one free")

@@ -24,8 +24,9 @@ from isoloss.laws.forms import Array
 _CELLS = 256  # of one or two exponents; four times as many for each more
 _REWEIGHTINGS = 2
 _BLOCKS = 4  # per exponent: the best cell of each block is a start, however poor
-_STARTS = (12, 40)
-_MOST_POLISHED = 4000
+_STARTS, _MORE_STARTS = (12, 40), (40, 400)  # of one or two exponents, of more
+_MOST_POLISHED, _MORE_POLISHED = 4000, 10_000
+FEW_EXPONENTS = 2
 _LARGEST_LOG = 100.0  # its exponential, and that one's square, stay finite
 _SMALL = 0.05
 _ROUNDING = 1e-12
@@ -59,7 +60,9 @@ def starts(design: Design, weights: Array, delta: float | None) -> Array:
     """Return coordinates (k, q) to polish from: promising cells of a grid over the exponents."""
     theta, shape = _grid(design)
     coordinates, objectives = _project(design, theta, weights, delta)
-    most = int(np.clip(_MOST_POLISHED // len(design.log_loss), *_STARTS))
+    few = len(design.exponents) <= FEW_EXPONENTS
+    polished, limits = (_MOST_POLISHED, _STARTS) if few else (_MORE_POLISHED, _MORE_STARTS)
+    most = int(np.clip(polished // len(design.log_loss), *limits))
     return coordinates[_promising(objectives, shape, most)]
 
 
@@ -68,7 +71,7 @@ def _grid(design: Design) -> tuple[Array, tuple[int, ...]]:
     count = len(design.exponents)
     if not count:
         return np.empty((1, 0)), ()
-    cells = _CELLS * 4 ** max(0, count - 2)
+    cells = _CELLS * 4 ** max(0, count - FEW_EXPONENTS)
     side = max(4, round(cells ** (1 / count))) if count > 1 else 64
     axes = []
     ranges = zip(*(bound[len(design.scales) :] for bound in design.bounds), strict=True)

@@ -1,4 +1,8 @@
-"""The global search: polish every promising start briefly, then the distinct minima to the end."""
+"""The global search: polish every promising start briefly, then the distinct minima to the end.
+
+With three exponents or more the objective of a small delta has many shallow hollows: the starts
+first descend by least squares, whose landscape is smoother, and the best of them as they are too.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,16 @@ import numpy as np
 
 from isoloss.fitting.design import Design
 from isoloss.fitting.polish import Solutions, polish
-from isoloss.fitting.projection import starts
+from isoloss.fitting.projection import FEW_EXPONENTS, starts
 from isoloss.laws.forms import Array
 
 _GRID_SAMPLE = 100
 _SAMPLE = 300
 _SHORT = 50
 _ROUGH = 1e-7
-_MOST_MINIMA = 4
+_MOST_MINIMA, _MORE_MINIMA = 4, 12
+_SMOOTH, _SMOOTH_ROUGH = 30, 1e-4
+_AS_THEY_ARE = 40
 _SAME_OBJECTIVE = 1e-4
 
 
@@ -25,8 +31,13 @@ def minima(design: Design, weights: Array, delta: float | None) -> Solutions:
     """
     few, some = _sample(design, weights, _GRID_SAMPLE), _sample(design, weights, _SAMPLE)
     begun = starts(*few, delta)
+    rugged = len(design.exponents) > FEW_EXPONENTS
+    if rugged and delta is not None:
+        at = some[0], begun, some[0].log_loss, some[1], None
+        smooth = polish(*at, steps=_SMOOTH, tolerance=_SMOOTH_ROUGH)
+        begun = np.concatenate([smooth.coordinates, begun[:_AS_THEY_ARE]])
     short = polish(some[0], begun, some[0].log_loss, some[1], delta, steps=_SHORT, tolerance=_ROUGH)
-    begun = _distinct(short).coordinates[:_MOST_MINIMA]
+    begun = _distinct(short).coordinates[: _MORE_MINIMA if rugged else _MOST_MINIMA]
     return _distinct(polish(design, begun, design.log_loss, weights, delta))
 
 
