@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from cyclopts import Parameter
 
-from isoloss.cli.options import Form, Json, Reading, law_of
+from isoloss.cli.options import Form, Json, Number, Reading, law_of
 from isoloss.cli.output import check_output, emit_json, plain, say, show, table, write_json
+from isoloss.cli.views import approaches_view, conventions_view
+from isoloss.errors import InputError
 from isoloss.units import format_number
 
 if TYPE_CHECKING:
@@ -33,23 +36,48 @@ def fit(
     draws: Annotated[int, Parameter(help="Resamplings for the intervals; 0 for none.")] = 1000,
     level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
     seed: Annotated[int, Parameter(help="Seed of the resampling.")] = 0,
+    approaches: Annotated[
+        bool,
+        Parameter(
+            name="--all",
+            show_default=False,
+            help="Chinchilla's three approaches side by side, at --flops.",
+        ),
+    ] = False,
+    conventions: Annotated[
+        bool,
+        Parameter(show_default=False, help="The best size under every way of counting the runs."),
+    ] = False,
+    flops: Annotated[
+        Number | None, Parameter(help="Budget of --all and --conventions; 10x the largest run.")
+    ] = None,
     out: Annotated[
         Path | None, Parameter(help="Write the result as JSON to this file too.")
     ] = None,
     reading: Annotated[Reading | None, Parameter(name="*")] = None,
     json: Json = False,
-) -> None:
+) -> int:
     """Fit a law to runs.
 
     chinchilla: E + A/n^alpha + B/d^beta. kaplan-nd: ((Nc/n)^(alpha_n/alpha_d) + Dc/d)^alpha_d.
     power: (xc/x)^alpha. saturating-power: E + A/x^alpha; the last two need --x.
+    --all and --conventions print the best n and d at a budget instead of the coefficients.
     Exit code 3 if the runs do not identify the answer, saying which runs would.
     """
     from isoloss.fitting import fit as fit_law
 
+    if approaches and conventions:
+        raise InputError("--all and --conventions are two views; ask for one at a time")
+
     if out is not None:
         check_output(out, runs)
     table_of_runs = (reading or Reading()).read(runs)
+    if approaches or conventions:
+        view = (approaches_view if approaches else conventions_view)(
+            table_of_runs, law_of(form), flops, level, draws, seed
+        )
+        _leave(view.content, view.parts, out, json)
+        return view.code
     found = fit_law(
         law_of(form), table_of_runs, x=x, residual=residual, delta=delta if delta else None
     ).check()
@@ -66,13 +94,19 @@ def fit(
         "failed": 0 if resampled is None else resampled.failed,
         "intervals": plain(intervals),
     }
+    _leave(content, (_coefficients(found, intervals, level), *_lines(found)), out, json)
+    return 0
+
+
+def _leave(content: object, parts: Sequence[object], out: Path | None, json: bool) -> None:
+    """Write the result to the file asked for, and print it."""
     if out is not None:
         write_json(out, content)
         say(f"written to {out}")
     if json:
         emit_json(content)
-        return
-    show(_coefficients(found, intervals, level), *_lines(found))
+    else:
+        show(*parts)
 
 
 def coefficient_intervals(draws: Draws, level: float) -> dict[str, Interval]:

@@ -1,0 +1,67 @@
+"""`isoloss fit --all` and `--conventions`: the best size by other methods and other counts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import Command
+
+from isoloss import published
+from isoloss.laws import allocate
+from isoloss.runs import read_runs
+from isoloss.trust import approaches, conventions
+
+
+def test_all_prints_three_approaches_and_their_disagreement(
+    isoloss: Command, runs_csv: Path
+) -> None:
+    words = ("fit", runs_csv, "--all", "--flops", "1e22", "--draws", "40")
+    done = isoloss(*words)
+    assert done.returncode == 0, done.stderr
+    for word in ("1e+22 FLOPs", "2 corrected", "best sizes differ", "the parabolas of approach 2"):
+        assert word in " ".join(done.stdout.split())
+    assert "refused: approach 1" in done.stdout  # every size of the table has a single end
+    assert max(len(line) for line in done.stdout.splitlines()) <= 80
+
+    found = json.loads(isoloss(*words, "--json").stdout)
+    direct = approaches(read_runs(runs_csv), 1e22, draws=40)
+    assert [one["name"] for one in found["approaches"]] == ["1", "2", "2 corrected", "3"]
+    assert found["disagreement"] == pytest.approx(direct.disagreement)
+    three = found["approaches"][3]["n"]
+    assert three["low"] < allocate(published.BESIROGLU_2024, 1e22).n < three["high"]
+
+
+def test_conventions_prints_a_row_for_every_count(isoloss: Command, tmp_path: Path) -> None:
+    path = tmp_path / "counted.csv"
+    lines = ["params_total,params_non_embedding,tokens,loss"]
+    for n in (1e8, 2e8, 4e8, 8e8, 1.6e9):
+        for m in (8, 24, 80):
+            d = n * m
+            lines.append(f"{n + 2e3 * n**0.5},{n},{d},{float(published.BESIROGLU_2024(n, d))}")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    words = ("fit", path, "--conventions", "--draws", "20", "--out", tmp_path / "out.json")
+    done = isoloss(*words)
+    assert done.returncode == 0, done.stderr
+    assert "non_embedding" in done.stdout
+    assert "total" in done.stdout
+    assert "counted alike, the best size moves by a factor of" in " ".join(done.stdout.split())
+    found = json.loads((tmp_path / "out.json").read_text(encoding="utf-8"))
+    direct = conventions(published.BESIROGLU_2024.law.__class__, read_runs(path), draws=20)
+    assert found["movement"] == pytest.approx(direct.movement)
+    assert len(found["rows"]) == len(direct.rows) >= 2
+
+
+def test_one_view_at_a_time_and_code_three_where_nothing_answers(
+    isoloss: Command, runs_csv: Path, tmp_path: Path
+) -> None:
+    both = isoloss("fit", runs_csv, "--all", "--conventions")
+    assert both.returncode == 1
+    assert "one at a time" in both.stderr
+    flat = tmp_path / "flat.csv"
+    flat.write_text("params,tokens,loss\n1e8,1e9,3.0\n1e8,2e9,2.9\n1e8,4e9,2.8\n", encoding="utf-8")
+    for view in ("--all", "--conventions"):
+        done = isoloss("fit", flat, view)
+        assert done.returncode == 3
+        assert "refused:" in done.stdout
