@@ -132,11 +132,7 @@ def _refusal(design: Design, coordinates: Array, free: NDArray[np.bool_], levels
     if len(design.log_loss) > 1 and np.ptp(design.log_loss) < _EQUAL_LOSSES:
         return "every run has the same loss, so there is nothing to fit; check the loss column"
     snapped = replace(design, logs=levels.snapped)
-    jacobian = _jacobian(snapped, coordinates)[free]
-    size = np.sqrt((jacobian * jacobian).sum(axis=1))
-    flat = size < _RANK * max(1.0, float(size.max(initial=0.0)))
-    singular = np.linalg.svd(jacobian[~flat] / size[~flat, None], compute_uv=False)
-    independent = int((singular > _RANK * singular.max(initial=0.0)).sum())
+    independent = rank(_jacobian(snapped, coordinates)[free])
     wanted = int(free.sum())
     if levels.runs < design.size or independent < wanted:
         return _missing(design, levels)
@@ -148,6 +144,14 @@ def _refusal(design: Design, coordinates: Array, free: NDArray[np.bool_], levels
             f"smaller sizes again with 4 times and with a quarter of its tokens"
         )
     return ""
+
+
+def rank(jacobian: Array) -> int:
+    """Return how many of the rows of a Jacobian (q, m) are independent, whatever their scale."""
+    size = np.sqrt((jacobian * jacobian).sum(axis=1))
+    flat = size < _RANK * max(1.0, float(size.max(initial=0.0)))
+    singular = np.linalg.svd(jacobian[~flat] / size[~flat, None], compute_uv=False)
+    return int((singular > _RANK * singular.max(initial=0.0)).sum())
 
 
 def _missing(design: Design, levels: Levels) -> str:

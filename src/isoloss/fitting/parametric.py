@@ -130,7 +130,7 @@ def fit(
     Source: Hoffmann et al. 2022, Eq. 3 and appendix D.2, summed as Besiroglu et al. 2024 correct
     it. Left out: their 4,500 starts, which the projection makes needless.
     """
-    held = _checked_fixed(form, fixed)
+    held = checked_fixed(form, fixed)
     if residual not in ("log", "linear"):
         raise InputError(f'residual is "log" or "linear", not {residual!r}')
     if delta is not None and not (np.isfinite(delta) and delta > 0):
@@ -138,12 +138,12 @@ def fit(
     if not (np.isfinite(asymmetry) and asymmetry > 0):
         raise InputError(f"asymmetry must be a positive number, not {asymmetry!r}")
     variables = variables_of(form, runs, x, given)
-    each = _checked_weights(weights, len(runs))
+    each = checked_weights(weights, len(runs))
     used = np.flatnonzero(each > 0)
     seen = [variable[used] for variable in variables]
     design = Design.over(form, seen, runs.loss[used], residual, held, asymmetry)
     solution = solve(design, each[used], delta)
-    law = _single(design.law(solution.coordinates))
+    law = single(design.law(solution.coordinates))
     result = Fit(
         form=form,
         law=law,
@@ -168,7 +168,8 @@ def fit(
     return result
 
 
-def _single(law: Law) -> Law:
+def single(law: Law) -> Law:
+    """Return the first of the laws that a law with array coefficients is, with plain numbers."""
     numbers = {name: float(np.ravel(value)[0]) for name, value in law.coefficients().items()}
     return replace(law, **numbers)
 
@@ -177,7 +178,8 @@ def _sentence(form: type[Law], code: Status) -> str:
     return f"{form.__name__}: {code.value}"
 
 
-def _checked_fixed(form: type[Law], fixed: Mapping[str, float] | None) -> dict[str, float]:
+def checked_fixed(form: type[Law], fixed: Mapping[str, float] | None) -> dict[str, float]:
+    """Return the fixed coefficients as numbers, or raise InputError if the form has no such."""
     if not (isinstance(form, type) and issubclass(form, Law)):
         raise InputError(f"fit takes the class of a law, such as Chinchilla, not {form!r}")
     known = [*form.scales, *form.exponents]
@@ -204,7 +206,8 @@ def _checked_fixed(form: type[Law], fixed: Mapping[str, float] | None) -> dict[s
     return held
 
 
-def _checked_weights(weights: ArrayLike | None, count: int) -> Array:
+def checked_weights(weights: ArrayLike | None, count: int) -> Array:
+    """Return the weights, all one if none are given, or raise InputError."""
     if weights is None:
         return np.ones(count)
     given = np.asarray(weights, dtype=np.float64)

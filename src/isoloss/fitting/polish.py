@@ -18,18 +18,32 @@ that a bound holds is left out of the step.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from isoloss.fitting.design import Design
 from isoloss.laws.forms import Array
 
 _MOST_STEPS = 300
 _MOST_IDLE = 12
 _ROUNDING = 1e-30
 _DAMPING = (1e-13, 1e6)
+
+
+class Problem(Protocol):
+    """What is descended on: a Design, or several side by side."""
+
+    @property
+    def bounds(self) -> tuple[Array, Array]:
+        """The lowest and highest value of each coordinate, each (q,)."""
+
+    @property
+    def asymmetry(self) -> float:
+        """How many times as much a residual above zero costs as one below."""
+
+    def evaluate(self, coordinates: Array, log_loss: Array) -> tuple[Array, Array]:
+        """Return residuals (k, m) and their Jacobian (k, q, m) at coordinates (k, q)."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +95,7 @@ def huber(residuals: Array, delta: float | None) -> Array:
     return inner * (size - 0.5 * inner)
 
 
-def lopsided(design: Design, weights: Array, residuals: Array) -> Array:
+def lopsided(design: Problem, weights: Array, residuals: Array) -> Array:
     """Return the weights of residuals (k, m), those above zero times the design's asymmetry."""
     if design.asymmetry == 1.0:
         return weights
@@ -90,7 +104,7 @@ def lopsided(design: Design, weights: Array, residuals: Array) -> Array:
 
 
 def polish(
-    design: Design,
+    design: Problem,
     starts: Array,
     log_loss: Array,
     weights: Array,
@@ -101,7 +115,8 @@ def polish(
 ) -> Solutions:
     """Descend from each start to a local minimum of its own objective.
 
-    starts: coordinates (k, q). log_loss: (m,) or (k, m). weights: (m,) or (k, m), not negative.
+    design: such as a Design. starts: coordinates (k, q). log_loss: (m,) or (k, m).
+    weights: (m,) or (k, m), not negative.
     delta: in units of the residual, or None for squares. tolerance: the relative decrease of the
     objective at which a problem counts as solved. steps: at most so many.
     """
@@ -145,7 +160,7 @@ def polish(
 
 
 def _model(
-    design: Design, at: Array, log_loss: Array, weights: Array, delta: float | None
+    design: Problem, at: Array, log_loss: Array, weights: Array, delta: float | None
 ) -> _Model:
     residuals, jacobian = design.evaluate(at, log_loss)
     weights = lopsided(design, weights, residuals)

@@ -58,12 +58,19 @@ def nonnegative(gram: Array, moment: Array) -> Array:
 
 def starts(design: Design, weights: Array, delta: float | None) -> Array:
     """Return coordinates (k, q) to polish from: promising cells of a grid over the exponents."""
-    theta, shape = _grid(design)
-    coordinates, objectives = _project(design, theta, weights, delta)
+    coordinates, objectives, shape = cells(design, weights, delta)
     few = len(design.exponents) <= FEW_EXPONENTS
     polished, limits = (_MOST_POLISHED, _STARTS) if few else (_MORE_POLISHED, _MORE_STARTS)
     most = int(np.clip(polished // len(design.log_loss), *limits))
     return coordinates[_promising(objectives, shape, most)]
+
+
+def cells(
+    design: Design, weights: Array, delta: float | None
+) -> tuple[Array, Array, tuple[int, ...]]:
+    """Return coordinates (cells, q) and objectives (cells,) on the grid, and the grid's shape."""
+    theta, shape = _grid(design)
+    return *_project(design, theta, weights, delta), shape
 
 
 def _grid(design: Design) -> tuple[Array, tuple[int, ...]]:
