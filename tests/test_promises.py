@@ -54,7 +54,19 @@ LAB_FLOORS = {
 }
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "types", "misc"}
 HEAVY = ("torch", "scipy", "polars", "pandas", "matplotlib", "plotly")
-VERBS = ["demo", "corpus", "count", "train", "sweep", "fit", "backtest", "plan", "report", "laws"]
+VERBS = [
+    "demo",
+    "corpus",
+    "count",
+    "train",
+    "sweep",
+    "fit",
+    "backtest",
+    "tune",
+    "plan",
+    "report",
+    "laws",
+]
 
 
 def module_name(path: Path) -> str:

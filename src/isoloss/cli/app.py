@@ -20,6 +20,7 @@ VERBS = {
     "sweep": ("sweep:sweep", "Train every run of a sweep, on all cores."),
     "fit": ("fit:fit", "Fit a law to runs."),
     "backtest": ("backtest:backtest", "Fit the cheap runs, predict the expensive ones."),
+    "tune": ("tune:tune", "Find the best learning rate of each model in a sweep."),
     "plan": ("plan:plan", "Say which model to train with a budget, on how many tokens."),
     "report": ("report:report", "Write one HTML file with fits, figures and checks."),
     "laws": ("laws:laws", "List the published laws."),

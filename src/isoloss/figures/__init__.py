@@ -7,6 +7,7 @@
     residuals               what a fit leaves over
     forecasts_and_outcomes  what was forecast, and what then happened
     backtest_errors         the same for runs held out of a fit
+    tuning_curves           loss against learning rate, with the optimum of each model
 
 Without an Axes each makes its own figure, outside pyplot, so nothing is left behind;
 `save_figure(ax, path)` writes it. The look is set locally while drawing (`style`).
@@ -21,6 +22,7 @@ from isoloss.figures.loss import loss_against
 from isoloss.figures.residuals import residuals
 from isoloss.figures.style import house_style, loss_unit, panels, power_of_ten, short_number
 from isoloss.figures.svg import COLOURS, inline_svg, save_figure
+from isoloss.figures.tuning import tuning_curves
 
 __all__ = [
     "COLOURS",
@@ -39,4 +41,5 @@ __all__ = [
     "residuals",
     "save_figure",
     "short_number",
+    "tuning_curves",
 ]

@@ -167,6 +167,11 @@ def count_axis(axis: Axis, label: str) -> None:
     _log_axis(axis, label, short_number)
 
 
+def rate_axis(axis: Axis, label: str) -> None:
+    """Make an axis logarithmic in a small number: 0.001, 0.003, 0.01."""
+    _log_axis(axis, label, lambda value: f"{value:.2g}")
+
+
 def flops_axis(axis: Axis, label: str = "training compute, FLOPs") -> None:
     """Make an axis logarithmic in compute: 10¹⁸, 10¹⁹."""
     _log_axis(axis, label, power_of_ten)

@@ -56,9 +56,9 @@ def _check(
     uses_n = "n" in rule.variables
     notes = []
     if uses_n and n_tag != rule.n_convention:
-        notes.append(f"n here is {n_tag}, the rule's {rule.n_convention}")
+        notes.append(f"n here is {n_tag}; the rule's is {rule.n_convention}")
     if "c" in rule.variables:
-        notes.append(f"c here is {runs.c_convention}, the rule's its own")
+        notes.append(f"c here is {runs.c_convention}; the rule has a count of its own")
     return RuleCheck(
         rule=rule,
         low=float(known.min()) if known.size else float("nan"),
