@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from cyclopts import Parameter
 
-from isoloss.cli.options import Form, Json, Number, Reading, law_of
+from isoloss.cli.options import AnyForm, Estimating, Json, Number, Reading, law_of
 from isoloss.cli.output import check_output, emit_json, plain, say, show, table, write_json
 from isoloss.cli.views import approaches_view, conventions_view
 from isoloss.errors import InputError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def fit(
     runs: Annotated[Path, Parameter(help="A table (CSV, JSONL, Parquet) or directory of runs.")],
     *,
-    form: Annotated[Form, Parameter(help="The law to fit.")] = "chinchilla",
+    form: Annotated[AnyForm, Parameter(help="The law to fit.")] = "chinchilla",
     x: Annotated[
         Literal["n", "d", "c"] | None, Parameter(help="The variable of a law of one variable.")
     ] = None,
@@ -54,13 +54,15 @@ def fit(
     out: Annotated[
         Path | None, Parameter(help="Write the result as JSON to this file too.")
     ] = None,
+    estimating: Annotated[Estimating | None, Parameter(name="*")] = None,
     reading: Annotated[Reading | None, Parameter(name="*")] = None,
     json: Json = False,
 ) -> int:
     """Fit a law to runs.
 
     chinchilla: E + A/n^alpha + B/d^beta. kaplan-nd: ((Nc/n)^(alpha_n/alpha_d) + Dc/d)^alpha_d.
-    power: (xc/x)^alpha. saturating-power: E + A/x^alpha; the last two need --x.
+    power: (xc/x)^alpha. saturating-power: E + A/x^alpha; these and m3, m4, broken-power need --x.
+    kaplan-ns needs --critical-batch, and data-constrained its base law held by --fix.
     --all and --conventions print the best n and d at a budget instead of the coefficients.
     Exit code 3 if the runs do not identify the answer, saying which runs would.
     """
@@ -78,8 +80,16 @@ def fit(
         )
         _leave(view.content, view.parts, out, json)
         return view.code
+    chosen = estimating or Estimating()
     found = fit_law(
-        law_of(form), table_of_runs, x=x, residual=residual, delta=delta if delta else None
+        law_of(form),
+        table_of_runs,
+        x=x,
+        residual=residual,
+        delta=delta if delta else None,
+        fixed=chosen.fixed(),
+        asymmetry=chosen.asymmetry,
+        given=chosen.given(),
     ).check()
     resampled = None
     if draws:

@@ -25,8 +25,20 @@ def _number(type_: Any, tokens: Sequence[Token]) -> float:
 Number = Annotated[float, Parameter(converter=_number)]
 """A number such as 7B, 1.5T or 1e21; anything else is wrong usage."""
 
-Form = Literal["chinchilla", "kaplan-nd", "power", "saturating-power"]
-"""The forms a fit may take; the last two are of one variable."""
+Form = Literal[
+    "chinchilla",
+    "chinchilla-tied",
+    "kaplan-nd",
+    "power",
+    "saturating-power",
+    "m3",
+    "m4",
+    "broken-power",
+]
+"""The forms a fit may take: of size and tokens, and from "power" on of one variable."""
+
+AnyForm = Literal[Form, "overtraining", "kaplan-ns", "data-constrained"]
+"""Also those of other variables, which share out no compute."""
 
 Json = Annotated[bool, Parameter(show_default=False, help="Print strict JSON on stdout.")]
 
@@ -86,7 +98,48 @@ class Reading:
         return {name.strip(): column.strip() for name, _, column in pairs}
 
 
-def law_of(form: Form) -> type[Law]:
+@dataclass(frozen=True)
+class Estimating:
+    """What a fit holds, and how it weighs."""
+
+    fix: Annotated[str | None, Parameter(help="Coefficients to hold: E=1.7,alpha=0.34.")] = None
+    asymmetry: Annotated[
+        float,
+        Parameter(help="How many times as much a prediction above the loss costs as one below."),
+    ] = 1.0
+    critical_batch: Annotated[
+        str | None,
+        Parameter(help="For kaplan-ns, the critical batch in tokens: b_star=2e8,alpha_b=0.21."),
+    ] = None
+
+    def fixed(self) -> dict[str, float] | None:
+        """The coefficients to hold."""
+        return None if self.fix is None else _numbers("--fix", self.fix, "E=1.7,alpha=0.34")
+
+    def given(self) -> dict[str, Any] | None:
+        """The variables that the runs do not hold."""
+        if self.critical_batch is None:
+            return None
+        from isoloss.laws import CriticalBatch
+
+        example = "b_star=2e8,alpha_b=0.21"
+        numbers = _numbers("--critical-batch", self.critical_batch, example)
+        if set(numbers) != {"b_star", "alpha_b"} or min(numbers.values()) <= 0:
+            raise InputError(
+                f"--critical-batch {self.critical_batch!r} is not of the form {example}"
+            )
+        return {"s_min": CriticalBatch(**numbers)}
+
+
+def _numbers(option: str, text: str, example: str) -> dict[str, float]:
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    try:
+        return {name.strip(): parse_number(value) for name, _, value in pairs}
+    except InputError:
+        raise InputError(f"{option} {text!r} is not of the form {example}") from None
+
+
+def law_of(form: AnyForm) -> type[Law]:
     """Return the law a form names."""
     from isoloss import laws
 
@@ -95,6 +148,13 @@ def law_of(form: Form) -> type[Law]:
         "kaplan-nd": laws.KaplanND,
         "power": laws.PowerLaw,
         "saturating-power": laws.SaturatingPowerLaw,
+        "m3": laws.M3,
+        "m4": laws.M4,
+        "broken-power": laws.BrokenPowerLaw,
+        "chinchilla-tied": laws.ChinchillaTied,
+        "overtraining": laws.Overtraining,
+        "kaplan-ns": laws.KaplanNS,
+        "data-constrained": laws.DataConstrained,
     }[form]
 
 
