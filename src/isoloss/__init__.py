@@ -25,15 +25,29 @@ if TYPE_CHECKING:
     from isoloss.errors import Status as Status
     from isoloss.errors import UnidentifiedError as UnidentifiedError
     from isoloss.fitting import Fit as Fit
+    from isoloss.fitting import SharedFit as SharedFit
     from isoloss.fitting import Tuning as Tuning
     from isoloss.fitting import envelope as envelope
     from isoloss.fitting import fit as fit
+    from isoloss.fitting import fit_downstream as fit_downstream
+    from isoloss.fitting import fit_shared as fit_shared
     from isoloss.fitting import isoflop as isoflop
     from isoloss.fitting import tune as tune
+    from isoloss.laws import M3 as M3
+    from isoloss.laws import M4 as M4
     from isoloss.laws import Allocation as Allocation
+    from isoloss.laws import BrokenPowerLaw as BrokenPowerLaw
     from isoloss.laws import Chinchilla as Chinchilla
+    from isoloss.laws import ChinchillaTied as ChinchillaTied
+    from isoloss.laws import CriticalBatch as CriticalBatch
+    from isoloss.laws import DataConstrained as DataConstrained
+    from isoloss.laws import DownstreamError as DownstreamError
+    from isoloss.laws import FineGrainedMoE as FineGrainedMoE
     from isoloss.laws import KaplanND as KaplanND
+    from isoloss.laws import KaplanNS as KaplanNS
+    from isoloss.laws import Overtraining as Overtraining
     from isoloss.laws import PowerLaw as PowerLaw
+    from isoloss.laws import Precision as Precision
     from isoloss.laws import SaturatingPowerLaw as SaturatingPowerLaw
     from isoloss.laws import allocate as allocate
     from isoloss.laws import near_optimal as near_optimal
@@ -65,9 +79,10 @@ _ROOMS = {
     "counting": "NConvention Shape count_all count_params family_cost flops_all flops_per_token "
     "kv_cache_bytes params_by_group read_config",
     "errors": "FitError InputError IsolossError Status UnidentifiedError",
-    "fitting": "Fit Tuning envelope fit isoflop tune",
-    "laws": "Allocation Chinchilla KaplanND PowerLaw SaturatingPowerLaw allocate near_optimal "
-    "published",
+    "fitting": "Fit SharedFit Tuning envelope fit fit_downstream fit_shared isoflop tune",
+    "laws": "Allocation BrokenPowerLaw Chinchilla ChinchillaTied CriticalBatch DataConstrained "
+    "DownstreamError FineGrainedMoE KaplanND KaplanNS M3 M4 Overtraining PowerLaw "
+    "Precision SaturatingPowerLaw allocate near_optimal published",
     "planning": "Plan plan published_plans",
     "reporting": "report",
     "runs": "RunSpec Runs Schedule read_record read_runs read_sweep write_runs",

@@ -2,11 +2,13 @@
 
 from isoloss.fitting.critical_batch import CriticalBatchFit, critical_batch
 from isoloss.fitting.crossings import Crossings, crossings
+from isoloss.fitting.downstream import DownstreamFit, fit_downstream
 from isoloss.fitting.envelope import Envelope, envelope
 from isoloss.fitting.frontier import Frontier, frontier
 from isoloss.fitting.isoflop import IsoFlop, IsoFlopBudget, isoflop
 from isoloss.fitting.isoflop_bias import CorrectedIsoFlop, VertexShift, correct_isoflop
 from isoloss.fitting.parametric import Fit, fit
+from isoloss.fitting.shared import SharedFit, fit_shared
 from isoloss.fitting.trend import PowerTrend, power_trend
 from isoloss.fitting.tuning import Configuration, RuleCheck, Tuning, TuningLaw, tune
 
@@ -15,6 +17,7 @@ __all__ = [
     "CorrectedIsoFlop",
     "CriticalBatchFit",
     "Crossings",
+    "DownstreamFit",
     "Envelope",
     "Fit",
     "Frontier",
@@ -22,6 +25,7 @@ __all__ = [
     "IsoFlopBudget",
     "PowerTrend",
     "RuleCheck",
+    "SharedFit",
     "Tuning",
     "TuningLaw",
     "VertexShift",
@@ -30,6 +34,8 @@ __all__ = [
     "crossings",
     "envelope",
     "fit",
+    "fit_downstream",
+    "fit_shared",
     "frontier",
     "isoflop",
     "power_trend",
