@@ -64,6 +64,7 @@ if TYPE_CHECKING:
     from isoloss.runs import read_sweep as read_sweep
     from isoloss.runs import write_runs as write_runs
     from isoloss.trust import Backtest as Backtest
+    from isoloss.trust import CurveForecast as CurveForecast
     from isoloss.trust import Draws as Draws
     from isoloss.trust import Forecast as Forecast
     from isoloss.trust import Interval as Interval
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from isoloss.trust import Target as Target
     from isoloss.trust import backtest as backtest
     from isoloss.trust import bootstrap as bootstrap
+    from isoloss.trust import forecast_curve as forecast_curve
     from isoloss.trust import make_forecasts as make_forecasts
     from isoloss.trust import read_forecasts as read_forecasts
     from isoloss.trust import write_forecasts as write_forecasts
@@ -86,7 +88,7 @@ _ROOMS = {
     "planning": "Plan plan published_plans",
     "reporting": "report",
     "runs": "RunSpec Runs Schedule read_record read_runs read_sweep write_runs",
-    "trust": "Backtest Draws Forecast Interval Outcome Target backtest bootstrap make_forecasts "
+    "trust": "Backtest CurveForecast Draws Forecast Interval Outcome Target backtest bootstrap forecast_curve make_forecasts "
     "read_forecasts write_forecasts",
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}

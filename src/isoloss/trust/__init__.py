@@ -3,6 +3,7 @@
 from isoloss.trust.approaches import Approach, Approaches, approaches
 from isoloss.trust.backtest import Backtest, backtest
 from isoloss.trust.conventions import Conventions, Counted, conventions
+from isoloss.trust.curves import CurveForecast, forecast_curve
 from isoloss.trust.draws import Draws, bootstrap
 from isoloss.trust.forecast import (
     Forecast,
@@ -18,6 +19,7 @@ __all__ = [
     "Approach",
     "Approaches",
     "Backtest",
+    "CurveForecast",
     "Conventions",
     "Counted",
     "Draws",
@@ -28,6 +30,7 @@ __all__ = [
     "approaches",
     "backtest",
     "bootstrap",
+    "forecast_curve",
     "conventions",
     "make_forecasts",
     "read_forecasts",
