@@ -88,8 +88,8 @@ _ROOMS = {
     "planning": "Plan plan published_plans",
     "reporting": "report",
     "runs": "RunSpec Runs Schedule read_record read_runs read_sweep write_runs",
-    "trust": "Backtest CurveForecast Draws Forecast Interval Outcome Target backtest bootstrap forecast_curve make_forecasts "
-    "read_forecasts write_forecasts",
+    "trust": "Backtest CurveForecast Draws Forecast Interval Outcome Target backtest bootstrap "
+    "forecast_curve make_forecasts read_forecasts write_forecasts",
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
