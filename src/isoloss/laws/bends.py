@@ -16,6 +16,7 @@ import numpy as np
 from isoloss.laws.forms import Along, Array, Coefficient, Law, log, log_sum
 
 _MOST_STEPS = 20
+_FAR = 1e6  # in place of an infinite logarithm
 _CLOSE = 1e-8  # convergence is quadratic: the step after this one is exact
 
 
@@ -77,6 +78,7 @@ def _log_share(log_t: Array, alpha: Coefficient) -> Array:
     log u - alpha * log(1 - u) = log t is convex or concave in s and its slope lies between 1 and
     alpha, so the steps converge from anywhere. One step more in complex numbers carries the slopes.
     """
+    log_t = np.where(np.isfinite(log_t), log_t, np.sign(np.real(log_t)) * _FAR)
     t, a = np.real(log_t), np.asarray(np.real(alpha))
     s = np.where(t < 0, t, t / a)
     for _ in range(_MOST_STEPS):
