@@ -41,7 +41,7 @@ def test_besiroglu_s_fit_of_the_chinchilla_runs(epoch: Runs) -> None:
 def test_besiroglu_s_intervals(epoch: Runs) -> None:
     """Their 95 % intervals and standard errors from 4,000 bootstraps; the resamples differ."""
     draws = bootstrap(fit(Chinchilla, epoch), draws=4000, seed=0, delta=1e-3)
-    assert draws.method == "clusters"
+    assert draws.resampled == "clusters"
     assert draws.failed == 0
     published = {
         "A": (285, 744, 0.06),

@@ -63,8 +63,14 @@ def test_only_the_runs_below_the_cut_decide() -> None:
 
 
 def test_a_noise_free_law_is_predicted_exactly() -> None:
-    test = backtest(Chinchilla, ladder(noise=0.0), draws=50)
+    test = backtest(Chinchilla, ladder(noise=0.0), draws=50, forecast="plain")
     assert test.median_error < 1e-8
+    assert test.method == "plain"
+    modelled = backtest(Chinchilla, ladder(noise=0.0), draws=50)
+    assert modelled.method == "forecast model"
+    assert modelled.median_error < 0.003
+    assert modelled.coverage == 1.0
+    assert modelled.score > test.score
     one = backtest(PowerLaw, ladder(noise=0.0), x="c", draws=50)
     assert one.bias < 0
     assert one.predicted.shape == one.error.shape
@@ -131,7 +137,7 @@ def test_a_file_that_holds_no_forecasts_is_refused(tmp_path) -> None:
         ("{", "is not a forecast file"),
         ('{"format": "x"}', "its format is not"),
         (
-            json.dumps({"format": "isoloss-forecasts-1", "forecasts": [{"name": "a"}]}),
+            json.dumps({"format": "isoloss-forecasts-2", "forecasts": [{"name": "a"}]}),
             "lacks, or does not know, c, ",
         ),
     ):

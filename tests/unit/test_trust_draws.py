@@ -44,8 +44,8 @@ def test_more_draws_continue_the_same_sequence() -> None:
 
 
 def test_few_clusters_have_their_residuals_dealt_and_many_are_drawn() -> None:
-    assert draws_of(simulated(side=4)).method == "residuals"
-    assert draws_of(simulated(side=5)).method == "clusters"
+    assert draws_of(simulated(side=4)).resampled == "residuals"
+    assert draws_of(simulated(side=5)).resampled == "clusters"
 
 
 def test_intervals_hold_any_quantity_and_scale_with_the_level() -> None:
@@ -65,12 +65,12 @@ def test_intervals_hold_any_quantity_and_scale_with_the_level() -> None:
 def test_a_new_run_is_less_certain_than_the_mean_and_keeps_the_shape() -> None:
     draws = draws_of(simulated())
     n, d = np.array([[2e7, 5e7, 1e8]]), np.array([[3e8], [9e8]])
-    run, mean = draws.predict(n, d), draws.predict(n, d, kind="mean")
+    run, mean = draws.predict(n, d, forecast="plain"), draws.predict(n, d, kind="mean")
     assert run.low.shape == (2, 3)
     assert (run.high - run.low > mean.high - mean.low).all()
     assert (run.low < run.mid).all()
     assert (run.mid < run.high).all()
-    alone = draws.predict(5e7, 9e8)
+    alone = draws.predict(5e7, 9e8, forecast="plain")
     assert alone.low.shape == ()
     assert alone.low == run.low[1, 1]
     with pytest.raises(InputError, match="kind"):
@@ -79,7 +79,7 @@ def test_a_new_run_is_less_certain_than_the_mean_and_keeps_the_shape() -> None:
 
 def test_a_run_interval_is_about_as_wide_as_the_noise() -> None:
     draws = draws_of(simulated(side=8, noise=0.01), draws=1000)
-    run = draws.predict(1e7, 1e8)
+    run = draws.predict(1e7, 1e8, forecast="plain")
     assert np.log(run.high / run.low) == pytest.approx(2 * 1.645 * 0.01, rel=0.3)
 
 
@@ -87,7 +87,7 @@ def test_skewed_noise_points_the_way_it_did_in_the_runs() -> None:
     runs = simulated(side=8, noise=0.001)
     late = np.arange(len(runs)) % 6 == 0
     skewed = draws_of(runs.replace(loss=runs.loss * np.where(late, 1.05, 1.0)), draws=1000)
-    run = skewed.predict(1e7, 1e8)
+    run = skewed.predict(1e7, 1e8, forecast="plain")
     assert np.log(run.high / run.mid) > 0.03 > 3 * np.log(run.mid / run.low)
 
 
@@ -158,8 +158,9 @@ def test_too_few_independent_runs_are_refused_naming_how_many_are_missing() -> N
 
 def test_a_noise_free_table_has_no_doubt() -> None:
     draws = draws_of(simulated(noise=0.0))
-    assert draws.predict(1e8, 1e9).high == pytest.approx(LAW(1e8, 1e9), rel=1e-6)
-    assert draws.predict(1e8, 1e9).low == pytest.approx(LAW(1e8, 1e9), rel=1e-6)
+    low, _, high = draws.predict(1e8, 1e9, forecast="plain")
+    assert high == pytest.approx(LAW(1e8, 1e9), rel=1e-6)
+    assert low == pytest.approx(LAW(1e8, 1e9), rel=1e-6)
 
 
 def test_every_law_and_option_can_be_resampled() -> None:

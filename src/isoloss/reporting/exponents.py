@@ -14,12 +14,12 @@ from typing import Any
 
 from isoloss.figures import law_of
 from isoloss.fitting import PowerTrend
+from isoloss.fitting.intervals import student_quantile
 from isoloss.laws import Chinchilla, Law, published
 from isoloss.planning import Estimate
 from isoloss.reporting.evidence import Evidence, Missing
 from isoloss.reporting.wording import ALPHA, BETA
 from isoloss.trust import Draws
-from isoloss.trust.quantiles import student_quantile
 
 KAPLAN = published.KAPLAN_2020
 _BESIROGLU_SE = {ALPHA: 0.02, BETA: 0.02}

@@ -12,6 +12,7 @@ from isoloss.fitting.variables import variables_of
 from isoloss.laws.forms import Array, Law
 from isoloss.runs import Runs
 from isoloss.trust.draws import bootstrap
+from isoloss.trust.forecast_model import Method
 
 _REACHES = (10.0, 5.0, 3.0)
 _FEWEST = 8
@@ -21,8 +22,8 @@ _FEWEST = 8
 class Backtest:
     """A law fitted to the runs with c <= cutoff, held against the runs with c > cutoff.
 
-    predicted, low, high: (m,) losses of the test runs in nats: the fitted law, and the interval of
-    a new run at `level`. error: (m,) log predicted - log observed.
+    predicted, low, high: (m,) losses of the test runs in nats: the forecast and its interval at
+    `level`. error: (m,) log predicted - log observed. method: "forecast model" or "plain".
     """
 
     form: type[Law]
@@ -35,6 +36,7 @@ class Backtest:
     low: Array
     high: Array
     error: Array
+    method: str
 
     @property
     def median_error(self) -> float:
@@ -53,6 +55,16 @@ class Backtest:
         return float(np.mean(inside))
 
     @property
+    def score(self) -> float:
+        """The mean interval score of log loss: width, and 2 / (1 - level) times what lies outside.
+
+        Source: Gneiting & Raftery 2007, Eq. 43; the lower, the better.
+        """
+        low, high, seen = np.log(self.low), np.log(self.high), np.log(self.test.loss)
+        outside = np.maximum(low - seen, 0.0) + np.maximum(seen - high, 0.0)
+        return float(np.mean(high - low + 2.0 / (1.0 - self.level) * outside))
+
+    @property
     def decades(self) -> float:
         """How far the farthest test run lies beyond the cutoff, in factors of ten of compute."""
         return float(np.log10(self.test.c.max() / self.cutoff))
@@ -67,6 +79,7 @@ def backtest(
     level: float = 0.9,
     draws: int = 400,
     seed: int = 0,
+    forecast: Method | None = None,
 ) -> Backtest:
     """Fit a law to the cheaper runs and predict the dearer ones.
 
@@ -74,14 +87,13 @@ def backtest(
     default it is the compute of the dearest run that leaves the farthest test run at least 10
     times beyond it, or else 5 or 3 times, with at least 8 runs (and 3 more than the law has
     coefficients) that identify the law below it.
-    level: of the intervals. draws, seed: as in `bootstrap`.
-    The intervals are those of `Draws.predict(kind="run")`, which hold noise and the coefficients'
-    uncertainty but no misfit of the law, so a coverage below `level` measures that misfit.
+    level: of the intervals. draws, seed: as in `bootstrap`. forecast: as in `Draws.predict`; if
+    "plain", the law itself predicts.
     Raises InputError if the cutoff leaves no run on one side; UnidentifiedError if no cutoff is
     possible or the runs below it do not identify the law.
     """
     if cutoff is not None:
-        return _backtest(form, runs, x, cutoff, level, draws, seed)
+        return _backtest(form, runs, x, cutoff, level, draws, seed, forecast)
     variables_of(form, runs, x)
     values = np.unique(runs.c)
     fewest = max(_FEWEST, len(form.scales) + len(form.exponents) + 3)
@@ -91,7 +103,7 @@ def backtest(
         if not len(allowed) or np.sum(runs.c <= allowed[-1]) < fewest:
             continue
         try:
-            return _backtest(form, runs, x, float(allowed[-1]), level, draws, seed)
+            return _backtest(form, runs, x, float(allowed[-1]), level, draws, seed, forecast)
         except FitError as error:
             reasons.append(str(error))
     reason = (
@@ -112,6 +124,7 @@ def _backtest(
     level: float,
     draws: int,
     seed: int,
+    forecast: Method | None,
 ) -> Backtest:
     below = runs.c <= cutoff
     if below.all() or not below.any():
@@ -122,8 +135,11 @@ def _backtest(
     train, test = runs[below], runs[~below]
     fitted = fit(form, train, x=x)
     points = variables_of(form, test, x)
-    predicted = fitted.law(*points)
-    low, _, high = bootstrap(fitted, draws=draws, seed=seed).predict(*points, level=level)
+    resampled = bootstrap(fitted, draws=draws, seed=seed)
+    low, predicted, high = resampled.predict(*points, level=level, forecast=forecast)
+    method = resampled.forecast_method(forecast)
+    if method == "plain":
+        predicted = fitted.law(*points)
     return Backtest(
         form=form,
         cutoff=float(cutoff),
@@ -135,4 +151,5 @@ def _backtest(
         low=low,
         high=high,
         error=np.log(predicted) - np.log(test.loss),
+        method=method,
     )

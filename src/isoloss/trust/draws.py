@@ -1,10 +1,9 @@
 """How far a fit can be believed: the law again, fitted to thousands of resamples of the runs.
 
 `bootstrap` returns Draws, a law with array coefficients; `interval` turns any function of a law
-into a range, `predict` into the range of a new run's loss. These intervals hold what the runs show:
-the noise of a run and the uncertainty of the coefficients. They do not hold misfit of the law
-beyond the runs (an extrapolated law is wrong in its form too): `backtest` measures that, and no
-interval here claims it.
+into a range that holds what the runs show, the uncertainty of the coefficients. A new run is
+another matter, for an extrapolated law is wrong in its form too: `predict` passes the runs to the
+forecast model, which allows for that, unless it is told to be plain.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ from isoloss.fitting.search import minima
 from isoloss.laws.forms import Array, Law
 from isoloss.runs import Runs
 from isoloss.trust import resampling
+from isoloss.trust.forecast_model import Method, describe, method_of, posterior
 from isoloss.trust.quantiles import Interval, interval
 
 _EFFICIENT = 1.345  # Huber 1964: 95 % efficient at the normal distribution
@@ -40,9 +40,9 @@ class Draws:
 
     law: the law with coefficients of shape (k,). noise: log observed - log predicted of the runs,
     corrected for leverage, to draw a new run's noise from. spare: clusters of runs beyond the
-    coefficients; intervals are widened by Student's t for it. method: "clusters" (runs drawn with
-    replacement) or "residuals" (dealt out anew). failed: how many draws did not settle and are not
-    among the k.
+    coefficients; intervals are widened by Student's t for it. resampled: "clusters" (runs drawn
+    with replacement) or "residuals" (dealt out anew). failed: how many draws did not settle and are
+    not among the k.
     """
 
     fit: Fit
@@ -51,7 +51,7 @@ class Draws:
     seed: int
     noise: Array
     spare: int
-    method: Literal["clusters", "residuals"]
+    resampled: Literal["clusters", "residuals"]
     failed: int
 
     def __len__(self) -> int:
@@ -74,29 +74,50 @@ class Draws:
         *variables: ArrayLike,
         level: float = 0.9,
         kind: Literal["run", "mean"] = "run",
+        forecast: Method | None = None,
     ) -> Interval:
         """Return the interval of the loss at new points, each part of the shape of the variables.
 
-        variables: as the law takes them, n in parameters and d in tokens. kind: "mean" is the law
-        itself, uncertain as its coefficients are; "run" is one new run, which adds the noise of a
-        run: residuals drawn from those of the fit, and at least the spread between seeds where
-        runs have replicates. Not included: misfit of the law beyond the runs, which `backtest`
-        shows; a forecast far beyond them misses more often than 1 - level.
+        variables: as the law takes them, n in parameters and d in tokens. kind: "run" is one new
+        run; "mean" is the law itself, uncertain as its coefficients are, and always plain.
+        forecast: a ForecastModel, which holds the misfit of the law beyond the runs; "plain" for
+        the draws with the noise of a run, residuals of the fit drawn anew and at least the spread
+        between seeds, without any misfit; by default the forecast model, but for laws of more than
+        two exponents (`forecast_method` says which).
         """
         if kind not in ("run", "mean"):
             raise InputError(f'kind is "run" or "mean", not {kind!r}')
+        method = method_of(forecast, self.fit)
         arrays = np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in variables))
         shape = arrays[0].shape if arrays else ()
-        losses = self.law.column()(*(np.ravel(array) for array in arrays))
-        if kind == "run":
-            # One noise for all points: the interval at a point does not depend on the others.
-            random = np.random.default_rng([self.seed, 1])
-            noise = random.choice(self.noise, size=len(self))
-            if self.method == "residuals":
-                noise = noise * random.choice([-1.0, 1.0], size=len(self))
-            losses = losses * np.exp(noise)[:, None]
-        low, mid, high = interval(losses, level, self.spare)
+        points = [np.ravel(array) for array in arrays]
+        if kind == "run" and method != "plain":
+            found = posterior(
+                method,
+                self.fit,
+                draws=len(self),
+                seed=self.seed,
+                least_noise=resampling.seed_spread(self.fit.runs),
+            )
+            low, mid, high = interval(found.losses(*points), level)
+        else:
+            losses = self.law.column()(*points)
+            if kind == "run":
+                losses = losses * np.exp(self._drawn_noise())[:, None]
+            low, mid, high = interval(losses, level, self.spare)
         return Interval(low.reshape(shape), mid.reshape(shape), high.reshape(shape))
+
+    def forecast_method(self, forecast: Method | None = None) -> str:
+        """Return how `predict` forecasts a run: "forecast model" or "plain"."""
+        return describe(method_of(forecast, self.fit))
+
+    def _drawn_noise(self) -> Array:
+        """One noise for all points (k,): the interval at a point does not depend on the others."""
+        random = np.random.default_rng([self.seed, 1])
+        noise = random.choice(self.noise, size=len(self))
+        if self.resampled == "residuals":
+            noise = noise * random.choice([-1.0, 1.0], size=len(self))
+        return noise
 
 
 def bootstrap(fit: Fit, *, draws: int = 1000, seed: int = 0, delta: float | None = None) -> Draws:
@@ -111,7 +132,7 @@ def bootstrap(fit: Fit, *, draws: int = 1000, seed: int = 0, delta: float | None
     Raises UnidentifiedError if no more clusters than coefficients are there, FitError if most draws
     did not settle.
     Source: Efron 1979; Besiroglu et al. 2024 (cases); Wu 1986 (leverage); Student's t for the
-    spare runs. Left out: model misfit.
+    spare runs. Left out: misfit of the law, which `predict` adds.
     """
     if draws < 2:
         raise InputError(f"draws must be 2 or more, not {draws}")
@@ -158,7 +179,7 @@ def bootstrap(fit: Fit, *, draws: int = 1000, seed: int = 0, delta: float | None
         seed=seed,
         noise=_noise(fit, runs, centre, delta),
         spare=spare,
-        method=method,
+        resampled=method,
         failed=int(draws - kept.sum()),
     )
 

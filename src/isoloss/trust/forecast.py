@@ -18,8 +18,9 @@ import numpy as np
 
 from isoloss.errors import InputError
 from isoloss.trust.draws import Draws
+from isoloss.trust.forecast_model import Method
 
-_FORMAT = "isoloss-forecasts-1"
+_FORMAT = "isoloss-forecasts-2"
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Forecast:
     """The loss, in nats, that a run will reach: a middle and an interval at `level`.
 
     far: its compute over the largest compute among the runs fitted. runs_hash: identifies these.
+    method: "forecast model" or "plain", as in `Draws.predict`.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Forecast:
     n_convention: str
     c_convention: str
     far: float
+    method: str
 
 
 @dataclass(frozen=True)
@@ -83,20 +86,19 @@ class Outcome:
 
 
 def make_forecasts(
-    draws: Draws, targets: Sequence[Target], *, level: float = 0.9
+    draws: Draws, targets: Sequence[Target], *, level: float = 0.9, forecast: Method | None = None
 ) -> tuple[Forecast, ...]:
     """Forecast the loss of new runs.
 
     draws: of a law of (n, d), counted as the runs were. targets: the runs, counted alike.
-    level: of the interval, that of `Draws.predict(kind="run")`: it holds the noise of a run and
-    the uncertainty of the coefficients, not the misfit of the law beyond the runs.
+    level: of the interval, that of `Draws.predict(kind="run")`. forecast: as there.
     Raises InputError if the law is not one of n and d.
     """
     fit = draws.fit
     if fit.form.variables != ("n", "d"):
         raise InputError(f"forecasts need a law of (n, d), not {fit.form.__name__}")
     n, d = [target.n for target in targets], [target.d for target in targets]
-    low, mid, high = draws.predict(n, d, level=level)
+    low, mid, high = draws.predict(n, d, level=level, forecast=forecast)
     return tuple(
         Forecast(
             name=target.name,
@@ -113,6 +115,7 @@ def make_forecasts(
             n_convention=fit.runs.n_convention,
             c_convention=fit.runs.c_convention,
             far=float(target.c / fit.runs.c.max()),
+            method=draws.forecast_method(forecast),
         )
         for i, target in enumerate(targets)
     )
