@@ -39,6 +39,7 @@ d; relative noise of a loss; scatter of ln curvature; gamma; log stretch and til
 _POWERS = 4  # terms of phi: z^2 / 2 + gamma z^3 / 6 + gamma^2 z^4 / 24 + gamma^3 z^5 / 120
 
 _LEAST_VARIANCE = 1e-12
+_WIDEST_STEP = 0.01
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite.hermgauss(9)
 _GRID = np.linspace(-5.0, 5.0, 41)
 _CELLS = 2_000_000  # numbers per array of a chunk
@@ -216,8 +217,11 @@ def fit_shared(bowls: Bowls, start: Array | None = None) -> tuple[Array, Array]:
     start: where to begin, such as the mode under other weights; left out, the best of a grid.
     """
     theta = _start(bowls) if start is None else start
-    for _ in range(60):
-        value, gradient, curvature = _derivatives(theta, bowls)
+    h = np.full(bowls.size, _WIDEST_STEP)
+    for _ in range(80):
+        value, gradient, curvature = _derivatives(theta, bowls, h)
+        # Differences over a third of a standard deviation stay inside a narrow posterior.
+        h = np.clip(0.3 / np.sqrt(np.diag(curvature)), 1e-6, _WIDEST_STEP)
         step = np.clip(np.linalg.solve(curvature, gradient), -1.0, 1.0)
         shares = np.array([1.0, 0.5, 0.25, 0.1, 0.02])
         tried = theta + shares[:, None] * step
@@ -226,7 +230,7 @@ def fit_shared(bowls: Bowls, start: Array | None = None) -> tuple[Array, Array]:
         if values[best] - value < 1e-6:
             break
         theta = tried[best]
-    return theta, np.asarray(np.linalg.inv(_derivatives(theta, bowls)[2]))
+    return theta, np.asarray(np.linalg.inv(_derivatives(theta, bowls, h)[2]))
 
 
 def _start(bowls: Bowls) -> Array:
@@ -238,23 +242,27 @@ def _start(bowls: Bowls) -> Array:
     return np.asarray(starts[int(np.argmax(log_posterior(starts, bowls)))])
 
 
-def _derivatives(theta: Array, bowls: Bowls) -> tuple[float, Array, Array]:
-    """The log posterior, its gradient, and its negative Hessian made positive definite."""
-    size, h = len(theta), 0.01
+def _derivatives(theta: Array, bowls: Bowls, h: Array) -> tuple[float, Array, Array]:
+    """The log posterior, its gradient, and its negative Hessian made positive definite.
+
+    h: (size,) steps of the central differences.
+    """
+    size = len(theta)
     i, j = np.triu_indices(size)
-    unit = h * np.eye(size)
+    unit = np.diag(h)
     moves = [np.zeros((1, size)), unit, -unit, unit[i] + unit[j], -unit[i] - unit[j]]
     values = log_posterior(theta + np.concatenate(moves), bowls)
     middle, ups, downs = values[0], values[1 : 1 + size], values[1 + size : 1 + 2 * size]
     both, neither = np.split(values[1 + 2 * size :], 2)
     hessian = np.zeros((size, size))
     mixed = both + neither - ups[i] - ups[j] - downs[i] - downs[j] + 2 * middle
-    hessian[i, j] = hessian[j, i] = mixed / (2 * h**2)
+    hessian[i, j] = hessian[j, i] = mixed / (2 * h[i] * h[j])
     on = np.arange(size)
     hessian[on, on] = (ups + downs - 2 * middle) / h**2
-    roots, vectors = np.linalg.eigh(-hessian)
-    positive = vectors @ np.diag(np.maximum(np.abs(roots), 1e-2)) @ vectors.T
-    return float(middle), (ups - downs) / (2 * h), positive
+    # In units of the steps, where the eigenvalues of unlike numbers can be compared.
+    roots, vectors = np.linalg.eigh(-hessian * np.outer(h, h))
+    positive = vectors @ np.diag(np.maximum(np.abs(roots), 1e-6)) @ vectors.T
+    return float(middle), (ups - downs) / (2 * h), positive / np.outer(h, h)
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,7 +296,7 @@ def _draw_shared(
     bowls: Bowls, mode: Array, covariance: Array, count: int, random: np.random.Generator
 ) -> Array:
     """Importance resampling from a Student t of 6 degrees of freedom about the mode."""
-    freedom, proposals = 6.0, 3 * count
+    freedom, proposals = 6.0, max(3 * count, 3000)
     normal = random.standard_normal((proposals, len(mode)))
     stretch = np.sqrt(freedom / random.chisquare(freedom, proposals))
     theta = mode + stretch[:, None] * (normal @ np.linalg.cholesky(covariance).T)

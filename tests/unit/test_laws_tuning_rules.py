@@ -1,0 +1,81 @@
+"""The published rules for rate and batch: golden values, units, ranges."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from isoloss.errors import InputError
+from isoloss.laws.tuning_rules import (
+    DEEPSEEK_BATCH,
+    DEEPSEEK_LR,
+    KAPLAN_LR,
+    PORIAN_BATCH,
+    PORIAN_LR,
+    STEP_LAW_BATCH,
+    STEP_LAW_LR,
+    TUNING_RULES,
+)
+
+
+def test_golden_values() -> None:
+    assert float(STEP_LAW_LR(n=1e9, d=1e11)) == pytest.approx(0.0016325, rel=1e-4)
+    assert float(STEP_LAW_BATCH(d=1e11)) == pytest.approx(1.10771e6, rel=1e-5)
+    assert float(DEEPSEEK_LR(c=1e20)) == pytest.approx(0.000985998, rel=1e-6)
+    assert float(DEEPSEEK_LR(c=1e22)) == pytest.approx(0.000554468, rel=1e-6)
+    assert float(DEEPSEEK_BATCH(c=1e20)) == pytest.approx(1.01714e6, rel=1e-5)
+    assert float(DEEPSEEK_BATCH(c=1e22)) == pytest.approx(4.58757e6, rel=1e-5)
+    assert float(PORIAN_LR(n=108e6)) == pytest.approx(0.0047, rel=1e-12)
+    assert float(PORIAN_LR(n=8 * 108e6)) == pytest.approx(0.00235, rel=1e-12)
+    assert float(PORIAN_BATCH(n=8 * 108e6)) == pytest.approx(640, rel=1e-12)
+
+
+def test_kaplan_rate_has_a_natural_logarithm_and_ends() -> None:
+    assert float(KAPLAN_LR(n=1e6)) == pytest.approx(0.003239 - 0.0001395 * np.log(1e6), rel=1e-12)
+    low, high = KAPLAN_LR(n=[1.20e10, 1.22e10])
+    assert 0 < low < 2e-6
+    assert np.isnan(high)
+
+
+def test_batches_are_in_the_paper_s_unit_and_in_tokens() -> None:
+    assert PORIAN_BATCH.unit == "sequences"
+    assert float(PORIAN_BATCH(n=108e6)) == pytest.approx(160)
+    assert float(PORIAN_BATCH.tokens(n=108e6)) == pytest.approx(160 * 2048)
+    assert float(DEEPSEEK_BATCH.tokens(c=1e20)) == float(DEEPSEEK_BATCH(c=1e20))
+    with pytest.raises(InputError, match="a learning rate, not a batch"):
+        PORIAN_LR.tokens(n=1e8)
+
+
+def test_a_rule_needs_its_variables_and_ignores_the_rest() -> None:
+    with pytest.raises(InputError, match="Step Law, rate needs d"):
+        STEP_LAW_LR(n=1e9)
+    both = STEP_LAW_LR(n=[5e8, 1e9], d=4e10, c=1.0)
+    assert both.shape == (2,)
+    assert both[0] / both[1] == pytest.approx(2**0.713)
+
+
+def test_a_range_is_held_against_a_model_only_where_it_is_known() -> None:
+    assert PORIAN_LR.inside(n=[5_175_744, 6e3, 1e9], d=1.0).tolist() == [True, False, False]
+    assert KAPLAN_LR.inside(n=768, d=22e6).item()
+    assert not KAPLAN_LR.inside(n=768, d=1e6).item()
+    assert DEEPSEEK_LR.inside(n=1.0, d=1.0, c=1e18).item()
+    assert not STEP_LAW_LR.inside(n=1e9, d=2e9).item()
+
+
+def test_at_six_thousand_parameters_two_rules_ask_for_rates_above_a_tenth() -> None:
+    n, d = 6e3, 2e5
+    assert 0.1 < float(PORIAN_LR(n=n)) < 0.2
+    assert 0.1 < float(STEP_LAW_LR(n=n, d=d)) < 0.2
+    assert not PORIAN_LR.inside(n=n, d=d).item()
+    assert not STEP_LAW_LR.inside(n=n, d=d).item()
+
+
+@pytest.mark.parametrize("rule", TUNING_RULES, ids=lambda rule: rule.name)
+def test_every_rule_says_its_source_and_its_counts(rule) -> None:
+    assert "arXiv:" in rule.citation
+    assert rule.where
+    assert rule.unit == ("" if rule.gives == "lr" else rule.unit)
+    assert rule.n_range or rule.d_range or rule.c_range
+    values = rule(n=[1e8, 3e8], d=[2e9, 7e9], c=[1e18, 1e19])
+    assert values.shape == (2,)
+    assert np.all(values > 0)
