@@ -23,6 +23,8 @@ def rate_share(runs: Runs) -> Array:
     A row belongs to the run of `runs.specs` that has its name, at its number of steps.
     """
     share = np.full(len(runs), np.nan)
+    if not runs.specs:
+        return share
     for row, name in enumerate(runs.run):
         spec = runs.specs.get(str(name))
         if spec is not None and runs.steps is not None and np.isfinite(runs.steps[row]):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from isoloss.errors import FitError, InputError, Status, UnidentifiedError
-from isoloss.fitting import covariance, diagnosis
+from isoloss.fitting import covariance, diagnosis, inspection
 from isoloss.fitting.design import Design, Residual
 from isoloss.fitting.search import solve
 from isoloss.fitting.variables import Given, variables_of
@@ -33,6 +33,7 @@ class Fit:
     residuals: (m,) log predicted - log observed, whichever residual was minimised.
     status: codes whose value is advice, most serious first; empty if there is nothing to say.
     given: the variables that the runs do not hold. asymmetry: as `fit` was told.
+    findings: what is wrong with the runs, each a code and where it was seen.
     design, coordinates: the problem as the solver holds it, for `trust` to solve again.
     """
 
@@ -51,6 +52,7 @@ class Fit:
     coordinates: Array = field(repr=False)
     asymmetry: float = 1.0
     given: Given | None = field(default=None, repr=False)
+    findings: tuple[inspection.Finding, ...] = ()
 
     @property
     def coefficients(self) -> dict[str, float]:
@@ -162,7 +164,9 @@ def fit(
         given=given,
     )
     verdict = diagnosis.diagnose(design, solution)
-    result = replace(result, status=verdict.status)
+    seen_wrong = inspection.inspect(runs, design, result.coordinates, each, result.residuals)
+    status = (*verdict.status, *inspection.codes(seen_wrong))
+    result = replace(result, status=status, findings=seen_wrong)
     if verdict.refusal:
         raise UnidentifiedError(f"{form.__name__}: {verdict.refusal}", partial=result)
     return result

@@ -19,6 +19,7 @@ from isoloss.errors import InputError
 from isoloss.runs import aliases
 from isoloss.runs.batches import infer_batch
 from isoloss.runs.cells import RawTable, is_missing, to_number
+from isoloss.runs.loss_units import in_bits
 from isoloss.runs.roles import Reading, start
 from isoloss.units import LN2
 
@@ -127,6 +128,11 @@ def _loss(reading: Reading, asked: str | None) -> tuple[FloatArray, str, bool]:
         unit = "bits per byte"
         reading.notes.append(
             f"loss is {column!r}, in bits per byte: compare it with no law in nats per token"
+        )
+    if unit is None and in_bits(reading, values):
+        raise InputError(
+            f"{reading.raw.source}: {column!r} is bits per token by the columns beside it; "
+            "say loss_unit='bits' (--loss-unit bits)"
         )
     unit = unit or "nats"
     if unit not in LOSS_UNITS:

@@ -1,0 +1,291 @@
+"""What is wrong with the runs themselves: each finding a code and where it was seen.
+
+A fit of bad numbers looks like a fit of good ones. So every fit carries what can be seen from the
+table alone (units that cannot be, columns exchanged, copies, losses of different kinds) and from
+the fit (a run far from the others, a run that alone moves the answer). Nothing is left out or
+mended here: the codes say what to look at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from isoloss.errors import InputError, Status
+from isoloss.fitting.cooling import hot
+from isoloss.fitting.design import Design
+from isoloss.laws.allocation import allocate
+from isoloss.laws.forms import Array
+from isoloss.runs import Runs
+from isoloss.units import PF_DAY, format_number
+
+Names = NDArray[np.str_]
+
+NOTES = frozenset({Status.UNKNOWN_CONVENTION, Status.DIVERGED_RUNS})
+"""Codes that say what to know about the runs; the others put the fit itself in doubt."""
+
+MANY = 10_000
+INFLUENCE = 1.25
+"""A run is influential if without it the best size at ten times the largest compute moves by more
+than this factor, and by more than all other runs' moves together (root of the summed squares)."""
+
+_RATIO = (0.8, 1.5)
+_AROUND_SHAPE = 0.1
+_MOST_VOCABULARY = 300_000
+_GUESSING = 1.02
+_TRAINED_LOSS, _TRAINED_ON = 7.0, 1e8
+_FAR, _FAR_AT_LEAST = 10.0, 0.05
+_MAD, _EFFICIENT = 1.4826, 1.345
+_BEYOND = 10.0
+_STEP = 1e-4
+_LEAST_SPARE = 1e-6
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A code, and in one clause what was seen and where."""
+
+    code: Status
+    detail: str
+
+
+def inspect_runs(runs: Runs, *, along_curves: bool = False) -> tuple[Finding, ...]:
+    """Find what can be seen to be wrong with a table of runs.
+
+    along_curves: the rows are meant to be points along runs (laws of steps), so that losses at a
+    high learning rate belong there.
+    """
+    found = [
+        _units(runs),
+        _swapped(runs),
+        _flops(runs),
+        None if along_curves else _hot(runs),
+        _duplicates(runs),
+        _many(runs),
+        _diverged(runs),
+    ]
+    if runs.n_convention == "unknown":
+        found.append(Finding(Status.UNKNOWN_CONVENTION, "the table does not say how n is counted"))
+    return tuple(one for one in found if one is not None)
+
+
+def inspect(
+    runs: Runs, design: Design, coordinates: Array, weights: Array, residuals: Array
+) -> tuple[Finding, ...]:
+    """Find what can be seen to be wrong with runs that a law was fitted to.
+
+    design, coordinates: the solved problem, of the runs whose weight is above zero. weights: (m,).
+    residuals: (m,) log predicted - log observed.
+    """
+    along_curves = bool({"steps", "s_min"} & set(design.form.variables))
+    used = weights > 0
+    found = [
+        *inspect_runs(runs, along_curves=along_curves),
+        _outlier(runs.run[used], residuals[used]),
+        _influential(design, coordinates, weights[used], runs.run[used], float(runs.c.max())),
+    ]
+    return tuple(one for one in found if one is not None)
+
+
+def codes(findings: tuple[Finding, ...]) -> tuple[Status, ...]:
+    """Return the codes that put a fit in doubt, each once."""
+    return tuple(dict.fromkeys(one.code for one in findings if one.code not in NOTES))
+
+
+# ---- the table -------------------------------------------------------------------------------
+
+
+def _units(runs: Runs) -> Finding | None:
+    if runs.loss_unit != "nats":
+        return None
+    vocabulary = np.array(
+        [
+            float(spec.shape.vocab) if (spec := runs.specs.get(str(name))) else _MOST_VOCABULARY
+            for name in (runs.run if runs.specs else ())
+        ]
+    )
+    guess = np.log(vocabulary if runs.specs else float(_MOST_VOCABULARY))
+    above = runs.loss > _GUESSING * guess
+    if above.any():
+        row = int(np.argmax(runs.loss / guess))
+        limit = float(np.broadcast_to(guess, above.shape)[row])
+        return Finding(
+            Status.NOT_NATS,
+            f"the loss of run {runs.run[row]!s} is {runs.loss[row]:.4g}, and guessing among all "
+            f"tokens of {'its' if runs.specs else 'any'} vocabulary gives {limit:.3g} nats",
+        )
+    if np.median(runs.loss) > _TRAINED_LOSS and np.median(runs.d) > _TRAINED_ON:
+        return Finding(
+            Status.NOT_NATS,
+            f"half of the losses are above {_TRAINED_LOSS:g} after "
+            f"{format_number(float(np.median(runs.d)))} tokens",
+        )
+    return None
+
+
+def _swapped(runs: Runs) -> Finding | None:
+    if runs.batch is not None and runs.steps is not None:
+        seen = runs.batch * runs.steps
+        as_n, as_d = np.abs(np.log(seen / runs.n)) < 0.05, np.abs(np.log(seen / runs.d)) < 0.05
+        count = int((as_n & ~as_d).sum())
+        if count > 0.5 * len(runs):
+            return Finding(Status.SWAPPED, f"batch times steps is n, not d, in {count} runs")
+    count = int((runs.d < runs.n).sum())
+    if count > 0.5 * len(runs):
+        return Finding(
+            Status.SWAPPED, f"{count} of {len(runs)} runs have fewer tokens than parameters"
+        )
+    return None
+
+
+def _flops(runs: Runs) -> Finding | None:
+    if "exact" not in runs.costs and runs.c_convention not in ("reported", "unknown"):
+        return None
+    plain = 6.0 * runs.n * runs.d
+    ratio = runs.c / plain
+    median = float(np.median(ratio))
+    if "exact" in runs.costs:
+        # 6 n d and Kaplan's count differ from the exact one by what they leave out, and say so.
+        if runs.c_convention not in ("exact", "reported", "unknown"):
+            return None
+        implied = runs.costs["exact"] / plain
+        off = np.abs(np.log(ratio / implied)) > _AROUND_SHAPE
+        wanted = f"{float(np.median(implied)):.3g}, as the shapes imply"
+    else:
+        off = (ratio < _RATIO[0]) | (ratio > _RATIO[1])
+        wanted = f"between {_RATIO[0]} and {_RATIO[1]}"
+    if not off.any():
+        return None
+    return Finding(
+        Status.FLOPS_RATIO,
+        f"c / (6 n d) is {median:.3g} at the median and should be {wanted}, in {int(off.sum())} of "
+        f"{len(runs)} runs{_hint(median)}",
+    )
+
+
+def _hint(ratio: float) -> str:
+    """What unit or count a ratio of compute to 6 n d gives away."""
+    if abs(ratio * 3 - 1) < 0.02:
+        return "; a third is the forward pass alone: multiply c by 3"
+    for unit, flops in (("GFLOPs", 1e9), ("TFLOPs", 1e12), ("PFLOPs", 1e15), ("PF-days", PF_DAY)):
+        if _RATIO[0] / 1.5 < ratio * flops < 1.5 * _RATIO[1]:
+            return f"; it looks like {unit}: multiply c by {flops:.3g}"
+    for what, size in (("n", 1e6), ("n", 1e9), ("d", 1e9), ("both", 1e18), ("both", 1e15)):
+        if _RATIO[0] / 1.5 < ratio / size < 1.5 * _RATIO[1]:
+            return f"; {what} may be in units of {size:.0e}".replace("+", "")
+    return ""
+
+
+def _hot(runs: Runs) -> Finding | None:
+    warm = hot(runs)
+    if not warm.any():
+        return None
+    count = int(warm.sum())
+    if warm.all():
+        detail = f"all {count} losses were measured before the learning rate was lowered"
+    else:
+        detail = f"{count} of {len(runs)} rows are before their run lowered its learning rate"
+    return Finding(Status.HOT_AND_COOLED, detail)
+
+
+def _duplicates(runs: Runs) -> Finding | None:
+    order = np.lexsort((runs.c, runs.d, runs.n, runs.loss))
+    same = np.ones(max(len(runs) - 1, 0), dtype=bool)
+    for column in (runs.n, runs.d, runs.c, runs.loss):
+        same &= np.diff(column[order]) == 0
+    if not same.any():
+        return None
+    at = int(np.argmax(same))
+    first, second = runs.run[order[at]], runs.run[order[at + 1]]
+    return Finding(
+        Status.DUPLICATED_RUNS, f"{int(same.sum())} rows repeat another, such as {first}, {second}"
+    )
+
+
+def _many(runs: Runs) -> Finding | None:
+    if len(runs) <= MANY:
+        return None
+    return Finding(Status.MANY_ROWS, f"{len(runs):,} rows of {len(np.unique(runs.run)):,} runs")
+
+
+def _diverged(runs: Runs) -> Finding | None:
+    # Reading leaves diverged runs out and says so in the notes, the only trace they leave.
+    notes = [note for note in runs.notes if "diverged" in note]
+    return Finding(Status.DIVERGED_RUNS, notes[0]) if notes else None
+
+
+# ---- the fit ---------------------------------------------------------------------------------
+
+
+def _outlier(names: Names, residuals: Array) -> Finding | None:
+    size = np.abs(residuals)
+    scale = _MAD * float(np.median(size))
+    row = int(size.argmax())
+    if size[row] <= max(_FAR * scale, _FAR_AT_LEAST):
+        return None
+    return Finding(
+        Status.OUTLIER,
+        f"run {names[row]!s} lies {size[row]:.0%} from the law, {scale:.1%} being usual",
+    )
+
+
+def _influential(
+    design: Design, coordinates: Array, weights: Array, names: Names, largest: float
+) -> Finding | None:
+    """The run whose removal moves ln n at the optimum most, by one Gauss-Newton step each."""
+    if design.form.variables != ("n", "d"):
+        return None
+    slope = _slope_of_best(design, coordinates, _BEYOND * largest)
+    if slope is None:
+        return None
+    (residuals,), (jacobian,) = design.evaluate(coordinates[None], design.log_loss[None])
+    moved = np.abs(leave_one_out(residuals, jacobian, weights, slope))
+    row = int(moved.argmax())
+    others = float(np.sqrt(np.sum(moved**2) - moved[row] ** 2))
+    if not moved[row] > max(np.log(INFLUENCE), others):
+        return None
+    return Finding(
+        Status.INFLUENTIAL_RUN,
+        f"without run {names[row]!s} the best size at {_BEYOND:g} times the largest compute moves "
+        f"by a factor of {np.exp(min(moved[row], 20.0)):.3g}",
+    )
+
+
+def leave_one_out(residuals: Array, jacobian: Array, weights: Array, slope: Array) -> Array:
+    """Return how far a quantity moves when each run is left out, by one Gauss-Newton step, (m,).
+
+    slope . H^-1 J_i w_i r_i / (1 - h_i), with H = sum w J J^T and h_i the leverage; the weights are
+    those of a Huber loss at 1.345 robust scales.
+    residuals: (m,), jacobian: (q, m), weights: (m,), slope: (q,) of the quantity.
+    Source: Cook 1977; Pregibon 1981 for the one step.
+    """
+    scale = max(_MAD * float(np.median(np.abs(residuals))), np.finfo(float).tiny)
+    each = weights * np.minimum(1.0, _EFFICIENT * scale / np.maximum(np.abs(residuals), scale))
+    unit = np.sqrt(np.maximum((each * jacobian**2).sum(axis=1), np.finfo(float).tiny))
+    columns = jacobian / unit[:, None]
+    inverse = np.linalg.pinv((columns * each) @ columns.T, rcond=1e-12, hermitian=True)
+    leverage = each * np.einsum("im,ij,jm->m", columns, inverse, columns)
+    pull = (slope / unit) @ inverse @ columns
+    moved: Array = pull * each * residuals / np.maximum(1.0 - leverage, _LEAST_SPARE)
+    return moved
+
+
+def _slope_of_best(design: Design, coordinates: Array, flops: float) -> Array | None:
+    """The slopes of ln n at the optimum in each coordinate, (q,); None without an optimum."""
+    count = len(coordinates)
+    step = _STEP * np.maximum(np.abs(coordinates), _STEP)
+    low, high = design.bounds
+    points = np.concatenate([coordinates + np.diag(step), coordinates - np.diag(step)])
+    points = np.clip(points, low, high)
+    try:
+        best = allocate(design.law(points), flops)
+    except InputError:
+        return None
+    log_n = np.log(np.asarray(best.n, dtype=np.float64))
+    between = np.diagonal(points[:count] - points[count:])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        slope = (log_n[:count] - log_n[count:]) / between
+    found: Array = np.where(np.isfinite(slope), slope, 0.0)
+    return found
