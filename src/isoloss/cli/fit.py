@@ -149,8 +149,9 @@ def _lines(found: Fit) -> list[str]:
         f"objective {found.objective:.6e}; residuals: median {np.median(size):.2%}, largest "
         f"{size[worst]:.2%} (run {runs.run[worst]})",
         f"n counted as {runs.n_convention}, {_span(runs.n)}; d {_span(runs.d)}; "
-        f"c as {runs.c_convention}, {_span(runs.c)}",
+        f"c as {runs.c_convention}, {_span(runs.c)}; loss in {runs.loss_unit}, {_span(runs.loss)}",
         *(f"doubt ({status.code}): {status.value}" for status in found.status),
+        *(f"seen ({one.code.code}): {one.detail}" for one in found.findings),
     ]
 
 
