@@ -230,6 +230,8 @@ class Design:
         if self.form.outer in self.exponents:
             jacobian[:, free + self.exponents.index(str(self.form.outer))] += log_total
         predicted = outer * log_total + self.mean_log_loss
+        if len(predicted) < len(coordinates):  # no coordinate acts at any run
+            predicted = np.broadcast_to(predicted, (len(coordinates), predicted.shape[-1]))
         if self.residual == "log":
             return predicted - log_loss, jacobian
         loss = np.exp(np.minimum(predicted, _LARGEST_LOG))
