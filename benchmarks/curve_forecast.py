@@ -5,7 +5,8 @@
 Public runs: ../shared/data/misfitting_curves.csv.gz (cosine to 10 %, 50 warm-up steps), forecast
 with all other runs as sisters, with those alone that cost at most half as much, and with none.
 `--records` adds a sweep of our own. The prior and the few tuned numbers of `trust.curve_model` were
-chosen on the even-numbered runs of both; the odd ones are reported apart. `--every K` takes each K-th run.
+chosen on even-numbered runs of both; the odd ones are reported apart. `--every K` takes each K-th
+case.
 Interval score (Gneiting & Raftery 2007, alpha 0.1) in shares of the loss; a method without one is
 scored as one without width.
 """

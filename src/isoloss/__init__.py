@@ -64,6 +64,8 @@ if TYPE_CHECKING:
     from isoloss.runs import read_sweep as read_sweep
     from isoloss.runs import write_runs as write_runs
     from isoloss.trust import Backtest as Backtest
+    from isoloss.trust import Comparison as Comparison
+    from isoloss.trust import Course as Course
     from isoloss.trust import CurveForecast as CurveForecast
     from isoloss.trust import Draws as Draws
     from isoloss.trust import Forecast as Forecast
@@ -72,9 +74,11 @@ if TYPE_CHECKING:
     from isoloss.trust import Target as Target
     from isoloss.trust import backtest as backtest
     from isoloss.trust import bootstrap as bootstrap
+    from isoloss.trust import compare as compare
     from isoloss.trust import forecast_curve as forecast_curve
     from isoloss.trust import make_forecasts as make_forecasts
     from isoloss.trust import read_forecasts as read_forecasts
+    from isoloss.trust import track as track
     from isoloss.trust import write_forecasts as write_forecasts
 
 _ROOMS = {
@@ -88,8 +92,9 @@ _ROOMS = {
     "planning": "Plan plan published_plans",
     "reporting": "report",
     "runs": "RunSpec Runs Schedule read_record read_runs read_sweep write_runs",
-    "trust": "Backtest CurveForecast Draws Forecast Interval Outcome Target backtest bootstrap "
-    "forecast_curve make_forecasts read_forecasts write_forecasts",
+    "trust": "Backtest Comparison Course CurveForecast Draws Forecast Interval Outcome "
+    "Target backtest bootstrap compare forecast_curve make_forecasts read_forecasts "
+    "track write_forecasts",
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 

@@ -2,6 +2,7 @@
 
 from isoloss.trust.approaches import Approach, Approaches, approaches
 from isoloss.trust.backtest import Backtest, backtest
+from isoloss.trust.compare import Comparison, compare, compute_multiplier
 from isoloss.trust.conventions import Conventions, Counted, conventions
 from isoloss.trust.curves import CurveForecast, forecast_curve
 from isoloss.trust.draws import Draws, bootstrap
@@ -14,15 +15,19 @@ from isoloss.trust.forecast import (
     write_forecasts,
 )
 from isoloss.trust.quantiles import Interval
+from isoloss.trust.tracking import Course, FittedLaw, track
 
 __all__ = [
     "Approach",
     "Approaches",
     "Backtest",
+    "Comparison",
     "Conventions",
     "Counted",
+    "Course",
     "CurveForecast",
     "Draws",
+    "FittedLaw",
     "Forecast",
     "Interval",
     "Outcome",
@@ -30,9 +35,12 @@ __all__ = [
     "approaches",
     "backtest",
     "bootstrap",
+    "compare",
+    "compute_multiplier",
     "conventions",
     "forecast_curve",
     "make_forecasts",
     "read_forecasts",
+    "track",
     "write_forecasts",
 ]
