@@ -5,9 +5,12 @@ from isoloss.fitting.crossings import Crossings, crossings
 from isoloss.fitting.downstream import DownstreamFit, fit_downstream
 from isoloss.fitting.envelope import Envelope, envelope
 from isoloss.fitting.frontier import Frontier, frontier
+from isoloss.fitting.inspection import Finding, inspect_runs
 from isoloss.fitting.isoflop import IsoFlop, IsoFlopBudget, isoflop
 from isoloss.fitting.isoflop_bias import CorrectedIsoFlop, VertexShift, correct_isoflop
+from isoloss.fitting.overfitting import earliest_stop, overfitting, tokens_needed
 from isoloss.fitting.parametric import Fit, fit
+from isoloss.fitting.positions import PositionFit, fit_positions
 from isoloss.fitting.shared import SharedFit, fit_shared
 from isoloss.fitting.trend import PowerTrend, power_trend
 from isoloss.fitting.tuning import Configuration, RuleCheck, Tuning, TuningLaw, tune
@@ -19,10 +22,12 @@ __all__ = [
     "Crossings",
     "DownstreamFit",
     "Envelope",
+    "Finding",
     "Fit",
     "Frontier",
     "IsoFlop",
     "IsoFlopBudget",
+    "PositionFit",
     "PowerTrend",
     "RuleCheck",
     "SharedFit",
@@ -32,12 +37,17 @@ __all__ = [
     "correct_isoflop",
     "critical_batch",
     "crossings",
+    "earliest_stop",
     "envelope",
     "fit",
     "fit_downstream",
+    "fit_positions",
     "fit_shared",
     "frontier",
+    "inspect_runs",
     "isoflop",
+    "overfitting",
     "power_trend",
+    "tokens_needed",
     "tune",
 ]
