@@ -64,7 +64,7 @@ def _knots(distance: Array) -> Array:
     """Distances of the knots on the side where `distance` is positive."""
     found = np.unique(distance[distance > _NEAR])
     if len(found) > _MOST_KNOTS:
-        found = np.unique(np.quantile(found, np.linspace(0.0, 1.0, _MOST_KNOTS)))
+        found = np.linspace(0.0, found[-1], _MOST_KNOTS + 1)[1:]
     kept = np.diff(found, prepend=0.0) > _NEAR
     return np.asarray(found[kept], dtype=np.float64)
 

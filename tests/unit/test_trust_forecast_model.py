@@ -1,0 +1,144 @@
+"""The forecast model against dense algebra, its own assumptions, and truths it does not know."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+
+from isoloss.errors import InputError
+from isoloss.fitting import fit
+from isoloss.laws import Chinchilla, PowerLaw, SaturatingPowerLaw
+from isoloss.laws.bends import BrokenPowerLaw
+from isoloss.runs import Runs
+from isoloss.trust import bootstrap
+from isoloss.trust import forecast_model as modelled
+from isoloss.trust.drift import BrownianPath
+from isoloss.trust.forecast_model import ForecastModel, posterior
+
+LAW = Chinchilla(E=1.82, A=482.0, B=2085.0, alpha=0.348, beta=0.366)
+
+
+def sweep(noise: float, seed: int = 0, law: Chinchilla = LAW) -> Runs:
+    """Five IsoFLOP budgets of seven sizes, off centre."""
+    budgets, multiples = np.geomspace(1e17, 1e19, 5), np.geomspace(0.2, 4.0, 7)
+    c, m = (part.ravel() for part in np.meshgrid(budgets, multiples))
+    n = 0.11 * (c / 6) ** 0.5 * m
+    d = c / (6 * n)
+    random = np.random.default_rng(seed)
+    return Runs(n=n, d=d, c=c, loss=law(n, d) * np.exp(noise * random.standard_normal(n.size)))
+
+
+def test_a_path_has_the_covariance_of_brownian_motion_pinned_at_its_anchor() -> None:
+    places = np.array([-2.0, -0.5, 0.0, 0.3, 1.1, 1.1, 4.0])
+    path = BrownianPath.through(places, 0.0)
+    basis = path.basis(places)
+    distance = np.minimum(np.abs(places[:, None]), np.abs(places))
+    same_side = np.sign(places[:, None]) * np.sign(places) > 0
+    assert basis @ basis.T == pytest.approx(np.where(same_side, distance, 0.0))
+    assert path.reach(places) == pytest.approx(0.0)
+    far = np.array([-3.0, 0.7, 6.25])
+    assert path.reach(far) ** 2 == pytest.approx(np.array([[1, 0], [0, 0], [0, 2.25]]))
+    variance = (path.basis(far) ** 2).sum(axis=1) + (path.reach(far) ** 2).sum(axis=1)
+    assert variance[[0, 2]] == pytest.approx([3.0, 6.25])
+
+
+def test_many_places_share_knots() -> None:
+    places = np.random.default_rng(1).normal(size=900)
+    path = BrownianPath.through(places, 0.2)
+    assert path.basis(places).shape[1] <= 40
+    variance = (path.basis(places) ** 2).sum(axis=1)
+    # A hat loses at most a quarter of a step, of which there are 20 on a side.
+    assert np.abs(variance - np.abs(places - 0.2)).max() <= 0.25 * np.abs(places - 0.2).max() / 20
+
+
+def test_the_evidence_is_that_of_the_dense_gaussian() -> None:
+    """Second implementation: the weights' prior folded into one covariance of all runs."""
+    runs = sweep(0.01)[:12]
+    design = fit(Chinchilla, runs).design
+    model = ForecastModel()
+    basis = modelled._basis(model, modelled._paths(design), design.logs)
+    weights = np.linspace(0.4, 1.0, len(runs))
+    theta = np.array([[0.3, 0.31], [0.5, 0.2], [0.35, 0.42]])
+    scales = np.array([[0.01, 1.0], [0.004, 2.2]])
+    found, mean, _ = modelled._cells(model, design, theta, basis, weights, scales)
+    linear = modelled._linear(design, theta)
+    for (s, (noise, drift)), cell in product(enumerate(scales), range(len(theta))):
+        target, columns = linear[cell, 0], linear[cell, 1:]
+        of_runs = np.diag(noise**2 / weights) + drift**2 * basis @ basis.T
+        dense = of_runs + 4.0 * columns.T @ columns
+        log_density = -0.5 * (target @ np.linalg.solve(dense, target) + np.linalg.slogdet(dense)[1])
+        prior = modelled._log_prior(model, design, theta)[cell]
+        strayed = -0.5 * (np.log(drift) / modelled._DRIFT_SPREAD) ** 2
+        constant = 0.5 * (np.log(weights).sum() + 3 * np.log(0.25))
+        expected = log_density + prior + strayed - constant
+        assert found[s, cell] - expected == pytest.approx(0.0, abs=1e-6 * abs(expected))
+        gained = 4.0 * columns @ np.linalg.solve(dense, target)
+        assert mean[s, cell] == pytest.approx(gained, rel=1e-5)
+
+
+def test_intervals_widen_with_distance_and_do_not_depend_on_one_another() -> None:
+    draws = bootstrap(fit(Chinchilla, sweep(0.003)), draws=400, seed=2)
+    factors = np.array([1.0, 10.0, 1e2, 1e4])
+    n, d = 5e8 * factors**0.5, 1e10 * factors**0.5
+    low, mid, high = draws.predict(n, d)
+    widths = np.log(high / low)
+    assert (np.diff(widths) > 0).all()
+    assert widths[3] > 2.5 * widths[0]
+    alone = draws.predict(n[2], d[2])
+    assert (alone.low, alone.mid, alone.high) == (low[2], mid[2], high[2])
+    plain = draws.predict(n, d, forecast="plain")
+    assert np.log(plain.high / plain.low)[2] < widths[2]
+    assert draws.forecast_method() == "forecast model"
+    assert draws.forecast_method("plain") == "plain"
+
+
+def test_a_prior_and_a_drift_matter_less_the_more_the_runs_say() -> None:
+    fitted = fit(Chinchilla, sweep(0.001))
+    sure = posterior(ForecastModel(drift=1e-4), fitted, draws=300, seed=0).law
+    assert float(np.median(sure.alpha)) == pytest.approx(LAW.alpha, rel=0.1)
+    few = fit(Chinchilla, sweep(0.03, seed=3))
+    held = posterior(ForecastModel(exponent_spread=0.01), few, draws=300, seed=0).law
+    assert float(np.median(held.alpha)) == pytest.approx(0.3, rel=0.15)
+
+
+def test_new_runs_of_true_laws_lie_inside() -> None:
+    """Simulated: a slice of `benchmarks/coverage`; the model is to cover more than it says."""
+    inside = []
+    for seed in range(24):
+        truth = replace(LAW, alpha=0.25 + 0.01 * seed, E=1.4 + 0.03 * seed)
+        runs = sweep(0.005, seed=seed, law=truth)
+        draws = bootstrap(fit(Chinchilla, runs), draws=200, seed=seed)
+        n, d = 1.4e9, 1e20 / 6 / 1.4e9
+        seen = truth(n, d) * np.exp(0.005 * np.random.default_rng([9, seed]).standard_normal())
+        low, _, high = draws.predict(n, d)
+        inside.append(low <= seen <= high)
+    assert np.mean(inside) >= 0.88
+
+
+def test_laws_of_more_exponents_are_forecast_plainly_and_said_so() -> None:
+    x = np.geomspace(1e15, 1e21, 24)
+    truth = BrokenPowerLaw(a=0.4, b=900.0, c0=0.15, c1=0.12, d1=3e18, f1=0.3)
+    noise = np.exp(0.002 * np.random.default_rng(4).standard_normal(x.size))
+    runs = Runs(n=x**0.5, d=x**0.5 / 6, c=x, loss=truth(x) * noise)
+    broken = bootstrap(fit(BrokenPowerLaw, runs, x="c"), draws=30)
+    assert broken.forecast_method() == "plain"
+    with pytest.raises(InputError, match=r"up to 2 exponents.*use forecast='plain'"):
+        broken.predict(1e22, forecast=ForecastModel())
+    for form in (PowerLaw, SaturatingPowerLaw):
+        one = bootstrap(fit(form, runs, x="c"), draws=60)
+        assert one.forecast_method() == "forecast model"
+        low, mid, high = one.predict([1e20, 1e23])
+        assert (low < mid).all()
+        assert (mid < high).all()
+
+
+def test_a_wrong_model_is_refused() -> None:
+    for wrong in ({"exponent": 0.0}, {"drift": -1.0}, {"exponent_spread": np.nan}, {"ratio": -0.1}):
+        with pytest.raises(InputError, match=f"ForecastModel: {next(iter(wrong))} must"):
+            ForecastModel(**wrong)
+    draws = bootstrap(fit(Chinchilla, sweep(0.01)), draws=20)
+    with pytest.raises(InputError, match='forecast is a ForecastModel or "plain"'):
+        draws.predict(1e9, 1e10, forecast="bayes")  # type: ignore[arg-type]
