@@ -359,7 +359,7 @@ def _lowest(level: Array, kappa: Array, theta: Array) -> tuple[Array, Array]:
 def settle(arms: tuple[Arms, ...], bowls: Bowls, theta: Array) -> tuple[list[Array], Array]:
     """Return the weights of the near arms and the origins for the next round.
 
-    A weight is 1 up to three robust sds of the residual, then falls. Where arms are left over
+    A weight is 1 up to four robust sds of the residual, then falls. Where arms are left over
     beyond offset, slopes and curvature it falls as the square, and a gross outlier goes; where not,
     an outlier and an odd curvature look alike, and it falls as the residual, which bounds either.
     An origin is the optimum, or the end of the arms nearest to it.
@@ -385,7 +385,7 @@ def settle(arms: tuple[Arms, ...], bowls: Bowls, theta: Array) -> tuple[list[Arr
     noise = float(np.sqrt(variance[0, 0]))
     scale = max(1.4826 * float(np.median(np.concatenate(pooled))), noise / 3) if pooled else np.inf
     weights = [
-        np.minimum(1.0, 3.0 * scale / np.maximum(r, 1e-300)) ** (2 if left > 1 else 1)
+        np.minimum(1.0, 4.0 * scale / np.maximum(r, 1e-300)) ** (2 if left > 1 else 1)
         if left > 0
         else np.ones(len(r))
         for r, left in zip(residuals, spare, strict=True)
