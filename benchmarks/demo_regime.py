@@ -28,13 +28,11 @@ from isoloss.lab.sweep import run_sweep
 from isoloss.lab.tokens import prepare
 from isoloss.runs import RunSpec, read_record
 
-# Demos forecast one or the other of the last two.
 SCANNED: tuple[tuple[str, Shape, float, tuple[float, ...]], ...] = (
     ("smallest", SWEEP_SHAPES[0], 2.0e6, (0.008, 0.016, 0.032, 0.064, 0.128)),
     ("middle", SWEEP_SHAPES[5], 1.55e6, (0.004, 0.008, 0.016, 0.032)),
     ("largest", SWEEP_SHAPES[9], 0.79e6, (0.002, 0.004, 0.008, 0.016)),
-    ("forecast", FORECAST_SHAPES[5], 5.8e6, (0.004, 0.008, 0.016)),
-    ("forecast", FORECAST_SHAPES[6], 4.8e6, (0.004, 0.008, 0.016)),
+    ("forecast", FORECAST_SHAPES[6], 6.2e6, (0.004, 0.008, 0.016)),
 )
 SLOPED = (SWEEP_SHAPES[2], SWEEP_SHAPES[6])
 SLOPE_TOKENS = tuple(5.5e5 * 2**k for k in range(4))

@@ -62,10 +62,10 @@ class ForecastModel:
     its score there is that of numbers chosen without the experiment they forecast.
     """
 
-    exponent: float = 0.28
-    exponent_spread: float = 0.2
-    drift: float = 0.009
-    ratio: float = 0.5
+    exponent: float = 0.30
+    exponent_spread: float = 0.25
+    drift: float = 0.0075
+    ratio: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("exponent", "exponent_spread", "drift"):
