@@ -12,7 +12,9 @@ from isoloss.errors import InputError, Status, UnidentifiedError
 from isoloss.fitting import fit
 from isoloss.fitting.inspection import MANY, inspect_runs, leave_one_out
 from isoloss.laws import Chinchilla, PowerLaw, allocate
+from isoloss.planning import plan
 from isoloss.runs import Runs, RunSpec, read_runs
+from isoloss.trust import bootstrap
 from isoloss.units import PF_DAY
 
 LAW = Chinchilla(1.69, 406.4, 410.7, 0.34, 0.28)
@@ -222,3 +224,14 @@ def test_a_million_points() -> None:
     found = fit(Chinchilla, good_runs(1_000_000))
     assert Status.MANY_ROWS in found.status
     assert found.coefficients["alpha"] == pytest.approx(LAW.alpha, abs=0.002)
+
+
+def test_a_budget_far_beyond_the_runs_is_said_to_be() -> None:
+    runs = good_runs()
+    found, largest = fit(Chinchilla, runs), float(runs.c.max())
+    assert plan(found, flops=20 * largest).status == ()
+    far = plan(found, flops=40 * largest)
+    assert far.status == (Status.EXTRAPOLATED,)
+    assert Status.EXTRAPOLATED.value in far.notes
+    draws = bootstrap(found, draws=20)
+    assert plan(draws, flops=40 * largest).status == (Status.EXTRAPOLATED,)

@@ -9,12 +9,12 @@ the range of sizes that reach the same loss for at most 5 % more compute.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from isoloss.errors import InputError
+from isoloss.errors import InputError, Status
 from isoloss.laws import Law, PublishedLaw, allocate, as_law, near_optimal, published
 from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND
 from isoloss.units import PF_DAY, format_number
@@ -29,6 +29,9 @@ EXCESS = 0.05
 
 PROBABILITY = 0.8
 """With draws, a size is near-optimal if at least this share of them says so."""
+
+FAR = 30.0
+"""A budget beyond this many times the compute of the largest run is `extrapolated`."""
 
 _LEAST_FLOPS = 1e9
 _MOST_FLOPS = 1e28
@@ -52,7 +55,8 @@ class Plan:
     one plan (n.mid and d.mid cost `flops`), low and high are an interval at `level`.
     near_optimal: the sizes within 5 % of the best compute for that loss; None if the draws agree
     on no size. n_convention, c_convention: how n and flops are counted ("cost": by the cost given).
-    notes: what to know before trusting it.
+    notes: what to know before trusting it. status: codes of the fit behind it, and `extrapolated`
+    where the budget is more than 30 times the compute of its largest run.
     """
 
     source: str
@@ -68,6 +72,7 @@ class Plan:
     level: float | None = None
     citation: str = ""
     notes: tuple[str, ...] = ()
+    status: tuple[Status, ...] = ()
 
 
 def plan(
@@ -107,9 +112,11 @@ def plan(
         from isoloss.trust import Draws
 
         if isinstance(law_or_draws, Draws):
-            return _plan_draws(law_or_draws, budget, cost, level)
+            found = _plan_draws(law_or_draws, budget, cost, level)
+            return replace(found, status=_status(law_or_draws.fit, budget))
         if isinstance(law_or_draws, Fit):
-            return _plan_fit(law_or_draws, budget, cost)
+            found = _plan_fit(law_or_draws, budget, cost)
+            return replace(found, status=_status(law_or_draws, budget))
     law = as_law(law_or_draws)
     if isinstance(law, Law) and any(np.ndim(value) for value in law.coefficients().values()):
         raise InputError("the law holds many draws: plan from the Draws they came from")
@@ -356,10 +363,15 @@ def _law_notes(law: object) -> tuple[str, ...]:
     return ("KaplanND describes overfitting; Kaplan's own allocation is plan_kaplan",)
 
 
+def _status(fit: Fit, budget: float) -> tuple[Status, ...]:
+    far = budget > FAR * float(fit.runs.c.max())
+    return (*fit.status, Status.EXTRAPOLATED) if far else fit.status
+
+
 def _fit_notes(fit: Fit, n: float, d: float, budget: float, cost: Cost | None) -> list[str]:
     """What the fit and its runs say about how far to believe the plan."""
     runs: Runs = fit.runs
-    notes = [status.value for status in fit.status]
+    notes = [status.value for status in _status(fit, budget)]
     if runs.loss_unit != "nats":
         notes.append(f"the loss is in {runs.loss_unit}, as the runs give it")
     if cost is None and runs.c_convention not in ("6nd", "unknown"):
