@@ -27,11 +27,19 @@ if TYPE_CHECKING:
     from isoloss.fitting import Fit as Fit
     from isoloss.fitting import SharedFit as SharedFit
     from isoloss.fitting import Tuning as Tuning
+    from isoloss.fitting import correct_isoflop as correct_isoflop
+    from isoloss.fitting import critical_batch as critical_batch
+    from isoloss.fitting import earliest_stop as earliest_stop
     from isoloss.fitting import envelope as envelope
     from isoloss.fitting import fit as fit
     from isoloss.fitting import fit_downstream as fit_downstream
+    from isoloss.fitting import fit_positions as fit_positions
     from isoloss.fitting import fit_shared as fit_shared
+    from isoloss.fitting import frontier as frontier
+    from isoloss.fitting import inspect_runs as inspect_runs
     from isoloss.fitting import isoflop as isoflop
+    from isoloss.fitting import overfitting as overfitting
+    from isoloss.fitting import tokens_needed as tokens_needed
     from isoloss.fitting import tune as tune
     from isoloss.laws import M3 as M3
     from isoloss.laws import M4 as M4
@@ -72,9 +80,11 @@ if TYPE_CHECKING:
     from isoloss.trust import Interval as Interval
     from isoloss.trust import Outcome as Outcome
     from isoloss.trust import Target as Target
+    from isoloss.trust import approaches as approaches
     from isoloss.trust import backtest as backtest
     from isoloss.trust import bootstrap as bootstrap
     from isoloss.trust import compare as compare
+    from isoloss.trust import conventions as conventions
     from isoloss.trust import forecast_curve as forecast_curve
     from isoloss.trust import make_forecasts as make_forecasts
     from isoloss.trust import read_forecasts as read_forecasts
@@ -85,7 +95,9 @@ _ROOMS = {
     "counting": "NConvention Shape count_all count_params family_cost flops_all flops_per_token "
     "kv_cache_bytes params_by_group read_config",
     "errors": "FitError InputError IsolossError Status UnidentifiedError",
-    "fitting": "Fit SharedFit Tuning envelope fit fit_downstream fit_shared isoflop tune",
+    "fitting": "Fit SharedFit Tuning correct_isoflop critical_batch earliest_stop envelope fit "
+    "fit_downstream fit_positions fit_shared frontier inspect_runs isoflop overfitting "
+    "tokens_needed tune",
     "laws": "Allocation BrokenPowerLaw Chinchilla ChinchillaTied CriticalBatch DataConstrained "
     "DownstreamError FineGrainedMoE KaplanND KaplanNS M3 M4 Overtraining PowerLaw "
     "Precision SaturatingPowerLaw allocate near_optimal published",
@@ -93,8 +105,8 @@ _ROOMS = {
     "reporting": "report",
     "runs": "RunSpec Runs Schedule read_record read_runs read_sweep write_runs",
     "trust": "Backtest Comparison Course CurveForecast Draws Forecast Interval Outcome "
-    "Target backtest bootstrap compare forecast_curve make_forecasts read_forecasts "
-    "track write_forecasts",
+    "Target approaches backtest bootstrap compare conventions forecast_curve make_forecasts "
+    "read_forecasts track write_forecasts",
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
