@@ -63,6 +63,8 @@ VERBS = [
     "fit",
     "backtest",
     "tune",
+    "compare",
+    "track",
     "plan",
     "report",
     "laws",

@@ -1,6 +1,7 @@
 """The command line: each verb is a thin call of one public function.
 
-    isoloss demo | corpus | count | train | sweep | fit | backtest | tune | plan | report | laws
+    isoloss demo | corpus | count | train | sweep | fit | backtest | tune | compare | track | plan
+            report | laws
 
 Results go to stdout, talk to stderr; `--json` makes the result strict JSON. Exit codes: 0 good,
 1 no usable result or bad input (one line, no traceback), 2 wrong usage, 3 the data do not

@@ -21,6 +21,8 @@ VERBS = {
     "fit": ("fit:fit", "Fit a law to runs."),
     "backtest": ("backtest:backtest", "Fit the cheap runs, predict the expensive ones."),
     "tune": ("tune:tune", "Find the best learning rate of each model in a sweep."),
+    "compare": ("compare:compare", "Say which of two arms of runs needs less compute."),
+    "track": ("track:track", "Say whether a run in progress is on its law's course."),
     "plan": ("plan:plan", "Say which model to train with a budget, on how many tokens."),
     "report": ("report:report", "Write one HTML file with fits, figures and checks."),
     "laws": ("laws:laws", "List the published laws."),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from isoloss.fitting import Fit
     from isoloss.trust import Draws, Interval
 
+_SAMPLE = 400
+
 
 def fit(
     runs: Annotated[Path, Parameter(help="A table (CSV, JSONL, Parquet) or directory of runs.")],
@@ -104,6 +106,9 @@ def fit(
         "failed": 0 if resampled is None else resampled.failed,
         "intervals": plain(intervals),
     }
+    if out is not None and resampled is not None:
+        # `isoloss track` doubts the law by these; printed they would only be in the way.
+        content["sample"] = _sample(resampled)
     _leave(content, (_coefficients(found, intervals, level), *_lines(found)), out, json)
     return 0
 
@@ -117,6 +122,12 @@ def _leave(content: object, parts: Sequence[object], out: Path | None, json: boo
         emit_json(content)
     else:
         show(*parts)
+
+
+def _sample(draws: Draws) -> dict[str, list[float]]:
+    """Return the coefficients of the first resampled fits, by name."""
+    drawn = draws.law.coefficients()
+    return {name: np.broadcast_to(v, len(draws))[:_SAMPLE].tolist() for name, v in drawn.items()}
 
 
 def coefficient_intervals(draws: Draws, level: float) -> dict[str, Interval]:

@@ -6,6 +6,7 @@ from isoloss.trust.compare import Comparison, compare, compute_multiplier
 from isoloss.trust.conventions import Conventions, Counted, conventions
 from isoloss.trust.curves import CurveForecast, forecast_curve
 from isoloss.trust.draws import Draws, bootstrap
+from isoloss.trust.fit_file import read_fit
 from isoloss.trust.forecast import (
     Forecast,
     Outcome,
@@ -40,6 +41,7 @@ __all__ = [
     "conventions",
     "forecast_curve",
     "make_forecasts",
+    "read_fit",
     "read_forecasts",
     "track",
     "write_forecasts",

@@ -1,0 +1,98 @@
+"""`isoloss track`: is this run on the course that your law set for it?"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+from cyclopts import Parameter
+
+from isoloss.cli.options import Json
+from isoloss.cli.output import emit_json, plain, say, show, table
+from isoloss.units import format_number
+
+if TYPE_CHECKING:
+    from isoloss.trust import Course, Interval
+
+EXIT_CODES = {"on course": 0, "above": 4, "below": 5}
+
+
+def track(
+    run: Annotated[Path, Parameter(help="The record of a run in progress (.jsonl).")],
+    *,
+    law: Annotated[Path, Parameter(help="The law, as isoloss fit --out wrote it.")],
+    sisters: Annotated[
+        Path | None, Parameter(help="A directory of finished runs of the same kind.")
+    ] = None,
+    level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
+    json: Json = False,
+) -> int:
+    """Say whether a run will end where the law says: on course, above or below.
+
+    Its curve is forecast to its last step and held against the law's loss there; the gap is
+    turned into compute. The verdict is printed first, and is `verdict` in --json.
+    Exit code 0 on course, 4 above the law, 5 below it, 3 if the run has shown too little to say.
+    """
+    from isoloss.runs import read_record, read_runs
+    from isoloss.trust import read_fit
+    from isoloss.trust import track as follow
+
+    fitted = read_fit(law)
+    family = None
+    if sisters is not None:
+        convention = fitted.n_convention
+        family = read_runs(sisters, n=None if convention == "unknown" else convention)
+        for note in family.notes:
+            say(f"note: {note}")
+    record = read_record(run)
+    course = follow(record, fitted, sisters=family, level=level)
+    for note in course.notes:
+        say(f"note: {note}")
+    if json:
+        curve = course.curve
+        content = {**plain(course), "run": record.run_id, "seen": curve.seen, "form": curve.form}
+        ahead = curve.steps[np.unique(np.linspace(0, len(curve.steps) - 1, 9).astype(int))]
+        content["curve"] = [
+            {"step": step, **dict(zip(("low", "mid", "high"), curve.at(step), strict=True))}
+            for step in ahead.tolist()
+        ]
+        emit_json(content)
+    else:
+        show(*_lines(course))
+    return EXIT_CODES[course.verdict]
+
+
+def _lines(course: Course) -> list[object]:
+    curve = course.curve
+    rows = [
+        ("expected by the law", *_row(course.expected)),
+        ("forecast of the run", *_row(course.forecast)),
+    ]
+    title = (
+        f"run {curve.run}: {format_number(course.n)} parameters, "
+        f"{format_number(course.d)} tokens, seen to step {curve.seen} of {curve.steps[-1]:.0f}"
+    )
+    return [
+        f"{course.verdict}: {_sentence(course)}",
+        table("", ">low", ">loss", ">high", rows=rows, title=title),
+        f"{course.level:.0%} intervals; forecast by the {curve.form} form with {curve.sisters} "
+        "sisters",
+    ]
+
+
+def _row(part: Interval) -> tuple[str, ...]:
+    return tuple(f"{float(value):.4f}" for value in part)
+
+
+def _sentence(course: Course) -> str:
+    low, mid, high = (float(value) for value in course.compute_factor)
+    if mid == 0:
+        return "the law gives so high a loss at no compute"
+    if math.isinf(mid):
+        return "the law gives so low a loss at no compute"
+    return (
+        f"the loss of {mid:.2f} times its compute by the law ({low:.2f} to "
+        f"{'no end' if math.isinf(high) else f'{high:.2f}'})"
+    )

@@ -1,0 +1,83 @@
+"""Reading back the fit that `isoloss fit --out` wrote: data only, nothing in it is executed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isoloss import laws
+from isoloss.errors import InputError
+from isoloss.laws import Law
+from isoloss.laws.forms import Array
+from isoloss.trust.tracking import FittedLaw
+
+
+def read_fit(path: str | Path) -> FittedLaw:
+    """Read the law, its residuals and its resampled coefficients from a file of `isoloss fit`.
+
+    Raises InputError naming the file: missing, not JSON, not such a file, a law that is not known,
+    or a coefficient that is no positive number.
+    """
+    path = Path(path)
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; write one with isoloss fit --out") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not a readable fit ({error})") from None
+    try:
+        return _fitted(document)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+def _fitted(document: Any) -> FittedLaw:
+    wanted = ("form", "law", "residuals", "runs")
+    if not isinstance(document, Mapping) or any(key not in document for key in wanted):
+        raise InputError(
+            f"not a fit: it must hold {', '.join(wanted)}; write one with isoloss fit --out"
+        )
+    form = _form(str(document["form"]))
+    names = [*form.scales, *form.exponents]
+    given, runs = document["law"], document["runs"]
+    if not isinstance(given, Mapping) or set(given) != set(names):
+        raise InputError(f"{form.__name__} has the coefficients {', '.join(names)}")
+    if not isinstance(runs, Mapping):
+        raise InputError("`runs` must say how the runs were counted")
+    coefficients = {name: float(_numbers([given[name]], name)[0]) for name in names}
+    sample = document.get("sample") or {}
+    if not isinstance(sample, Mapping) or (sample and set(sample) != set(names)):
+        raise InputError("`sample` must hold the coefficients of the law")
+    drawn = {name: _numbers(values, name) for name, values in sample.items()}
+    if len({len(values) for values in drawn.values()}) > 1:
+        raise InputError("the coefficients in `sample` differ in number")
+    return FittedLaw(
+        law=form(**coefficients),
+        residuals=_numbers(document["residuals"], "residuals", signed=True),
+        n_convention=str(runs.get("n_convention", "unknown")),
+        loss_unit=str(runs.get("loss_unit", "nats")),
+        sample=drawn,
+    )
+
+
+def _form(name: str) -> type[Law]:
+    form: Any = getattr(laws, name, None) if name in laws.__all__ else None
+    if not (isinstance(form, type) and issubclass(form, Law)) or form is Law:
+        raise InputError(f"the law {name!r} is not known")
+    return form
+
+
+def _numbers(values: Any, name: str, signed: bool = False) -> Array:
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"{name} must hold numbers") from None
+    if array.ndim != 1 or not array.size or not np.all(np.isfinite(array)):
+        raise InputError(f"{name} must hold finite numbers in a row")
+    if not signed and np.any(array < 0):
+        raise InputError(f"{name} must not be negative")
+    return array
