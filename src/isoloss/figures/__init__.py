@@ -7,6 +7,7 @@
     residuals               what a fit leaves over
     forecasts_and_outcomes  what was forecast, and what then happened
     backtest_errors         the same for runs held out of a fit
+    steps_against_batch     steps to a loss against batch, and the critical batch
     tuning_curves           loss against learning rate, with the optimum of each model
 
 Without an Axes each makes its own figure, outside pyplot, so nothing is left behind;
@@ -15,6 +16,7 @@ Without an Axes each makes its own figure, outside pyplot, so nothing is left be
 
 from isoloss.figures.bands import law_of
 from isoloss.figures.contours import isoloss_contours
+from isoloss.figures.critical import steps_against_batch
 from isoloss.figures.curves import learning_curves
 from isoloss.figures.forecasts import backtest_errors, forecasts_and_outcomes
 from isoloss.figures.isoflops import isoflop_curves
@@ -41,5 +43,6 @@ __all__ = [
     "residuals",
     "save_figure",
     "short_number",
+    "steps_against_batch",
     "tuning_curves",
 ]
