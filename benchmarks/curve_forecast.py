@@ -60,7 +60,7 @@ def cases(table: Runs, schedule: Schedule | None, warmup: int | None) -> Iterato
         loss = float(curves.loss[mine & (step == end)][-1])
         for hidden in HIDDEN:
             seen = mine & (step <= end * (1 - hidden)) & (step > (warmup or 0.04 * end))
-            if seen.sum() >= FEWEST:
+            if np.unique(step[seen]).size >= FEWEST:
                 own, others = curves[seen], curves[~mine]
                 yield Case(
                     name, number % 2 == 0, hidden, int(end), loss, own, others, schedule, warmup

@@ -182,16 +182,16 @@ def _candidates(own: Curve, sisters: tuple[Curve, ...], to_step: int) -> Iterato
 
 
 def _score(panel: Panel, population: Population, tests: Tests) -> float:
-    """Mean log density of what was hidden, of sisters and of the run itself, each worth as much.
-
-    The densities are as wide as the sisters' errors say.
-    """
+    """Mean log density of what was hidden, of sisters and of the run itself, each worth as much,
+    but less where there is little of it. The densities are as wide as the sisters' errors say."""
     width = _size(tests, _ONE_SIGMA) if _tested(tests) else 1.0
     score = 0.0
-    for held in (tests, run_held_out(panel, population, alone=not panel.names)):
-        if _tested(held) or (held is not tests and held.errors.size):
+    own = run_held_out(panel, population, alone=not panel.names)
+    for held in (tests, own):
+        if held.errors.size:
             density = _log_density(held.errors / width) - np.log(held.spreads * width)
-            score += _WORTH * float(np.average(density, weights=held.near))
+            worth = _WORTH * min(1.0, float(held.near.sum()) / _FEWEST_TESTS)
+            score += worth * float(np.average(density, weights=held.near))
     return score
 
 
