@@ -138,7 +138,8 @@ def _sections(
             ),
         ),
         Section(
-            "How the answer moves with the way of counting", (tables.counting_table(evidence),)
+            "How the answer moves with the way of counting",
+            (tables.counting_table(evidence), tables.conventions_table(evidence)),
         ),
         Section("About this report", _about(evidence, command, seed, draws)),
     )

@@ -18,7 +18,16 @@ from isoloss.fitting.cost import paid_cost
 from isoloss.laws import Cost, KaplanND, Law, PowerLaw
 from isoloss.planning import Plan, plan
 from isoloss.runs import Runs
-from isoloss.trust import Backtest, Draws, Forecast, Outcome, backtest, bootstrap
+from isoloss.trust import (
+    Backtest,
+    Conventions,
+    Draws,
+    Forecast,
+    Outcome,
+    backtest,
+    bootstrap,
+    conventions,
+)
 
 T = TypeVar("T")
 
@@ -26,6 +35,7 @@ BEYOND = 10.0
 """Without a target, plan for this many times the compute of the largest run."""
 
 _FEWEST_SIZES = 3
+_MOST_DRAWS = 200  # for a table of many fits
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,7 @@ class Evidence:
     """What the runs say, in every part of a report.
 
     main: as the runs are counted. others: counted otherwise, the fit and plan under each.
+    conventions: the best size under every count that the runs carry.
     kaplan: Kaplan's L(N, D); compute: a pure power law of c through the lowest losses; both as
     Kaplan counts where the runs allow it (`kaplan_runs`).
     envelope_trends: n and d along the envelope, from the compute of the smallest run on.
@@ -68,6 +79,7 @@ class Evidence:
     given: bool
     main: Reading
     others: tuple[Reading, ...]
+    conventions: Conventions | Missing
     backtest: Backtest | Missing
     envelope: Envelope | Missing
     envelope_trends: tuple[PowerTrend, PowerTrend] | Missing
@@ -103,6 +115,9 @@ def gather(
         others=tuple(
             _reading(other, form, target, paid_cost(other), draws, seed)
             for other in _counted_otherwise(runs)
+        ),
+        conventions=attempt(
+            lambda: conventions(form, runs, target, draws=min(draws, _MOST_DRAWS), seed=seed)
         ),
         backtest=attempt(lambda: backtest(form, runs, seed=seed)),
         envelope=curve,

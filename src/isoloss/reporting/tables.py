@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from isoloss.reporting import wording
 from isoloss.reporting.document import Block, Refusal, Table
 from isoloss.reporting.evidence import Evidence, Missing, Reading
 from isoloss.reporting.exponents import Exponent, pure_exponents, reducible_exponents
-from isoloss.trust import Draws, Outcome
+from isoloss.trust import Draws, Interval, Outcome
 
 LEVEL = 0.9
 
@@ -194,6 +195,49 @@ def _counting_column(reading: Reading) -> tuple[str, ...]:
     best = wording.with_interval(plan.n, wording.count)
     tokens = wording.with_interval(plan.d, wording.count)
     return (name, sizes, *exponents, best, tokens, wording.decimals(plan.loss.mid))
+
+
+def conventions_table(evidence: Evidence) -> Block:
+    """The best size under every count of parameters and compute that the runs carry."""
+    found = evidence.conventions
+    if isinstance(found, Missing):
+        return Refusal(wording.refusal("the other ways of counting", found.reason))
+    given = wording.count_name(found.given)
+    rows = [
+        (
+            wording.count_name(row.n_convention),
+            wording.cost_name(row.c_convention),
+            *(
+                ("none",) * 4
+                if row.a is None
+                else (
+                    _with_ends(row.a, wording.decimals),
+                    _with_ends(row.n, wording.count),
+                    _with_ends(row.d, wording.count),
+                    _with_ends(row.n_as_given, wording.count),
+                )
+            ),
+        )
+        for row in found.rows
+    ]
+    head = ("N counted as", "C as", "a", "best N (90 %)", "best D (90 %)", f"that N as {given}")
+    moved = ""
+    if math.isfinite(found.movement):
+        moved = f" Counted alike, the best size moves by a factor of {found.movement:.3g}."
+    return Table(
+        f"Every way of counting these runs, at {wording.flops(found.flops)} FLOPs",
+        head,
+        tuple(rows),
+        "A best size in another count is another number even where it is the same model; the last "
+        f"column says it in one count.{moved}",
+    )
+
+
+def _with_ends(found: Interval | None, write: Callable[[float], str]) -> str:
+    if found is None:
+        return "none"
+    low, mid, high = (float(end) for end in found)
+    return f"{write(mid)} ({wording.span(low, high, write)})"
 
 
 def forecast_table(evidence: Evidence) -> Table:
