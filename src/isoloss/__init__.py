@@ -72,22 +72,27 @@ if TYPE_CHECKING:
     from isoloss.runs import read_sweep as read_sweep
     from isoloss.runs import write_runs as write_runs
     from isoloss.trust import Backtest as Backtest
+    from isoloss.trust import Choice as Choice
     from isoloss.trust import Comparison as Comparison
     from isoloss.trust import Course as Course
     from isoloss.trust import CurveForecast as CurveForecast
     from isoloss.trust import Draws as Draws
     from isoloss.trust import Forecast as Forecast
+    from isoloss.trust import ForecastModel as ForecastModel
     from isoloss.trust import Interval as Interval
     from isoloss.trust import Outcome as Outcome
+    from isoloss.trust import RollingBacktest as RollingBacktest
     from isoloss.trust import Target as Target
     from isoloss.trust import approaches as approaches
     from isoloss.trust import backtest as backtest
     from isoloss.trust import bootstrap as bootstrap
+    from isoloss.trust import choose as choose
     from isoloss.trust import compare as compare
     from isoloss.trust import conventions as conventions
     from isoloss.trust import forecast_curve as forecast_curve
     from isoloss.trust import make_forecasts as make_forecasts
     from isoloss.trust import read_forecasts as read_forecasts
+    from isoloss.trust import rolling_backtest as rolling_backtest
     from isoloss.trust import track as track
     from isoloss.trust import write_forecasts as write_forecasts
 
@@ -104,9 +109,10 @@ _ROOMS = {
     "planning": "Plan plan published_plans",
     "reporting": "report",
     "runs": "RunSpec Runs Schedule read_record read_runs read_sweep write_runs",
-    "trust": "Backtest Comparison Course CurveForecast Draws Forecast Interval Outcome "
-    "Target approaches backtest bootstrap compare conventions forecast_curve make_forecasts "
-    "read_forecasts track write_forecasts",
+    "trust": "Backtest Choice Comparison Course CurveForecast Draws Forecast ForecastModel "
+    "Interval Outcome RollingBacktest Target approaches backtest bootstrap choose compare "
+    "conventions forecast_curve make_forecasts read_forecasts rolling_backtest track "
+    "write_forecasts",
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 

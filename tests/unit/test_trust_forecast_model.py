@@ -15,6 +15,7 @@ from isoloss.laws.bends import BrokenPowerLaw
 from isoloss.runs import Runs
 from isoloss.trust import bootstrap
 from isoloss.trust import forecast_model as modelled
+from isoloss.trust import posterior_grid as grid
 from isoloss.trust.drift import BrownianPath
 from isoloss.trust.forecast_model import ForecastModel, posterior
 
@@ -63,17 +64,18 @@ def test_the_evidence_is_that_of_the_dense_gaussian() -> None:
     weights = np.linspace(0.4, 1.0, len(runs))
     theta = np.array([[0.3, 0.31], [0.5, 0.2], [0.35, 0.42]])
     scales = np.array([[0.01, 1.0], [0.004, 2.2]])
-    found, mean, _ = modelled._cells(model, design, theta, basis, weights, scales)
-    linear = modelled._linear(design, theta)
+    prior = grid.ExponentPrior(model.exponent, model.exponent_spread)
+    found, mean, _ = grid.cells_of(prior, design, theta, basis, weights, scales)
+    linear = grid.linearised(design, theta)
     for (s, (noise, drift)), cell in product(enumerate(scales), range(len(theta))):
         target, columns = linear[cell, 0], linear[cell, 1:]
         of_runs = np.diag(noise**2 / weights) + drift**2 * basis @ basis.T
         dense = of_runs + 4.0 * columns.T @ columns
         log_density = -0.5 * (target @ np.linalg.solve(dense, target) + np.linalg.slogdet(dense)[1])
-        prior = modelled._log_prior(model, design, theta)[cell]
-        strayed = -0.5 * (np.log(drift) / modelled._DRIFT_SPREAD) ** 2
+        believed = prior.log_density(design, theta)[cell]
+        strayed = -0.5 * (np.log(drift) / grid.DRIFT_SPREAD) ** 2
         constant = 0.5 * (np.log(weights).sum() + 3 * np.log(0.25))
-        expected = log_density + prior + strayed - constant
+        expected = log_density + believed + strayed - constant
         assert found[s, cell] - expected == pytest.approx(0.0, abs=1e-6 * abs(expected))
         gained = 4.0 * columns @ np.linalg.solve(dense, target)
         assert mean[s, cell] == pytest.approx(gained, rel=1e-5)

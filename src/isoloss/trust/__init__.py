@@ -2,6 +2,7 @@
 
 from isoloss.trust.approaches import Approach, Approaches, approaches
 from isoloss.trust.backtest import Backtest, backtest
+from isoloss.trust.choice import Choice, Reach, RollingBacktest, choose, rolling_backtest
 from isoloss.trust.compare import Comparison, compare, compute_multiplier
 from isoloss.trust.conventions import Conventions, Counted, conventions
 from isoloss.trust.curves import CurveForecast, forecast_curve
@@ -15,6 +16,7 @@ from isoloss.trust.forecast import (
     read_forecasts,
     write_forecasts,
 )
+from isoloss.trust.forecast_model import ForecastModel
 from isoloss.trust.quantiles import Interval
 from isoloss.trust.tracking import Course, FittedLaw, track
 
@@ -22,6 +24,7 @@ __all__ = [
     "Approach",
     "Approaches",
     "Backtest",
+    "Choice",
     "Comparison",
     "Conventions",
     "Counted",
@@ -30,12 +33,16 @@ __all__ = [
     "Draws",
     "FittedLaw",
     "Forecast",
+    "ForecastModel",
     "Interval",
     "Outcome",
+    "Reach",
+    "RollingBacktest",
     "Target",
     "approaches",
     "backtest",
     "bootstrap",
+    "choose",
     "compare",
     "compute_multiplier",
     "conventions",
@@ -43,6 +50,7 @@ __all__ = [
     "make_forecasts",
     "read_fit",
     "read_forecasts",
+    "rolling_backtest",
     "track",
     "write_forecasts",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from isoloss.errors import FitError, InputError, UnidentifiedError
 from isoloss.fitting.parametric import Fit, fit
@@ -51,18 +52,29 @@ class Backtest:
     @property
     def coverage(self) -> float:
         """The share of test runs inside their interval, to hold against `level`."""
-        inside = (self.low <= self.test.loss) & (self.test.loss <= self.high)
-        return float(np.mean(inside))
+        return float(np.mean(self.inside))
 
     @property
-    def score(self) -> float:
-        """The mean interval score of log loss: width, and 2 / (1 - level) times what lies outside.
+    def inside(self) -> NDArray[np.bool_]:
+        """Whether each test run lies in its interval: (m,)."""
+        inside: NDArray[np.bool_] = (self.low <= self.test.loss) & (self.test.loss <= self.high)
+        return inside
+
+    @property
+    def scores(self) -> Array:
+        """The interval score of each log loss: width, and 2 / (1 - level) times what lies outside.
 
         Source: Gneiting & Raftery 2007, Eq. 43; the lower, the better.
         """
         low, high, seen = np.log(self.low), np.log(self.high), np.log(self.test.loss)
         outside = np.maximum(low - seen, 0.0) + np.maximum(seen - high, 0.0)
-        return float(np.mean(high - low + 2.0 / (1.0 - self.level) * outside))
+        scores: Array = high - low + 2.0 / (1.0 - self.level) * outside
+        return scores
+
+    @property
+    def score(self) -> float:
+        """The mean interval score of the test runs."""
+        return float(np.mean(self.scores))
 
     @property
     def decades(self) -> float:
@@ -96,7 +108,7 @@ def backtest(
         return _backtest(form, runs, x, cutoff, level, draws, seed, forecast)
     variables_of(form, runs, x)
     values = np.unique(runs.c)
-    fewest = max(_FEWEST, len(form.scales) + len(form.exponents) + 3)
+    fewest = fewest_runs(form)
     reasons: list[str] = []
     for reach in _REACHES:
         allowed = values[values * reach <= values[-1]]
@@ -114,6 +126,11 @@ def backtest(
     raise UnidentifiedError(
         f"no back-test is possible: {reason}; add cheaper runs, or one at 10 times the compute"
     )
+
+
+def fewest_runs(form: type[Law]) -> int:
+    """Return how many runs must lie below a cut-off for it to be tested."""
+    return max(_FEWEST, len(form.scales) + len(form.exponents) + 3)
 
 
 def _backtest(
