@@ -1,6 +1,7 @@
 """Every figure: each takes data and, if given, an Axes, draws, and returns the Axes.
 
     learning_curves         loss along every run as its compute grows, and their envelope
+    curve_ahead             what a run has shown, and its forecast with a band
     loss_against            loss against parameters, tokens or compute, with a law and its band
     isoflop_curves          loss against size at each budget of compute, with the minima
     isoloss_contours        lines of equal loss, the efficient frontier, and the runs
@@ -17,7 +18,7 @@ Without an Axes each makes its own figure, outside pyplot, so nothing is left be
 from isoloss.figures.bands import law_of
 from isoloss.figures.contours import isoloss_contours
 from isoloss.figures.critical import steps_against_batch
-from isoloss.figures.curves import learning_curves
+from isoloss.figures.curves import curve_ahead, learning_curves
 from isoloss.figures.forecasts import backtest_errors, forecasts_and_outcomes
 from isoloss.figures.isoflops import isoflop_curves
 from isoloss.figures.loss import loss_against
@@ -29,6 +30,7 @@ from isoloss.figures.tuning import tuning_curves
 __all__ = [
     "COLOURS",
     "backtest_errors",
+    "curve_ahead",
     "forecasts_and_outcomes",
     "house_style",
     "inline_svg",

@@ -1,4 +1,4 @@
-"""Learning curves against compute, and the envelope no run goes below."""
+"""Learning curves against compute with their envelope, and the rest of one run against steps."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isoloss.errors import InputError
+from isoloss.figures.bands import Band, shade
 from isoloss.figures.labels import Label, place_labels
 from isoloss.figures.style import (
     INK,
+    LAW,
+    RULE,
     axes_or_new,
     flops_axis,
     house_style,
@@ -20,6 +23,7 @@ from isoloss.figures.style import (
 )
 from isoloss.fitting import Envelope
 from isoloss.runs import Runs
+from isoloss.trust import CurveForecast
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,6 +62,42 @@ def learning_curves(
         labels = [] if envelope is None else [_envelope_label(envelope)]
         place_labels(ax, labels + _size_labels(table, paths))
     return ax
+
+
+def curve_ahead(
+    forecast: CurveForecast, runs: Runs | None = None, *, ax: Axes | None = None
+) -> Axes:
+    """Draw what a run has shown against its steps, and its forecast with the band.
+
+    forecast: from `forecast_curve`. runs: the table it was made from, for the part already seen and
+    its sisters behind it; without it the forecast is drawn alone.
+    Returns the axes, a new figure's if `ax` is None. Raises InputError if the curves do not say at
+    which step they were evaluated.
+    """
+    with house_style():
+        ax = axes_or_new(ax)
+        if runs is not None:
+            table = runs if runs.curves is None else runs.curves
+            if table.batch is None:
+                raise InputError("the curves do not say their steps; give them a batch in tokens")
+            steps = table.d / table.batch
+            for name in np.unique(table.run):
+                rows = np.flatnonzero(table.run == name)
+                rows = rows[np.argsort(steps[rows], kind="stable")]
+                own = name == forecast.run
+                ax.plot(
+                    steps[rows],
+                    table.loss[rows],
+                    color=INK if own else RULE,
+                    linewidth=1.6 if own else 0.7,
+                    zorder=3 if own else 1,
+                )
+        shade(ax, forecast.steps, Band(forecast.mid, forecast.low, forecast.high))
+        ax.plot(forecast.steps, forecast.mid, color=LAW, linewidth=1.6, zorder=2)
+        ax.set_xscale("log")
+        ax.set_xlabel("optimizer steps")
+        loss_axis(ax.yaxis, *([] if runs is None else [loss_label(runs)]))
+        return ax
 
 
 def _envelope_label(envelope: Envelope) -> Label:
