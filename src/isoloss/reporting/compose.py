@@ -29,9 +29,9 @@ from isoloss.trust import Forecast, Outcome
 _LEAST_PUBLISHED = 1e18
 
 _DOUBT = (
-    "What the intervals hold: the noise of a run and the uncertainty of the coefficients. What "
-    "they do not hold: that the law itself may be wrong beyond the runs. Only forecasts and the "
-    "back-test show that, and the farther the target, the more it matters."
+    "What the intervals of coefficients hold: the uncertainty that the runs show. What they do not "
+    "hold: that the law itself may be wrong beyond the runs. The intervals of a new run's loss are "
+    "those of the forecast model, which allows for that; the back-test shows how it did."
 )
 
 

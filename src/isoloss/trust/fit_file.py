@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from isoloss import laws
 from isoloss.errors import InputError
 from isoloss.laws import Law
 from isoloss.laws.forms import Array
@@ -65,10 +64,18 @@ def _fitted(document: Any) -> FittedLaw:
 
 
 def _form(name: str) -> type[Law]:
-    form: Any = getattr(laws, name, None) if name in laws.__all__ else None
-    if not (isinstance(form, type) and issubclass(form, Law)) or form is Law:
+    known = {form.__name__: form for form in _forms(Law)}
+    if name not in known:
         raise InputError(f"the law {name!r} is not known")
-    return form
+    return known[name]
+
+
+def _forms(base: type[Law]) -> Iterator[type[Law]]:
+    """Every law that the laws' room defines; importing it has defined them all."""
+    for form in base.__subclasses__():
+        if form.__module__.startswith("isoloss.laws."):
+            yield form
+        yield from _forms(form)
 
 
 def _numbers(values: Any, name: str, signed: bool = False) -> Array:

@@ -43,8 +43,8 @@ def candidates(
 ) -> tuple[Candidate, ...]:
     """Fit both forms to the sweep, the better first; one that the runs do not fix is left out.
 
-    Better is the smaller median error in the back-test where both have one, else the smaller
-    spread of residuals. The rule sees the sweep alone, never the runs to be forecast.
+    Better is the smaller median error in the back-test, by the law alone, where both have one, else
+    the smaller spread of residuals. The rule sees the sweep alone, never the runs to be forecast.
     Raises FitError or UnidentifiedError if the runs fix neither.
     """
     found: list[Candidate] = []
@@ -70,7 +70,7 @@ def _candidate(
 ) -> Candidate:
     fitted = fit(form, runs).check()
     try:
-        tested = backtest(form, runs, seed=seed)
+        tested = backtest(form, runs, seed=seed, forecast="plain")
     except (FitError, InputError):
         tested = None
     spare = max(1, len(runs) - len(fitted.coefficients))

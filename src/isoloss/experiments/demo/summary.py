@@ -32,12 +32,19 @@ def summary(result: DemoResult) -> tuple[str, ...]:
         f"forecasts by {result.candidates[0].name}, written before the runs they are about "
         f"(sha256 {result.forecast_hash[:12]}):",
         *(_outcome(outcome) for outcome in result.outcomes),
-        "  (they hold a run's noise and the coefficients' doubt, not a wrong form of law)",
+        f"  ({_held(result)})",
         f"plan for {result.plan.flops:.2g} FLOPs: n {_estimate(result.plan.n)}, "
         f"tokens {_estimate(result.plan.d)}, loss {_loss(result.plan.loss)}",
         *_near_optimal(result),
         f"report: {result.report}",
     )
+
+
+def _held(result: DemoResult) -> str:
+    """What the forecasts' intervals allow for."""
+    if result.outcomes[0].forecast.method == "plain":
+        return "they hold a run's noise and the coefficients' doubt, not a wrong form of law"
+    return "they hold a run's noise, the coefficients' doubt, and the law's drift beyond the sweep"
 
 
 def _exponents(result: DemoResult) -> tuple[str, ...]:
