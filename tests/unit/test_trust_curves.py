@@ -110,6 +110,16 @@ def test_the_band_covers_the_end_of_simulated_runs() -> None:
     assert sum(hits) >= 6
 
 
+def test_a_run_unlike_its_sisters_is_given_a_wider_band() -> None:
+    runs = table({6: 400})
+    strange = runs.replace(loss=np.where(runs.run == "run-6", 1.5 * runs.loss + 1.0, runs.loss))
+    bands = [
+        forecast_curve(one, "run-6", 1600, schedule=SCHEDULE).at(1600) for one in (runs, strange)
+    ]
+    widths = [(high - low) / mid for low, mid, high in bands]
+    assert widths[1] > 2 * widths[0]
+
+
 def test_the_loss_may_be_in_any_unit_and_the_rows_in_any_order() -> None:
     runs = table({6: 400})
     one = forecast_curve(runs, "run-6", 1600, schedule=SCHEDULE).at(1600)

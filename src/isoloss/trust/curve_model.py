@@ -199,6 +199,19 @@ def continued(
     return mean[0] * panel.loss, sd[0] * panel.loss
 
 
+def surprise(panel: Panel, population: Population) -> float:
+    """Return how far the run's own points lie from what the sisters say, 1 where they say it right.
+
+    The root mean square of its points in units of their joint standard deviations.
+    """
+    points, annealing = panel.own, panel.annealing
+    phi = _basis(points, population.alpha, annealing)[0]
+    noise = _noise(points, population.alpha, population.slope)[0]
+    joint = phi @ population.cov @ phi.T + population.scale**2 * noise
+    left = points.y[0] - phi @ population.mean
+    return float(np.sqrt(left @ np.linalg.solve(joint, left) / left.size))
+
+
 def run_held_out(panel: Panel, population: Population, alone: bool) -> Tests:
     """Hide the last third of the run's own points and predict them from the others.
 

@@ -28,6 +28,7 @@ from isoloss.trust.curve_model import (
     learn,
     run_held_out,
     sisters_held_out,
+    surprise,
 )
 
 _EXPONENTS = (0.4, 0.6, 0.8, 1.0)
@@ -226,11 +227,13 @@ def _mixed(
     ]
     total = sum(weight for _, weight in counted)
     for one, weight in counted:
+        # A run unlike its sisters is foreseen worse than they were.
+        wider = max(1.0, surprise(one.panel, one.population))
         for first in range(0, steps.size, _CHUNK):
             at = slice(first, first + _CHUNK)
             value, sd = continued(one.panel, one.population, own, steps[at])
             mean[at] += weight / total * value
-            square[at] += weight / total * (sd**2 + value**2)
+            square[at] += weight / total * ((wider * sd) ** 2 + value**2)
     return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
 
 
