@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from isoloss.errors import Status
 from isoloss.fitting import fit, isoflop
 from isoloss.laws import Chinchilla
 from isoloss.runs import Runs
@@ -35,7 +36,7 @@ def test_besiroglu_s_fit_of_the_chinchilla_runs(epoch: Runs) -> None:
     assert pytest.approx(2143.86, abs=1.0) == found.law.B
     assert found.law.alpha == pytest.approx(0.34731, abs=1e-5)
     assert found.law.beta == pytest.approx(0.36718, abs=2e-5)
-    assert found.status == ()
+    assert found.status == (Status.OUTLIER,)  # one run lies 5 % off, where 0.5 % is usual
 
 
 def test_besiroglu_s_intervals(epoch: Runs) -> None:
@@ -136,5 +137,5 @@ def test_back_tests_have_the_noted_bias(shared_data: Path, view: str, bias: floa
     if view.startswith("gadre"):  # the notes fit all rows of a dataset, the view those with M >= 20
         where = where.split(" and ")[0]
     runs = table(shared_data, row["file"], where, row["n_column"])
-    test = backtest(Chinchilla, runs, cutoff=row["c_cut"], draws=50)
+    test = backtest(Chinchilla, runs, cutoff=row["c_cut"], draws=50, forecast="plain")
     assert test.bias == pytest.approx(bias, abs=6e-4)

@@ -10,7 +10,7 @@ import pytest
 
 from isoloss.errors import InputError
 from isoloss.fitting import fit
-from isoloss.laws import Chinchilla, PowerLaw, SaturatingPowerLaw
+from isoloss.laws import Chinchilla, KaplanND, PowerLaw, SaturatingPowerLaw
 from isoloss.laws.bends import BrokenPowerLaw
 from isoloss.runs import Runs
 from isoloss.trust import bootstrap
@@ -120,7 +120,7 @@ def test_new_runs_of_true_laws_lie_inside() -> None:
     assert np.mean(inside) >= 0.88
 
 
-def test_laws_of_more_exponents_are_forecast_plainly_and_said_so() -> None:
+def test_laws_the_model_does_not_cover_are_forecast_plainly_and_said_so() -> None:
     x = np.geomspace(1e15, 1e21, 24)
     truth = BrokenPowerLaw(a=0.4, b=900.0, c0=0.15, c1=0.12, d1=3e18, f1=0.3)
     noise = np.exp(0.002 * np.random.default_rng(4).standard_normal(x.size))
@@ -129,6 +129,7 @@ def test_laws_of_more_exponents_are_forecast_plainly_and_said_so() -> None:
     assert broken.forecast_method() == "plain"
     with pytest.raises(InputError, match=r"up to 2 exponents.*use forecast='plain'"):
         broken.predict(1e22, forecast=ForecastModel())
+    assert bootstrap(fit(KaplanND, sweep(0.01)), draws=30).forecast_method() == "plain"
     for form in (PowerLaw, SaturatingPowerLaw):
         one = bootstrap(fit(form, runs, x="c"), draws=60)
         assert one.forecast_method() == "forecast model"

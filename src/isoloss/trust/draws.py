@@ -83,7 +83,7 @@ class Draws:
         forecast: a ForecastModel, which holds the misfit of the law beyond the runs; "plain" for
         the draws with the noise of a run, residuals of the fit drawn anew and at least the spread
         between seeds, without any misfit; by default the forecast model, but for laws of more than
-        two exponents (`forecast_method` says which).
+        two exponents or under an outer power (`forecast_method` says which).
         """
         if kind not in ("run", "mean"):
             raise InputError(f'kind is "run" or "mean", not {kind!r}')

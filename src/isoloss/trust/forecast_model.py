@@ -69,8 +69,12 @@ class ForecastModel:
             raise InputError("ForecastModel: ratio must not be negative")
 
     def covers(self, fit: Fit) -> bool:
-        """Say whether the model can be computed for this fit: at most two exponents to find."""
-        return len(fit.design.exponents) <= MOST_EXPONENTS
+        """Say whether the model holds for this fit: a plain sum, at most two exponents to find.
+
+        Under an outer power the misfit is not linear in the terms: for small powers a prediction
+        that is far too low would seem hardly wrong.
+        """
+        return fit.form.outer is None and len(fit.design.exponents) <= MOST_EXPONENTS
 
 
 Method = ForecastModel | Literal["plain"]
@@ -90,8 +94,8 @@ def method_of(forecast: Method | None, fit: Fit) -> Method:
         raise InputError(f'forecast is a ForecastModel or "plain", not {forecast!r}')
     if not forecast.covers(fit):
         raise InputError(
-            f"the forecast model handles laws of up to {MOST_EXPONENTS} exponents, and "
-            f"{fit.form.__name__} has {len(fit.design.exponents)}: use forecast='plain'"
+            f"the forecast model handles sums of terms with up to {MOST_EXPONENTS} exponents, and "
+            f"{fit.form.__name__} is none: use forecast='plain'"
         )
     return forecast
 
@@ -149,9 +153,9 @@ def posterior(
 ) -> Posterior:
     """Compute the posterior of the forecast model at the runs of a fit, and draw from it.
 
-    fit: of a law with at most two exponents to find. least_noise: below which a run's noise is
+    fit: of a law that the model covers. least_noise: below which a run's noise is
     not taken to lie, such as the spread between seeds.
-    Raises InputError for a law with more exponents.
+    Raises InputError for another law.
     """
     design = fit.design
     method_of(model, fit)
