@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -80,7 +80,7 @@ def main() -> None:
     options = parser.parse_args()
     found = views(options.data)
     grid = [ForecastModel(*numbers) for numbers in product(EXPONENTS, SPREADS, DRIFTS, RATIOS)]
-    with ProcessPoolExecutor(options.workers) as pool:
+    with ThreadPoolExecutor(options.workers) as pool:
         peers = list(pool.map(notebook_score, found))
         plain = list(pool.map(plain_score, found))
         tried = list(pool.map(model_scores, found, [grid] * len(found)))
