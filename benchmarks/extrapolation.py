@@ -233,8 +233,9 @@ def groups(labels: NDArray[np.int_]) -> list[NDArray[np.intp]]:
 def approach_two_error(view: View, test: Runs) -> float:
     try:
         usable = [budget for budget in isoflop(view.train).budgets if budget.usable]
-        columns = np.array([(b.n_opt, b.d_opt, b.c, b.loss_opt) for b in usable]).T
-        n, d, c, loss = columns if len(usable) else np.empty((4, 0))
+        if len(usable) < 3:
+            return float("nan")
+        n, d, c, loss = np.array([(b.n_opt, b.d_opt, b.c, b.loss_opt) for b in usable]).T
         return law_error(SaturatingPowerLaw, Runs(n=n, d=d, c=c, loss=loss), test)
     except IsolossError as error:
         print(f"{view.name}, approach 2: {error}")
