@@ -59,7 +59,7 @@ def test_a_power_law_cost_has_the_shifted_closed_form(
     log_n = math.log(ratio) + law.beta * math.log(flops / per_n)
     log_n /= law.alpha + power * law.beta
     found = allocate(law, flops, cost=lambda n: per_n * n**power)
-    assert abs(math.log(found.n) - log_n) < 2e-7  # flat: the loss tells no nearer
+    assert abs(math.log(found.n) - log_n) < 1e-8
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)

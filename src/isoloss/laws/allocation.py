@@ -32,6 +32,7 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 _GOLDEN_STEPS = 45
 _BISECTIONS = 42
 _STENCIL = 0.03
+_ROUNDING = 64  # ulp of the loss
 
 
 class HoldsLaw(Protocol):
@@ -286,8 +287,9 @@ def _polish(loss_of: Callable[[Array], Array], start: Array) -> Array:
             step = np.where(bend > 0, -slope / bend, 0.0)
         u = u + np.where(np.abs(step) <= h, step, 0.0)
     # Where the cost has a kink the slope jumps and Newton misleads; the golden section does not.
+    # The golden section ends where rounding happened to be lowest, so a few ulp are no rise.
     before, after = loss_of(start), loss_of(u)
-    return np.where(after <= before + 4 * np.spacing(before), u, start)
+    return np.where(after <= before + _ROUNDING * np.spacing(before), u, start)
 
 
 def _weigh(values: list[Array], weights: tuple[int, ...]) -> Array:
