@@ -61,12 +61,15 @@ def test_the_intervals_of_each_approach_cover() -> None:
     """90 % intervals of the best size at the target, over 60 studies with 0.3 % noise.
 
     Raw parabolas miss by their bias; the others hold within three binomial errors of 90 %.
+    Approach 1 refuses where its frontier changes size fewer than three times: a miss.
     """
     true = allocate(LAW, TARGET).n
     inside = np.zeros(4)
     for seed in range(60):
         found = approaches(study(seed), TARGET, draws=100, seed=seed)
-        inside += [float(a.n.low) <= true <= float(a.n.high) for a in found.approaches]
+        inside += [
+            a.n is not None and float(a.n.low) <= true <= float(a.n.high) for a in found.approaches
+        ]
     share = inside / 60
     assert share[0] > 0.75
     assert (share[2:] > 0.78).all(), share
