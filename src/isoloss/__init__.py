@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from isoloss.trust import ForecastModel as ForecastModel
     from isoloss.trust import Interval as Interval
     from isoloss.trust import Outcome as Outcome
+    from isoloss.trust import Profile as Profile
     from isoloss.trust import RollingBacktest as RollingBacktest
     from isoloss.trust import Target as Target
     from isoloss.trust import approaches as approaches
@@ -91,6 +92,7 @@ if TYPE_CHECKING:
     from isoloss.trust import conventions as conventions
     from isoloss.trust import forecast_curve as forecast_curve
     from isoloss.trust import make_forecasts as make_forecasts
+    from isoloss.trust import profile as profile
     from isoloss.trust import read_forecasts as read_forecasts
     from isoloss.trust import rolling_backtest as rolling_backtest
     from isoloss.trust import track as track
@@ -110,8 +112,8 @@ _ROOMS = {
     "reporting": "report",
     "runs": "RunSpec Runs Schedule read_record read_runs read_sweep write_runs",
     "trust": "Backtest Choice Comparison Course CurveForecast Draws Forecast ForecastModel "
-    "Interval Outcome RollingBacktest Target approaches backtest bootstrap choose compare "
-    "conventions forecast_curve make_forecasts read_forecasts rolling_backtest track "
+    "Interval Outcome Profile RollingBacktest Target approaches backtest bootstrap choose compare "
+    "conventions forecast_curve make_forecasts profile read_forecasts rolling_backtest track "
     "write_forecasts",
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}

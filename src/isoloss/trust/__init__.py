@@ -17,6 +17,7 @@ from isoloss.trust.forecast import (
     write_forecasts,
 )
 from isoloss.trust.forecast_model import ForecastModel
+from isoloss.trust.profile import Profile, profile
 from isoloss.trust.quantiles import Interval
 from isoloss.trust.tracking import Course, FittedLaw, track
 
@@ -36,6 +37,7 @@ __all__ = [
     "ForecastModel",
     "Interval",
     "Outcome",
+    "Profile",
     "Reach",
     "RollingBacktest",
     "Target",
@@ -48,6 +50,7 @@ __all__ = [
     "conventions",
     "forecast_curve",
     "make_forecasts",
+    "profile",
     "read_fit",
     "read_forecasts",
     "rolling_backtest",

@@ -150,7 +150,10 @@ def bootstrap(fit: Fit, *, draws: int = 1000, seed: int = 0, delta: float | None
             f"none to measure doubt by; add at least {1 - spare}",
             partial=fit,
         )
-    begun, delta = _centre(fit, weights, delta)
+    if delta is None:
+        begun, delta = robust_centre(fit, weights)
+    else:
+        begun = _rivals(minima(design, weights, delta))
     centre = begun[0]
     residuals, jacobian = design.evaluate(centre[None], design.log_loss[None])
     spread = resampling.spread_residuals(residuals[0], jacobian[0], delta)
@@ -184,10 +187,11 @@ def bootstrap(fit: Fit, *, draws: int = 1000, seed: int = 0, delta: float | None
     )
 
 
-def _centre(fit: Fit, weights: Array, delta: float | None) -> tuple[Array, float | None]:
-    """The minima (s, q) that draws start from, the one they vary about first, and its delta."""
-    if delta is not None:
-        return _rivals(minima(fit.design, weights, delta)), delta
+def robust_centre(fit: Fit, weights: Array) -> tuple[Array, float]:
+    """Return the lowest minima (s, q), the best first, at 1.345 times the residuals' scale: delta.
+
+    weights: (m,), of the runs that the design holds.
+    """
     centre, delta = fit.coordinates[None], _LEAST_DELTA
     for _ in range(2):
         residuals, _ = fit.design.evaluate(centre[:1], fit.design.log_loss[None])
