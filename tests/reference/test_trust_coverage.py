@@ -1,118 +1,51 @@
-"""Nominal 90 % intervals hold the truth about 90 % of the time, on exact simulated laws.
+"""Nominal 90 % intervals hold the truth about 90 % of the time: slices of the coverage study.
 
-For each study: runs from a known law with normal noise in log loss, fitted and resampled through
-the public functions; then ln N* and the loss at the optimum for ten times the largest compute, and
-the loss of a new run there, plainly. Refused studies are counted apart. What is not tested here,
-because plain intervals do not claim it: truths that the law does not describe. The forecast model
-covers more than it says on exact laws; `test_trust_forecast_model` holds it to that.
+The studies, their ten published truths and what is counted are those of
+`benchmarks/interval_coverage.py`, whose full table is committed. Simulated throughout.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import pytest
-
-from isoloss.errors import FitError
-from isoloss.fitting import fit
-from isoloss.laws import Chinchilla, allocate
-from isoloss.runs import Runs
-from isoloss.trust import bootstrap
-
-TRUTHS = {
-    "Besiroglu": Chinchilla(1.8172, 477.84, 2143.86, 0.34731, 0.36718),
-    "Hoffmann": Chinchilla(1.69337, 406.401, 410.7228, 0.33917, 0.28491),
-}
+from _studies import TRUTHS
+from interval_coverage import Block, block
 
 
-def design(kind: str, count: int, law: Chinchilla) -> tuple[np.ndarray, np.ndarray]:
-    """Sizes and tokens of an IsoFLOP, grid or ladder design of `count` runs."""
-    if kind == "isoflop":
-        budgets = {16: 3, 30: 5, 60: 6}[count]
-        n, d = [], []
-        for i, c in enumerate(np.logspace(18, 18 + 0.5 * (budgets - 1), budgets)):
-            share = count // budgets + (i < count % budgets)
-            sizes = allocate(law, c).n * np.geomspace(0.25, 4, share)
-            n.append(sizes)
-            d.append(c / (6 * sizes))
-        return np.concatenate(n), np.concatenate(d)
-    sizes, others = {16: (4, 4), 30: (6, 5), 60: (10, 6)}[count]
-    n = np.logspace(7.5, 9, sizes)
-    if kind == "grid":
-        n, d = np.meshgrid(n, np.logspace(8.5, 10.5, others))
-    else:
-        n, ratio = np.meshgrid(n, np.geomspace(5, 100, others))
-        d = n * ratio
-    return n.ravel(), d.ravel()
+def pooled(
+    cell: tuple[str, int, float], truths: list[str], exact: int, studies: int
+) -> list[Block]:
+    return [block(*cell, truth, exact, studies) for truth in truths]
 
 
-@dataclass(frozen=True)
-class Tally:
-    """Shares of studies whose interval held the truth, and of those that were refused."""
-
-    size: float
-    loss: float
-    run: float
-    refused: float
-
-
-def best(law: Chinchilla, c: float) -> tuple[np.ndarray, np.ndarray]:
-    """ln N* and the loss there, by the closed form."""
-    ratio = law.alpha * law.A / (law.beta * law.B)
-    log_n = (np.log(ratio) + law.beta * np.log(c / 6)) / (law.alpha + law.beta)
-    return log_n, law(np.exp(log_n), c / 6 / np.exp(log_n))
-
-
-def study(truth: str, kind: str, count: int, sigma: float, studies: int, draws: int) -> Tally:
-    law = TRUTHS[truth]
-    n, d = design(kind, count, law)
-    c = 10 * float((6 * n * d).max())
-    true_size, true_loss = best(law, c)
-    at = float(np.exp(true_size)), c / 6 / float(np.exp(true_size))
-    held, refused = [], 0
-    for seed in range(studies):
-        random = np.random.default_rng([seed, count])
-        loss = law(n, d) * np.exp(sigma * random.standard_normal(n.size))
-        try:
-            sample = bootstrap(fit(Chinchilla, Runs(n=n, d=d, loss=loss)), draws=draws, seed=seed)
-        except FitError:
-            refused += 1
-            continue
-        with np.errstate(all="ignore"):
-            size = sample.interval(lambda law: best(law, c)[0])
-            value = sample.interval(lambda law: best(law, c)[1])
-        new = true_loss * np.exp(sigma * random.standard_normal())
-        run = sample.predict(*at, forecast="plain")
-        held.append(
-            (
-                size.low <= true_size <= size.high,
-                value.low <= true_loss <= value.high,
-                run.low <= new <= run.high,
-            )
-        )
-    shares = np.mean(held, axis=0)
-    return Tally(*(float(share) for share in shares), refused / studies)
+def share(blocks: list[Block], name: str) -> float:
+    """Of all studies, so that a refusal is a miss."""
+    return sum(getattr(one, name) for one in blocks) / sum(one.studies for one in blocks)
 
 
 def test_a_slice_of_the_coverage_study() -> None:
-    tally = study("Besiroglu", "isoflop", 16, 0.005, studies=30, draws=150)
-    assert tally.refused == 0
-    assert tally.size >= 0.75
-    assert tally.loss >= 0.75
-    assert tally.run >= 0.75
+    """40 exact studies: the standard error of a share of 0.9 is 0.047."""
+    blocks = pooled(("isoflop", 16, 0.005), ["Besiroglu 2024", "Gadre 2024, C4"], 1, 20)
+    assert share(blocks, "size") >= 0.78
+    assert share(blocks, "loss") >= 0.78
+    assert share(blocks, "model_run") >= 0.88
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("truth", TRUTHS)
 @pytest.mark.parametrize(
-    ("kind", "count", "sigma"),
+    "cell",
     [("isoflop", 16, 0.005), ("grid", 30, 0.002), ("ladder", 16, 0.005), ("isoflop", 60, 0.015)],
 )
-def test_coverage(truth: str, kind: str, count: int, sigma: float) -> None:
-    """200 studies: the standard error of a share of 0.9 is 0.021."""
-    tally = study(truth, kind, count, sigma, studies=200, draws=300)
-    print(truth, kind, count, sigma, tally)
-    assert tally.refused <= 0.1
-    for share in (tally.size, tally.loss, tally.run):
-        assert 0.82 <= share <= 0.98
+def test_exact_laws(cell: tuple[str, int, float]) -> None:
+    """200 studies of ten truths: the standard error of a share of 0.9 is 0.021."""
+    blocks = pooled(cell, list(TRUTHS), 1, 20)
+    assert sum(one.refused for one in blocks) <= 20
+    for name in ("size", "loss"):
+        assert 0.82 <= share(blocks, name) <= 0.98
+    assert share(blocks, "model_run") >= 0.86
+
+
+@pytest.mark.full
+def test_new_runs_of_laws_that_are_slightly_wrong() -> None:
+    """100 studies at a smooth 0.5 % lack of fit and heavy tails, by the forecast model."""
+    blocks = pooled(("grid", 30, 0.005), list(TRUTHS), 0, 10)
+    assert share(blocks, "model_run") >= 0.82

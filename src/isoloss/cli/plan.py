@@ -46,20 +46,23 @@ def plan(
     from isoloss.planning import plan as make_plan
     from isoloss.planning import published_plans
 
+    tested = ""
     if runs is not None:
         from isoloss.fitting.cost import paid_cost
+        from isoloss.trust import backtest_line
 
         resampled = fitted(form, runs, reading, draws=draws, seed=seed)
         cost = paid_cost(resampled.fit.runs) or _six_per_parameter
         plans: tuple[Plan, ...] = (make_plan(resampled, flops=flops, cost=cost, level=level),)
+        tested = backtest_line(resampled, level=level)
     elif law is not None:
         plans = (make_plan(_published(law), flops=flops),)
     else:
         plans = published_plans(flops)
     if json:
-        emit_json({"plans": plans})
+        emit_json({"plans": plans, **({"backtest": tested} if tested else {})})
         return
-    show(_side_by_side(plans), *_notes(plans))
+    show(_side_by_side(plans), *_notes(plans), *([f"{tested}."] if tested else []))
 
 
 def _six_per_parameter(n: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -36,6 +36,10 @@ FAR = 30.0
 _LEAST_FLOPS = 1e9
 _MOST_FLOPS = 1e28
 _OWN_TEXT = "the loss is on the paper's own text and tokens"
+_HOW = {
+    "forecast model": "by the forecast model, which allows for misfit of the law beyond the runs",
+    "plain": "with parameters and noise as uncertain as they are, the law's own misfit left out",
+}
 
 
 class Estimate(NamedTuple):
@@ -301,6 +305,7 @@ def _plan_draws(draws: Draws, budget: float, cost: Cost | None, level: float) ->
         c_convention="6nd" if cost is None else "cost",
         level=level,
         notes=(
+            f"the loss is that of one new run, {_HOW[draws.forecast_method()]}",
             *notes,
             *_law_notes(fit.law),
             *_fit_notes(fit, mid, d_mid, budget, cost),

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from isoloss.errors import FitError, InputError, UnidentifiedError
+from isoloss.errors import FitError, InputError, IsolossError, UnidentifiedError
 from isoloss.fitting.parametric import Fit, fit
 from isoloss.fitting.variables import variables_of
 from isoloss.laws.forms import Array, Law
 from isoloss.runs import Runs
-from isoloss.trust.draws import bootstrap
+from isoloss.trust.draws import Draws, bootstrap
 from isoloss.trust.forecast_model import Method
 
 _REACHES = (10.0, 5.0, 3.0)
@@ -81,6 +81,17 @@ class Backtest:
         """How far the farthest test run lies beyond the cutoff, in factors of ten of compute."""
         return float(np.log10(self.test.c.max() / self.cutoff))
 
+    @property
+    def line(self) -> str:
+        """What became of it, in one sentence without a full stop, to stand beside a forecast."""
+        count = len(self.test)
+        runs = "1 dearer run" if count == 1 else f"{count} dearer runs"
+        return (
+            f"back-test: {runs}, up to {10**self.decades:.3g} times the compute fitted, predicted "
+            f"with a median error of {self.median_error:.1%}, {int(self.inside.sum())} inside "
+            f"{self.level:.0%} intervals"
+        )
+
 
 def backtest(
     form: type[Law],
@@ -126,6 +137,21 @@ def backtest(
     raise UnidentifiedError(
         f"no back-test is possible: {reason}; add cheaper runs, or one at 10 times the compute"
     )
+
+
+def backtest_line(draws: Draws, *, level: float = 0.9, forecast: Method | None = None) -> str:
+    """Return the sentence that belongs beside every forecast of these draws: `Backtest.line`.
+
+    draws: of the law that forecasts; its form is fitted anew below the cut. level, forecast: as in
+    `Draws.predict`. Where no back-test is possible the sentence says so, and why.
+    """
+    fit = draws.fit
+    try:
+        return backtest(
+            fit.form, fit.runs, x=fit.x, level=level, seed=draws.seed, forecast=forecast
+        ).line
+    except IsolossError as error:
+        return f"back-test: {error}"
 
 
 def fewest_runs(form: type[Law]) -> int:

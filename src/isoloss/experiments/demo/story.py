@@ -38,6 +38,7 @@ from isoloss.trust import (
     Forecast,
     Outcome,
     Target,
+    backtest_line,
     make_forecasts,
     write_forecasts,
 )
@@ -117,6 +118,7 @@ def run_demo(
     digest = write_forecasts(folder / "forecast.json", forecasts)
     for forecast in forecasts:
         say(f"    {describe_forecast(forecast)}")
+    say(f"    {backtest_line(draws, level=LEVEL)}")
     say(f"    {folder / 'forecast.json'}: sha256 {digest[:16]}")
 
     say(f"5/6 check: training the {len(checks)} forecast runs, {_total(checks):.2g} FLOPs")
