@@ -23,7 +23,7 @@ from _peers import notebook
 from _views import DATA, View, views
 from numpy.typing import NDArray
 
-from isoloss.errors import IsolossError
+from isoloss.errors import IsolossError, Status
 from isoloss.fitting import fit, isoflop
 from isoloss.laws import Chinchilla, SaturatingPowerLaw
 from isoloss.laws.bends import M4, BrokenPowerLaw
@@ -208,14 +208,14 @@ def one_variable(found: Sequence[View], models: dict[str, ForecastModel]) -> Non
         drawn = posterior(models[view.experiment], fitted, draws=DRAWS, seed=0)
         mid = np.median(drawn.losses(test.n, test.d), axis=0)
         ours = float(np.median(np.abs(np.log(mid / test.loss))))
-        cells = [f"{100 * error:.2f} %" for error in (ours, *errors)]
-        rows.append((view.name, f"{len(train)}/{len(test)}", *cells))
+        rows.append((view.name, f"{len(train)}/{len(test)}", f"{100 * ours:.2f} %", *errors))
     results.append(
         "extrapolation",
         ("view", "budgets", "model, left out", "approach 2", "M4 of c", "broken law of c"),
         rows,
         "Median error on the best run of each budget above the cut. Approach 2: E + A/c^a through "
-        "the IsoFLOP minima below it. M4 and the broken law: through the best runs below it. nan: "
+        "the IsoFLOP minima below it. M4 and the broken law: through the best runs below it. *: an "
+        "exponent at the end of its range, or no settled optimum, which `fit` reports as doubt. -: "
         "refused, for too few budgets or minima.",
     )
 
@@ -230,26 +230,23 @@ def groups(labels: NDArray[np.int_]) -> list[NDArray[np.intp]]:
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
 
-def approach_two_error(view: View, test: Runs) -> float:
+def approach_two_error(view: View, test: Runs) -> str:
     try:
         usable = [budget for budget in isoflop(view.train).budgets if budget.usable]
         if len(usable) < 3:
-            return float("nan")
+            return "-"
         n, d, c, loss = np.array([(b.n_opt, b.d_opt, b.c, b.loss_opt) for b in usable]).T
         return law_error(SaturatingPowerLaw, Runs(n=n, d=d, c=c, loss=loss), test)
-    except IsolossError as error:
-        print(f"{view.name}, approach 2: {error}")
-        return float("nan")
+    except IsolossError:
+        return "-"
 
 
-def law_error(form: type[Law], train: Runs, test: Runs) -> float:
+def law_error(form: type[Law], train: Runs, test: Runs) -> str:
+    """The median error of a law of compute, marked where `fit` doubts it, "-" where it refuses."""
     try:
-        law = fit(form, train, x="c").check().law
-    except IsolossError as error:
-        print(f"{form.__name__}: {error}")
-        return float("nan")
-    return float(np.median(np.abs(np.log(law(test.c) / test.loss))))
-
-
-if __name__ == "__main__":
-    main()
+        fitted = fit(form, train, x="c")
+    except IsolossError:
+        return "-"
+    error = float(np.median(np.abs(np.log(fitted.law(test.c) / test.loss))))
+    sure = Status.AT_BOUND not in fitted.status and Status.NOT_CONVERGED not in fitted.status
+    return f"{100 * error:.2f} %" + ("" if sure else " *")
