@@ -159,15 +159,36 @@ def cells_of(
     gram = np.concatenate(grams, axis=1) / noise[:, None, None, None]
     precision = gram[..., 1:, 1:] + np.eye(gram.shape[-1] - 1) / _WEIGHT_SPREAD**2
     moment = gram[..., 1:, 0]
-    mean = np.asarray(np.linalg.solve(precision, moment[..., None])[..., 0], dtype=np.float64)
-    left = gram[..., 0, 0] - (mean * moment).sum(axis=-1)
+    factor = np.linalg.cholesky(precision)
+    whitened = _forward(factor, moment)
+    mean = _backward(factor, whitened)
+    left = gram[..., 0, 0] - (whitened**2).sum(axis=-1)
+    volume_of_weights = 2 * np.log(np.diagonal(factor, axis1=-2, axis2=-1)).sum(axis=-1)
     volume = len(weights) * np.log(noise)
     volume = volume + np.log1p(variance * (drift / noise)[:, None]).sum(axis=1)
-    evidence = -0.5 * (left + volume[:, None] + np.linalg.slogdet(precision)[1])
+    evidence = -0.5 * (left + volume[:, None] + volume_of_weights)
     strayed = np.log(scales[:, 1]) / DRIFT_SPREAD
     evidence = evidence - 0.5 * strayed[:, None] ** 2
     found: Array = evidence + prior.log_density(design, theta)
     return found, mean, precision
+
+
+def _forward(factor: Array, right: Array) -> Array:
+    """Solve L y = right for triangular factors (..., j, j): all cells at once, a row at a time."""
+    y = np.empty_like(right)
+    for i in range(right.shape[-1]):
+        known = (factor[..., i, :i] * y[..., :i]).sum(axis=-1)
+        y[..., i] = (right[..., i] - known) / factor[..., i, i]
+    return y
+
+
+def _backward(factor: Array, right: Array) -> Array:
+    """Solve L^T y = right likewise."""
+    y = np.empty_like(right)
+    for i in reversed(range(right.shape[-1])):
+        known = (factor[..., i + 1 :, i] * y[..., i + 1 :]).sum(axis=-1)
+        y[..., i] = (right[..., i] - known) / factor[..., i, i]
+    return y
 
 
 def linearised(design: Design, theta: Array) -> Array:
