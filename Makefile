@@ -2,7 +2,7 @@
 # test       set up, lint, type-check, and run the fast tests
 # test-full  set up an environment of its own and run every test
 # bench      print and append the benchmark tables
-# validate   the studies behind the demo, hours; their tables are committed
+# validate   the studies behind intervals, forecasts and the demo, hours; their tables are committed
 # docs       build docs/_build/html
 # clean      remove what the other targets made, except demo/
 #
@@ -68,11 +68,12 @@ test-full: $(VENV_FULL)/.full-ready
 	$(VENV_FULL)/bin/python -m pytest --full $(PYTEST_ARGS)
 
 bench: $(VENV)/.test-ready
-	@for name in startup train_speed sweep_scaling; do \
+	@for name in startup train_speed sweep_scaling fit_speed; do \
 	  echo "== $$name"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
 validate: $(VENV)/.test-ready
-	@for name in demo_regime demo_tally; do \
+	@for name in extrapolation curve_forecast compare_coverage interval_coverage demo_regime \
+	    demo_tally; do \
 	  echo "== $$name"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
 docs: $(VENV_DOCS)/.docs-ready

@@ -10,8 +10,9 @@ law's best size there: by the forecast model, and plainly. A refusal is no inter
 of the first share and counted as a miss in the second. Widths are printed over those of the
 Fisher information, which knows the noise and takes it for normal.
 
-Finished blocks stand in results/interval_coverage.csv and are not computed again; the table is
-printed and appended to results/interval_coverage.md once all are there.
+Finished blocks stand in build/interval_coverage.csv, and after an interruption are not computed
+again; once all are there the table is appended to results/interval_coverage.md, and the blocks are
+written beside it.
 """
 
 from __future__ import annotations
@@ -221,9 +222,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--studies", type=int, default=40, help="of each truth in each cell")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
-    parser.add_argument("--record", type=Path, default=_results.FOLDER / "interval_coverage.csv")
+    parser.add_argument("--record", type=Path, default=Path("build/interval_coverage.csv"))
     parser.add_argument("--exact-only", action="store_true")
     asked = parser.parse_args()
+    asked.record.parent.mkdir(exist_ok=True)
     done = read(asked.record, asked.studies)
     kinds = (1,) if asked.exact_only else (1, 0)
     wanted = [cell for cell in product(DESIGNS, COUNTS, SIGMAS, TRUTHS, kinds) if cell not in done]
@@ -234,6 +236,7 @@ def main() -> None:
             done[key(one)] = one
             write(asked.record, done.values())
             print(f"{number} of {len(wanted)}: {one}", flush=True)
+    write(_results.FOLDER / "interval_coverage.csv", done.values())
     total = sum(one.studies for one in done.values())
     _results.append(
         "interval_coverage",

@@ -21,6 +21,7 @@ from isoloss.laws import (
     SaturatingPowerLaw,
 )
 from isoloss.runs import Runs
+from isoloss.trust import bootstrap
 
 optimize = pytest.importorskip("scipy.optimize")
 
@@ -159,6 +160,18 @@ def test_no_multistart_search_beats_the_fit(shared_data: Path, view: str, cut: b
     agree(fit(SaturatingPowerLaw, runs, x="c").objective, least)
 
 
+PORIAN = [
+    "rw_base_long_kaplan_attention_train",
+    "rw_base_long_kaplan_kaplan_train",
+    "rw_base_long_kaplan_standard_val",
+    "rw_base_short_chinchilla_attention_train",
+    "rw_base_short_chinchilla_standard_val",
+    "rw_base_short_kaplan_attention_train",
+    "rw_base_short_kaplan_standard_val",
+    "rw_tuned_long_const_kaplan_train",
+    "rw_tuned_short_const_attention_train",
+    "rw_tuned_short_const_standard_val",
+]
 TABLES = {
     "kyotakano": ("kyotakano_chinchilla.csv", "loss > 0"),
     "epoch, all 245": ("epoch_chinchilla.csv", "loss > 0"),
@@ -167,6 +180,10 @@ TABLES = {
     "marin comma, all": ("marin_comma.csv", "loss > 0"),
     "marin dclm, all": ("marin_dclm.csv", "loss > 0"),
     "datablations, 182": ("datablations.csv", "in_fit182 == 1"),
+    **{
+        f"porian {dataset}": ("porian_refinedweb_isoflop.csv.gz", f"experiment == {dataset!r}")
+        for dataset in PORIAN
+    },
 }
 
 
@@ -175,6 +192,15 @@ def of_table(folder: Path, name: str) -> Runs:
     table = pd.read_csv(folder / file).query(where, engine="python")
     n, d, c, loss = table[["N", "D", "C", "loss"]].astype(float).dropna().to_numpy().T
     return Runs(n=n, d=d, c=c, loss=loss)
+
+
+@pytest.mark.parametrize(
+    "view", ["epoch_chinchilla", "misfitting_bestlr", *VIEWS[1:3], *VIEWS[6:9]]
+)
+def test_good_tables_are_not_refused(shared_data: Path, view: str) -> None:
+    """Chinchilla's runs, (Mis)Fitting at the best rate, Marin's ladders and Gadre's runs."""
+    fitted = fit(Chinchilla, load(shared_data, view)).check()
+    assert bootstrap(fitted, draws=100).failed < 10
 
 
 def own_oracle(form, variables, loss, starts, ends) -> float:

@@ -52,8 +52,9 @@ class ForecastModel:
     exponent, exponent_spread: median of each exponent of a law with an irreducible loss, and the
     scale of its logarithm. drift: how far, in log loss, a law goes astray over one e-fold of
     n * d; it grows as the square root. ratio: the same for d / n, as a share of the variance.
-    The default's four numbers are those that `benchmarks/extrapolation` chose on all its tables;
-    its score there is that of numbers chosen without the experiment they forecast.
+    The default's four numbers have a wider prior and more drift than those that score best on all
+    tables of `benchmarks/extrapolation`, for exponents farther from theirs; what it quotes is the
+    score of numbers chosen without the experiment they forecast.
     """
 
     exponent: float = 0.30
