@@ -105,3 +105,38 @@ def test_what_cannot_be_shared_or_told_apart_is_refused() -> None:
     enough = fit_shared(Chinchilla, few, ("A", "B", "alpha", "beta"))
     assert enough.laws["web"].E > 0
     assert Status.NOT_CONVERGED not in enough.status
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"residual": "foo"}, 'residual is "log" or "linear"'),
+        ({"delta": -1.0}, "delta must be"),
+        ({"delta": 0.0}, "delta must be"),
+        ({"asymmetry": -1.0}, "asymmetry must be"),
+        ({"asymmetry": float("nan")}, "asymmetry must be"),
+    ],
+)
+def test_the_cost_is_checked_as_by_fit(wrong: dict, says: str) -> None:
+    for call in (lambda: fit(Chinchilla, several(), **wrong), lambda: shared_fit(**wrong)):
+        with pytest.raises(InputError, match=says):
+            call()
+
+
+def shared_fit(**options):
+    return fit_shared(Chinchilla, several(), ("alpha", "beta"), **options)
+
+
+def test_an_effect_that_vanished_in_one_group_is_refused_as_by_fit() -> None:
+    def free_of_n(n, d):
+        return 1.9 + 900.0 * d**-0.29
+
+    runs = Runs.concat([group("books", LAWS["books"], noise=0.003), group("web", free_of_n)])
+    alone = fit(Chinchilla, runs[runs.group == "web"], fixed={"alpha": 0.34})
+    with pytest.raises(UnidentifiedError, match="came out zero"):
+        alone.check()
+    found = fit_shared(Chinchilla, runs, ("alpha", "beta"))
+    assert Status.VANISHED_TERM in found.status
+    with pytest.raises(UnidentifiedError, match="group 'web'") as caught:
+        found.check()
+    assert caught.value.partial is found

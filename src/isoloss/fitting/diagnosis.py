@@ -69,7 +69,7 @@ def diagnose(design: Design, solution: Solutions) -> Verdict:
     doubts = (
         (Status.NOT_CONVERGED, not solution.converged[0]),
         (Status.VANISHED_TERM, bool(gone)),
-        (Status.AT_BOUND, bool(_at_bound(design, coordinates, gone))),
+        (Status.AT_BOUND, bool(at_bound(design, coordinates, gone))),
         (Status.NOT_SEPARATED, two and _left_over(*design.logs[:2]) < _NEARLY_TIED),
         (Status.FEW_SIZES, two and levels.counts[0] < 3),
         (Status.FEW_TOKENS, two and levels.counts[-1] < 3),
@@ -99,8 +99,8 @@ def _log_terms(design: Design, coordinates: Array) -> dict[str, Array]:
     return {name: term[0] for name, term in zip(design.form.scales, terms, strict=True)}
 
 
-def _at_bound(design: Design, coordinates: Array, gone: tuple[str, ...]) -> tuple[str, ...]:
-    """The exponents at an end of their range, but for those of terms that vanished."""
+def at_bound(design: Design, coordinates: Array, gone: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the exponents at an end of their range, but for those of terms that vanished."""
     low, high = design.bounds
     theta = coordinates[len(design.scales) :]
     _, slopes = design.logarithms(theta[None])

@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from isoloss.errors import FitError, InputError, Status, UnidentifiedError
 from isoloss.fitting import covariance, diagnosis, inspection
 from isoloss.fitting.design import Design, Residual
 from isoloss.fitting.search import solve
-from isoloss.fitting.variables import Given, variables_of
+from isoloss.fitting.variables import Given, given_at, variables_of
 from isoloss.laws.forms import Along, Array, Law
 from isoloss.runs import Runs
 
@@ -133,12 +133,7 @@ def fit(
     it. Left out: their 4,500 starts, which the projection makes needless.
     """
     held = checked_fixed(form, fixed)
-    if residual not in ("log", "linear"):
-        raise InputError(f'residual is "log" or "linear", not {residual!r}')
-    if delta is not None and not (np.isfinite(delta) and delta > 0):
-        raise InputError(f"delta must be a positive number or None, not {delta!r}")
-    if not (np.isfinite(asymmetry) and asymmetry > 0):
-        raise InputError(f"asymmetry must be a positive number, not {asymmetry!r}")
+    check_cost(residual, delta, asymmetry)
     variables = variables_of(form, runs, x, given)
     each = checked_weights(weights, len(runs))
     used = np.flatnonzero(each > 0)
@@ -170,6 +165,21 @@ def fit(
     if verdict.refusal:
         raise UnidentifiedError(f"{form.__name__}: {verdict.refusal}", partial=result)
     return result
+
+
+def refit(fitted: Fit, rows: NDArray[np.bool_]) -> Fit:
+    """Fit some of the runs of a fit, rows (m,), in every other way as it was fitted."""
+    return fit(
+        fitted.form,
+        fitted.runs[rows],
+        x=fitted.x,
+        residual=fitted.residual,
+        delta=fitted.delta,
+        fixed=fitted.fixed,
+        weights=fitted.weights[rows],
+        asymmetry=fitted.asymmetry,
+        given=given_at(fitted.given, rows),
+    )
 
 
 def single(law: Law) -> Law:
@@ -208,6 +218,16 @@ def checked_fixed(form: type[Law], fixed: Mapping[str, float] | None) -> dict[st
     if len(held) == len(known):
         raise InputError(f"every coefficient of {form.__name__} is fixed; leave one free")
     return held
+
+
+def check_cost(residual: str, delta: float | None, asymmetry: float) -> None:
+    """Raise InputError if what is minimised is not one of the losses that `fit` describes."""
+    if residual not in ("log", "linear"):
+        raise InputError(f'residual is "log" or "linear", not {residual!r}')
+    if delta is not None and not (np.isfinite(delta) and delta > 0):
+        raise InputError(f"delta must be a positive number or None, not {delta!r}")
+    if not (np.isfinite(asymmetry) and asymmetry > 0):
+        raise InputError(f"asymmetry must be a positive number, not {asymmetry!r}")
 
 
 def checked_weights(weights: ArrayLike | None, count: int) -> Array:

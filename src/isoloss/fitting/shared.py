@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from isoloss.errors import FitError, InputError, Status, UnidentifiedError
 from isoloss.fitting import diagnosis
 from isoloss.fitting.design import Design, Residual
-from isoloss.fitting.parametric import checked_fixed, checked_weights, single
+from isoloss.fitting.parametric import check_cost, checked_fixed, checked_weights, single
 from isoloss.fitting.polish import Solutions, polish
 from isoloss.fitting.projection import cells
 from isoloss.fitting.variables import Given, variables_of
@@ -36,6 +36,7 @@ class SharedFit:
     laws: the law of each group, by its label. shared: the common coefficients. objective: summed
     over all runs. residuals: (m,) log predicted - log observed, in the order of the runs.
     status: codes whose value is advice; empty if there is nothing to say.
+    designs, coordinates: the problem of each group as the solver holds it, and its solution.
     """
 
     form: type[Law]
@@ -45,17 +46,26 @@ class SharedFit:
     residuals: Array
     status: tuple[Status, ...]
     runs: Runs = field(repr=False)
+    designs: tuple[Design, ...] = field(repr=False)
+    coordinates: tuple[Array, ...] = field(repr=False)
 
     def check(self) -> SharedFit:
         """Return this fit if it can be used.
 
-        Raises FitError if the solver did not settle, UnidentifiedError if a coefficient sits at an
-        end of its range; both carry this fit in `.partial`.
+        Raises FitError if the solver did not settle, UnidentifiedError if in some group an exponent
+        sits at the end of its range or a term that depends on the runs vanished; both carry this
+        fit in `.partial`.
         """
         if Status.NOT_CONVERGED in self.status:
             raise FitError(f"{self.form.__name__}: {Status.NOT_CONVERGED.value}", partial=self)
         if Status.AT_BOUND in self.status:
             raise UnidentifiedError(f"{self.form.__name__}: {Status.AT_BOUND.value}", partial=self)
+        for label, design, at in zip(self.laws, self.designs, self.coordinates, strict=True):
+            if diagnosis.effect_vanished(design, at):
+                raise UnidentifiedError(
+                    f"{self.form.__name__}, group {label!r}: {Status.VANISHED_TERM.value}",
+                    partial=self,
+                )
         return self
 
 
@@ -83,11 +93,12 @@ def fit_shared(
     """
     held = checked_fixed(form, fixed)
     common = _checked_shared(form, shared, held)
+    check_cost(residual, delta, asymmetry)
+    variables = variables_of(form, runs, x, given)
     labels, numbers = np.unique(runs.group, return_inverse=True)
     if len(labels) < 2:
         raise InputError(f"all runs are in one group, {str(labels[0])!r}; label them in `group`")
     each = checked_weights(weights, len(runs))
-    variables = variables_of(form, runs, x, given)
     used = np.flatnonzero(each > 0)
     seen = [variable[used] for variable in variables]
     whole = Design.over(form, seen, runs.loss[used], residual, held, asymmetry)
@@ -110,6 +121,8 @@ def fit_shared(
         residuals=np.log(predicted) - np.log(runs.loss),
         status=_doubts(joint, solution),
         runs=runs,
+        designs=joint.designs,
+        coordinates=tuple(part[0] for part in parts),
     )
     if not _identified(joint, solution.coordinates):
         raise UnidentifiedError(
@@ -164,13 +177,6 @@ class _Joint:
         return low, high
 
     @cached_property
-    def weights(self) -> NDArray[np.bool_]:
-        """Which coordinates are weights of terms."""
-        found = np.zeros(self.size, dtype=bool)
-        found[self.places[:, : len(self.whole.scales)]] = True
-        return found
-
-    @cached_property
     def designs(self) -> tuple[Design, ...]:
         return tuple(self.whole.take(some) for some in self.rows)
 
@@ -207,11 +213,14 @@ def _solve(joint: _Joint, weights: Array, delta: float | None) -> Solutions:
 
 
 def _doubts(joint: _Joint, solution: Solutions) -> tuple[Status, ...]:
-    inside = joint.inside(solution.coordinates[0])
+    groups = [
+        (design, part[0], diagnosis.vanished(design, part[0]))
+        for design, part in zip(joint.designs, joint.parts(solution.coordinates), strict=True)
+    ]
     codes = (
         (Status.NOT_CONVERGED, not solution.converged[0]),
-        (Status.VANISHED_TERM, not inside[joint.weights].all()),
-        (Status.AT_BOUND, not inside[~joint.weights].all()),
+        (Status.VANISHED_TERM, any(gone for _, _, gone in groups)),
+        (Status.AT_BOUND, any(diagnosis.at_bound(*group) for group in groups)),
         (Status.FEW_RUNS, len(joint.whole.log_loss) < joint.size + 3),
     )
     return tuple(code for code, doubted in codes if doubted)
