@@ -8,6 +8,7 @@ from simulated_sweeps import LR_LAW, in_order, sweep
 
 from isoloss.errors import InputError, Status, UnidentifiedError
 from isoloss.fitting import Tuning, tune
+from isoloss.fitting.tuning.arms import _near
 from isoloss.fitting.tuning.trends import separable, tuning_law
 from isoloss.runs import Runs
 
@@ -288,3 +289,45 @@ def test_the_rules_lie_beside_the_sweep_with_their_ranges(noisy: Tuning) -> None
     assert rules["Porian, batch"].low == pytest.approx(
         2048 * 160 * (noisy.runs.n.min() / 108e6) ** (2 / 3)
     )
+
+
+def test_exact_bowls_on_a_symmetric_grid_keep_their_arms() -> None:
+    models = [(1.3e8, 2.7e9, 0.004), (5.1e8, 2.7e9, 0.002), (1.3e8, 1.1e10, 0.004)]
+    for steps in ([-2, -1, 0, 1, 2], [-3, -1, 1, 3]):
+        rows = [
+            (n, d, best * 2.0**k, 3.2123456789 * (1.3e8 / n) ** 0.1 * float(np.exp(0.03 * k * k)))
+            for n, d, best in models
+            for k in steps
+        ]
+        n, d, lr, loss = np.array(rows).T
+        found = tune(Runs(n=n, d=d, lr=lr, loss=loss), draws=200)
+        assert len(found.usable) == len(models)
+        assert not found.notes
+        rates = {(one.n, one.d): one.lr[1] for one in found.usable}
+        for size, tokens, best in models:
+            assert rates[size, tokens] == pytest.approx(best, rel=0.02)
+
+
+def test_best_runs_keeps_every_configuration_that_it_told_apart() -> None:
+    sizes = 1.002e7 * np.array([0.994, 1.006])
+    parts = [one_model(RATES, bowl(RATES, bottom=bottom)) for bottom in (3.21, 3.17)]
+    runs = Runs.concat(
+        [part.replace(n=np.full(4, n)) for part, n in zip(parts, sizes, strict=True)]
+    )
+    found = tune(runs, draws=300)
+    assert len(found.usable) == 2
+    assert found.best_runs().n == pytest.approx(sizes)
+
+
+def test_one_factor_may_be_named_by_itself() -> None:
+    assert tune(one_model(RATES, bowl(RATES)), factors="lr", draws=300).factors == ("lr",)
+
+
+def test_the_arms_near_the_best_are_near_the_best_mean() -> None:
+    rates = np.geomspace(1e-4, 1.6e-1, 9)
+    x, y = np.log(np.repeat(rates, 2))[:, None], 0.02 * np.log(np.repeat(rates, 2) / 6e-3) ** 2
+    y[-2] = -1.0  # one lucky run at the highest rate, and its unlucky twin
+    y[-1] = 5.0
+    best = int(np.argmin(y))
+    assert best == 16
+    assert np.exp(x[_near(x, y)].max()) < 4e-2

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from isoloss.errors import Status
 from isoloss.fitting.design import Design
+from isoloss.fitting.levels import levels
 from isoloss.fitting.polish import Solutions
 from isoloss.laws.forms import Array
 from isoloss.units import format_number
 
-_SAME = 0.01  # values of a variable this close, in the logarithm, count as one
 _RANK = 1e-9
 _TIED, _NEARLY_TIED = 1e-4, 0.02  # share of the variance of log d that log n leaves over
 _VANISHED = 1e-6
@@ -46,7 +46,7 @@ class Levels:
     @classmethod
     def of(cls, logs: tuple[Array, ...]) -> Levels:
         """Take values within 1 % as one."""
-        groups = [_groups(log) for log in logs]
+        groups = [levels(log) for log in logs]
         snapped = tuple(
             (np.bincount(group, log) / np.bincount(group))[group]
             for log, group in zip(logs, groups, strict=True)
@@ -61,20 +61,20 @@ class Levels:
 def diagnose(design: Design, solution: Solutions) -> Verdict:
     """Judge one solution (k = 1) of a design."""
     coordinates = solution.coordinates[0]
-    levels = Levels.of(design.logs)
+    seen = Levels.of(design.logs)
     two = design.form.variables == ("n", "d")
     gone = vanished(design, coordinates)
     free = decided(design, coordinates)
-    refusal = _refusal(design, coordinates, free, levels)
+    refusal = _refusal(design, coordinates, free, seen)
     doubts = (
         (Status.NOT_CONVERGED, not solution.converged[0]),
         (Status.VANISHED_TERM, bool(gone)),
         (Status.AT_BOUND, bool(at_bound(design, coordinates, gone))),
         (Status.NOT_SEPARATED, two and _left_over(*design.logs[:2]) < _NEARLY_TIED),
-        (Status.FEW_SIZES, two and levels.counts[0] < 3),
-        (Status.FEW_TOKENS, two and levels.counts[-1] < 3),
+        (Status.FEW_SIZES, two and seen.counts[0] < 3),
+        (Status.FEW_TOKENS, two and seen.counts[-1] < 3),
         (Status.WIDE_EXPONENT, not refusal and _wide(design, coordinates, free)),
-        (Status.FEW_RUNS, levels.runs < design.size + 3),
+        (Status.FEW_RUNS, seen.runs < design.size + 3),
     )
     return Verdict(tuple(code for code, doubted in doubts if doubted), refusal)
 
@@ -128,14 +128,14 @@ def decided(design: Design, coordinates: Array) -> NDArray[np.bool_]:
     return free
 
 
-def _refusal(design: Design, coordinates: Array, free: NDArray[np.bool_], levels: Levels) -> str:
+def _refusal(design: Design, coordinates: Array, free: NDArray[np.bool_], seen: Levels) -> str:
     if len(design.log_loss) > 1 and np.ptp(design.log_loss) < _EQUAL_LOSSES:
         return "every run has the same loss, so there is nothing to fit; check the loss column"
-    snapped = replace(design, logs=levels.snapped)
+    snapped = replace(design, logs=seen.snapped)
     independent = rank(_jacobian(snapped, coordinates)[free])
     wanted = int(free.sum())
-    if levels.runs < design.size or independent < wanted:
-        return _missing(design, levels)
+    if seen.runs < design.size or independent < wanted:
+        return _missing(design, seen)
     if len(design.logs) == 2 and _left_over(*design.logs) < _TIED:
         first, second = design.form.variables
         return (
@@ -154,11 +154,11 @@ def rank(jacobian: Array) -> int:
     return int((singular > _RANK * singular.max(initial=0.0)).sum())
 
 
-def _missing(design: Design, levels: Levels) -> str:
+def _missing(design: Design, seen: Levels) -> str:
     """What is missing when the coefficients outnumber what the runs can tell."""
     names = design.form.variables
-    for name, log, count in zip(names, design.logs, levels.counts, strict=True):
-        if count == 1 and levels.runs > 1:
+    for name, log, count in zip(names, design.logs, seen.counts, strict=True):
+        if count == 1 and seen.runs > 1:
             value = float(np.exp(np.mean(log))) * (1.0 + 1e-12)  # 1.00M, not 1000K
             noun = _NOUNS.get(name, "values")
             return (
@@ -167,15 +167,15 @@ def _missing(design: Design, levels: Levels) -> str:
                 f"{format_number(value / 4)} and {format_number(value * 4)}"
             )
     nouns = [_NOUNS.get(name, "values") for name in names]
-    counted = " and ".join(f"{k} {noun}" for k, noun in zip(levels.counts, nouns, strict=True))
+    counted = " and ".join(f"{k} {noun}" for k, noun in zip(seen.counts, nouns, strict=True))
     needed = "three or more" if len(names) > 1 else f"at least {design.size}"
-    if levels.runs >= design.size and min(levels.counts) >= 3:
+    if seen.runs >= design.size and min(seen.counts) >= 3:
         return (
             f"its {design.size} coefficients cannot be told apart by these runs: the losses do not "
             f"bend enough; add runs over a wider range of {' and '.join(nouns)}"
         )
     return (
-        f"{levels.runs} distinct run{'s' * (levels.runs != 1)} ({counted}) cannot fix "
+        f"{seen.runs} distinct run{'s' * (seen.runs != 1)} ({counted}) cannot fix "
         f"{design.size} coefficients; add runs, at {needed} different "
         f"{f' and {needed} '.join(nouns)}"
     )
@@ -215,17 +215,3 @@ def _left_over(first: Array, second: Array) -> float:
     if aa <= 0 or bb <= 0:
         return 1.0
     return float(1.0 - ab * ab / (aa * bb))
-
-
-def _groups(log: Array) -> NDArray[np.intp]:
-    """Number the values, giving one number to all within 1 % above the lowest of their group."""
-    tenths, where = np.unique(np.round(log / (0.1 * _SAME)), return_inverse=True)
-    group = np.zeros(len(tenths), dtype=np.intp)
-    start = tenths[0]
-    for i in range(1, len(tenths)):
-        group[i] = group[i - 1]
-        if tenths[i] > start + 10.5:
-            start = tenths[i]
-            group[i] += 1
-    numbered: NDArray[np.intp] = group[where]
-    return numbered

@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from isoloss.errors import Status, UnidentifiedError
 from isoloss.fitting.cooling import hot
+from isoloss.fitting.levels import levels
 from isoloss.fitting.trend import PowerTrend, power_trend
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
 from isoloss.units import format_number
 
-_SAME_SIZE = 0.01
-_SAME_END = 0.01
 _POINTS = 500
 _CHUNK = 64
 _FEWEST_SIZES = 3
@@ -122,7 +121,7 @@ def _status(warm: NDArray[np.bool_]) -> tuple[Status, ...]:
 
 def _curves(ends: Runs) -> list[_Curve]:
     """The curve of each size with two or more ends at different computes."""
-    label = np.round(np.log(ends.n) / _SAME_SIZE)
+    label = levels(np.log(ends.n))
     curves = []
     for size in np.unique(label):
         rows = np.flatnonzero(label == size)
@@ -136,7 +135,7 @@ def _curves(ends: Runs) -> list[_Curve]:
 
 def _lowest_each(rows: NDArray[np.intp], log_c: Array, loss: Array) -> NDArray[np.intp]:
     """Of ends at one compute (rates tried, seeds) the lowest, as an envelope takes it."""
-    starts = np.flatnonzero(np.diff(log_c, prepend=-np.inf) > _SAME_END)
+    starts = np.flatnonzero(np.diff(levels(log_c), prepend=-1))
     groups = np.split(np.arange(len(rows)), starts[1:])
     return rows[[group[np.argmin(loss[group])] for group in groups]]
 
@@ -204,7 +203,7 @@ def _left(warm: NDArray[np.bool_]) -> str:
 def _mend(ends: Runs, runs: Runs) -> str:
     """The cool-down that gives a size its second end."""
     source = ends if len(ends) else runs
-    label = np.round(np.log(source.n) / _SAME_SIZE)
+    label = levels(np.log(source.n))
     sizes, counts = np.unique(label, return_counts=True)
     row = int(np.flatnonzero(label == sizes[np.argmin(counts)])[0])
     n, d = format_number(source.n[row]), float(source.d[row])

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoloss.errors import InputError, Status, UnidentifiedError
+from isoloss.fitting.levels import SAME, levels
 from isoloss.fitting.trend import PowerTrend, power_trend
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
@@ -23,7 +24,6 @@ from isoloss.units import format_number
 
 _FEWEST_SIZES = 4
 _FEWEST_BUDGETS = 3
-_SAME_SIZE = 0.01
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def _grouped(runs: Runs, tolerance: float) -> list[NDArray[np.intp]]:
         rows = order[start : ends[start]]
         if len(rows) < _FEWEST_SIZES:
             break
-        if len(np.unique(np.round(np.log(runs.n[rows]) / _SAME_SIZE))) >= _FEWEST_SIZES:
+        if _sizes(np.log(runs.n[rows])) >= _FEWEST_SIZES:
             groups.append(rows)
         keep = np.ones(len(left), dtype=bool)
         keep[start : ends[start]] = False
@@ -158,8 +158,11 @@ def _near(runs: Runs, rows: NDArray[np.intp], within: float | None) -> NDArray[n
         return rows
     log_n = np.log(runs.n[rows])
     near = np.abs(log_n - log_n[np.argmin(runs.loss[rows])]) <= np.log(within) * (1 + 1e-9)
-    sizes = np.unique(np.round(log_n[near] / _SAME_SIZE))
-    return rows[near] if len(sizes) >= _FEWEST_SIZES else rows
+    return rows[near] if _sizes(log_n[near]) >= _FEWEST_SIZES else rows
+
+
+def _sizes(log_n: Array) -> int:
+    return int(levels(log_n).max()) + 1
 
 
 def parabola(log_n: Array, loss: Array) -> tuple[Array, Array, Array]:
@@ -204,9 +207,9 @@ def _budget(runs: Runs, rows: NDArray[np.intp]) -> IsoFlopBudget:
 def _objection(runs: Runs, bend: float, vertex: float) -> tuple[str, int]:
     """Why the minimum is not bracketed, and on which side (-1 small, +1 large) a run is missing."""
     best = runs.n[np.argmin(runs.loss)]
-    if best <= runs.n.min() * (1 + _SAME_SIZE):
+    if best <= runs.n.min() * (1 + SAME):
         return f"the lowest loss is at the smallest size ({format_number(best)})", -1
-    if best >= runs.n.max() / (1 + _SAME_SIZE):
+    if best >= runs.n.max() / (1 + SAME):
         return f"the lowest loss is at the largest size ({format_number(best)})", 1
     if bend <= 0:
         side = -1 if runs.loss[np.argmin(runs.n)] < runs.loss[np.argmax(runs.n)] else 1

@@ -52,7 +52,8 @@ def annealing_sums(rates: ArrayLike, memory: float = MEMORY) -> tuple[Array, Arr
     A fall of the rate by delta that lies far back has added delta / (1 - memory) to s2: the loss
     goes on falling for a while after the rate has. Warm-up is no annealing, so m starts at the
     peak.
-    Raises InputError if the rates are not positive numbers in a row or memory is out of range.
+    Raises InputError if the rates are not finite numbers in a row, none negative and the first
+    positive, or memory is out of range.
     Source: Tissue et al. 2024, section 3 (S1, S2; memory 0.999 or 0.99 there).
     """
     eta = np.asarray(rates, dtype=np.float64)

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoloss.errors import InputError
+from isoloss.fitting.levels import SAME, levels
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
 
 FACTORS = ("lr", "batch", "weight_decay")
 """The settings that may be swept, in the order of their coordinates."""
 
-_SAME = 0.01
 _REACH = np.log(5.0)
 _EXACT_DIGITS = 5
 
@@ -43,25 +43,28 @@ class Arms:
     @property
     def best(self) -> int:
         """The place in `rows` of the setting with the lowest mean loss."""
-        _, settings = np.unique(np.round(self.x / _SAME), axis=0, return_inverse=True)
-        settings = settings.ravel()
-        means = np.bincount(settings, self.y) / np.bincount(settings)
-        return int(np.flatnonzero(settings == int(np.argmin(means)))[0])
+        return _best(self.x, self.y)
+
+    @property
+    def at_best(self) -> NDArray[np.bool_]:
+        """(r,) whether an arm has the setting with the lowest mean loss."""
+        settings = _settings(self.x)
+        return np.asarray(settings == settings[self.best])
 
     @property
     def locates(self) -> bool:
         """Whether the arms near the best one differ in every factor, independently."""
         x = self.x[self.near]
         slopes = np.column_stack([np.ones(len(x)), x - x.mean(axis=0)])
-        return bool(np.linalg.matrix_rank(slopes, tol=_SAME) == slopes.shape[1])
+        return bool(np.linalg.matrix_rank(slopes, tol=SAME) == slopes.shape[1])
 
     def values(self, factor: int) -> Array:
         """The distinct values of a factor, rising, in its own unit."""
         logs = np.sort(self.x[:, factor])
-        return np.asarray(np.exp(logs[np.concatenate([[True], np.diff(logs) > _SAME])]))
+        return np.asarray(np.exp(logs[np.unique(levels(logs), return_index=True)[1]]))
 
 
-def swept(runs: Runs, factors: Sequence[str] | None) -> tuple[str, ...]:
+def swept(runs: Runs, factors: str | Sequence[str] | None) -> tuple[str, ...]:
     """Return the factors: those asked for, or lr and what half of the configurations vary too.
 
     Raises InputError if the runs have no learning rate, or none of a factor asked for.
@@ -70,6 +73,8 @@ def swept(runs: Runs, factors: Sequence[str] | None) -> tuple[str, ...]:
         raise InputError(
             "these runs have no learning rate: name its column (--columns lr=NAME), or add one"
         )
+    if isinstance(factors, str):
+        factors = (factors,)
     if factors is not None:
         for name in factors:
             if name not in FACTORS:
@@ -79,7 +84,7 @@ def swept(runs: Runs, factors: Sequence[str] | None) -> tuple[str, ...]:
         if "lr" not in factors:
             raise InputError("lr is always a factor; name it among the factors")
         return tuple(name for name in FACTORS if name in factors)
-    configurations = [rows for rows in _cells(runs, ("n", "d")) if len(rows) > 1]
+    configurations = [rows for rows in cells(runs, ("n", "d")) if len(rows) > 1]
     found = ["lr"]
     for name in FACTORS[1:]:
         column = getattr(runs, name)
@@ -107,12 +112,12 @@ def collect(runs: Runs, factors: tuple[str, ...]) -> tuple[tuple[Arms, ...], tup
     others = tuple(name for name in FACTORS if name not in factors)
     logs = np.log(np.where(usable, settings, 1.0)).T
     found, twice, unclear = [], 0, 0
-    for cell in _cells(runs, ("n", "d", *others)):
+    for cell in cells(runs, ("n", "d", *others)):
         rows = cell[usable[cell]]
         if not len(rows):
             continue
         kept, repeated = _once(runs, logs, rows)
-        clear = _clear(runs, logs, kept)
+        clear = kept[~_doubted(logs[kept], runs.loss[kept])]
         twice += repeated
         unclear += len(kept) - len(clear)
         if len(clear):
@@ -130,33 +135,25 @@ def collect(runs: Runs, factors: tuple[str, ...]) -> tuple[tuple[Arms, ...], tup
     return tuple(found), tuple(notes)
 
 
-def _cells(runs: Runs, names: tuple[str, ...]) -> list[Rows]:
-    """The rows of each combination of these columns, values within 1 % taken as one."""
-    cells = [np.arange(len(runs))]
+def cells(runs: Runs, names: tuple[str, ...]) -> list[Rows]:
+    """Return the rows of each combination of these columns, values within 1 % taken as one."""
+    found = [np.arange(len(runs))]
     for name in names:
         column = getattr(runs, name)
         if column is None:
             continue
-        cells = [part for rows in cells for part in _levels(column, rows)]
-    return cells
+        logs = np.log(np.where(np.isfinite(column) & (column > 0), column, 1e-300))
+        found = [part for rows in found for part in _split(rows, levels(logs[rows]))]
+    return found
 
 
-def _levels(column: Array, rows: Rows) -> list[Rows]:
-    """Split rows where their value, sorted, rises by more than 1 % over the first of its level."""
-    values = column[rows]
-    logs = np.log(np.where(np.isfinite(values) & (values > 0), values, 1e-300))
-    order = np.argsort(logs, kind="stable")
-    parts, first = [], 0
-    for place in range(1, len(order) + 1):
-        if place == len(order) or logs[order[place]] - logs[order[first]] > _SAME:
-            parts.append(np.sort(rows[order[first:place]]))
-            first = place
-    return parts
+def _split(rows: Rows, level: Rows) -> list[Rows]:
+    return [rows[level == each] for each in range(int(level.max(initial=-1)) + 1)]
 
 
 def _differs(values: Array) -> bool:
     known = values[np.isfinite(values) & (values > 0)]
-    return len(known) > 1 and float(np.ptp(np.log(known))) > _SAME
+    return len(known) > 1 and float(np.ptp(np.log(known))) > SAME
 
 
 def _once(runs: Runs, logs: Array, rows: Rows) -> tuple[Rows, int]:
@@ -171,20 +168,56 @@ def _once(runs: Runs, logs: Array, rows: Rows) -> tuple[Rows, int]:
     return np.array(kept, dtype=np.intp), len(rows) - len(kept)
 
 
-def _clear(runs: Runs, logs: Array, rows: Rows) -> Rows:
-    """The rows whose loss no row at other settings shares to the last digit.
+def _doubted(x: Array, loss: Array) -> NDArray[np.bool_]:
+    """Which arms share their loss to the last digit with an arm at another setting, by mistake.
 
-    A loss printed to a few digits may be met twice by chance; one of many digits is not.
+    A loss printed to a few digits may be met twice by chance; one of many digits is not. Nor is it
+    a mistake where arms mirror each other about an arm of lower loss, or about the middle of
+    another such pair: losses without noise do so on a grid that is symmetric about the optimum.
     """
-    losses = runs.loss[rows]
-    _, alike, counts = np.unique(losses, return_inverse=True, return_counts=True)
-    exact = np.round(losses, _EXACT_DIGITS) != losses
-    return np.asarray(rows[~(exact & (counts[alike] > 1))])
+    _, alike, counts = np.unique(loss, return_inverse=True, return_counts=True)
+    exact = np.round(loss, _EXACT_DIGITS) != loss
+    groups = [
+        np.flatnonzero(alike == k)
+        for k in range(len(counts))
+        if counts[k] > 1 and exact[alike == k].all()
+    ]
+    middles = [x[rows].mean(axis=0) for rows in groups]
+    radii = [
+        float(np.abs(x[rows] - middle).max()) for rows, middle in zip(groups, middles, strict=True)
+    ]
+    doubted = np.zeros(len(loss), dtype=bool)
+    for k, rows in enumerate(groups):
+        lower = loss < loss[rows[0]]
+        about_arm = np.any(_close(x[lower], middles[k]))
+        about_pair = any(
+            bool(_close(middles[other], middles[k])) and abs(radii[other] - radii[k]) > SAME
+            for other in range(len(groups))
+        )
+        doubted[rows] = not (about_arm or about_pair)
+    return doubted
+
+
+def _close(x: Array, middle: Array) -> NDArray[np.bool_]:
+    return np.asarray(np.all(np.abs(x - middle) <= SAME, axis=-1))
+
+
+def _settings(x: Array) -> Rows:
+    """Number the settings (r, p), values within 1 % taken as one."""
+    numbers = np.column_stack([levels(column) for column in x.T])
+    return np.asarray(np.unique(numbers, axis=0, return_inverse=True)[1]).ravel()
+
+
+def _best(x: Array, y: Array) -> int:
+    """The place of the setting with the lowest mean loss: one lucky run does not make it."""
+    settings = _settings(x)
+    means = np.bincount(settings, y) / np.bincount(settings)
+    return int(np.flatnonzero(settings == int(np.argmin(means)))[0])
 
 
 def _near(x: Array, y: Array) -> NDArray[np.bool_]:
-    far = np.max(np.abs(x - x[np.argmin(y)]), axis=1)
+    far = np.max(np.abs(x - x[_best(x, y)]), axis=1)
     p = x.shape[1]
     needed = min((p + 1) * (p + 2) // 2, len(far))
-    reach = max(_REACH + _SAME, float(np.sort(far)[needed - 1]))
+    reach = max(_REACH + SAME, float(np.sort(far)[needed - 1]))
     return np.asarray(far <= reach)

@@ -211,7 +211,7 @@ def _log_curvature(
     return np.asarray(u), np.asarray(1 / np.sqrt(bend))
 
 
-def fit_shared(bowls: Bowls, start: Array | None = None) -> tuple[Array, Array]:
+def fit_common(bowls: Bowls, start: Array | None = None) -> tuple[Array, Array]:
     """Return the posterior mode of what the configurations share, (size,), and its covariance.
 
     start: where to begin, such as the mode under other weights; left out, the best of a grid.

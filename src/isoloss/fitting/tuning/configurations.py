@@ -28,8 +28,10 @@ class Configuration:
     standard error, in the unit of the runs. grid_lr, grid_loss: the arm with the lowest mean loss.
     curvature: second derivative of ln loss in ln lr at the optimum.
     usable: whether the optimum is known to within a factor of ten and lies at most one step of the
-    grid beyond it. status: `undertuned` where an arm is missing; then `reason` says why in a clause
-    and `mend` which arm to run. rows: which rows of the runs; best_row: one of the lowest arm.
+    grid beyond it. status: `undertuned` where an arm is missing: a factor has one value, the lowest
+    loss is at the end of a grid, the arms vary the factors together, or their losses leave the
+    optimum open by a factor of ten; then `reason` says which in a clause and `mend` which arm to
+    run. rows: which rows of the runs; best_row: one of the lowest arm.
     """
 
     n: float
@@ -90,7 +92,6 @@ def describe(
     near = found is not None and _within_a_step(arms, factors, spans)
     n, d, c = place
     best = arms.best
-    same = np.all(np.abs(arms.x - arms.x[best]) < 0.01, axis=1)
     return Configuration(
         n=n,
         d=d,
@@ -100,7 +101,7 @@ def describe(
         loss=loss,
         sd=sd,
         grid_lr=float(np.exp(arms.x[best, 0])),
-        grid_loss=float(np.exp(arms.y[same].mean())),
+        grid_loss=float(np.exp(arms.y[arms.at_best].mean())),
         curvature=curvature,
         usable=sure and near,
         status=(Status.UNDERTUNED,) if reason else (),

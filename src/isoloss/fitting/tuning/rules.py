@@ -17,7 +17,8 @@ class RuleCheck:
     """A published rule at the configurations of a sweep.
 
     values: (G,) its learning rates, or batches in tokens; NaN where it gives none.
-    inside: (G,) whether the configuration lies in the range the rule was measured in.
+    inside: (G,) whether the configuration lies in the range the rule was measured in;
+    share_inside: the share of them that do, from 0 to 1.
     low, high: the smallest and largest of the values. counted: how n and c were counted here.
     ratio: the median over the sweep's optima of its own setting divided by the rule's; NaN if the
     sweep has none. note: what keeps the two from being comparable, or "".

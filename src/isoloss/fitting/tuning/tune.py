@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoloss.errors import InputError, Status, UnidentifiedError
-from isoloss.fitting.tuning.arms import Arms, collect, swept
-from isoloss.fitting.tuning.bowls import Optima, draw_optima, fit_shared, gather, settle
+from isoloss.fitting.tuning.arms import Arms, cells, collect, swept
+from isoloss.fitting.tuning.bowls import Optima, draw_optima, fit_common, gather, settle
 from isoloss.fitting.tuning.configurations import Configuration, Located, describe
 from isoloss.fitting.tuning.rules import RuleCheck, check_rules
 from isoloss.fitting.tuning.trends import Span, TuningLaw, separable, tuning_law
@@ -84,9 +84,12 @@ class Tuning:
         the lowest loss is taken. Raises UnidentifiedError if no row is left.
         """
         kept = [one for one in self.usable if undertuned or not one.status]
-        lowest: dict[tuple[int, int], Configuration] = {}
+        places = np.zeros(len(self.runs), dtype=np.intp)
+        for number, rows in enumerate(cells(self.runs, ("n", "d"))):
+            places[rows] = number
+        lowest: dict[int, Configuration] = {}
         for one in kept:
-            place = (round(np.log(one.n) / 0.02), round(np.log(one.d) / 0.02))
+            place = int(places[one.best_row])
             if place not in lowest or one.loss < lowest[place].loss:
                 lowest[place] = one
         kept = [one for one in kept if one in lowest.values()]
@@ -117,7 +120,7 @@ class Tuning:
 def tune(
     runs: Runs,
     *,
-    factors: Sequence[str] | None = None,
+    factors: str | Sequence[str] | None = None,
     level: float = 0.9,
     draws: int = 1000,
     seed: int = 0,
@@ -132,8 +135,10 @@ def tune(
     half of the configurations vary. Another that varies splits its configuration.
     level: of the intervals. draws, seed: of the posterior behind them.
     Returns a Tuning. Arms more than a factor of 5 from the best are not used, outlying ones are
-    down-weighted, and curvature is pooled across configurations. A configuration whose lowest loss
-    is at the end of its grid, or that was run at one rate, carries `Status.UNDERTUNED`.
+    down-weighted, and curvature is pooled across configurations. A configuration carries
+    `Status.UNDERTUNED` if it was run at one value of a factor, its lowest loss is at the end of a
+    grid, its arms vary the factors together, or its losses leave the optimum open by a factor of
+    ten; its `reason` says which.
     Raises InputError for runs without a learning rate or a wrong call.
 
     Source: the estimator is our own; quadratics in log learning rate and optima as laws of n and d
@@ -194,13 +199,13 @@ def _solve(
     weights = [np.ones(int(one.near.sum())) for one in arms]
     origin = np.array([one.x[one.near].mean(axis=0) for one in arms])
     bowls = gather(arms, n, d, weights, origin)
-    mode, covariance = fit_shared(bowls)
+    mode, covariance = fit_common(bowls)
     for _ in range(_ROUNDS):
         before = (np.concatenate(weights), origin)
         weights, origin = settle(arms, bowls, mode)
         now = (np.concatenate(weights), origin)
         bowls = gather(arms, n, d, weights, origin)
-        mode, covariance = fit_shared(bowls, mode)
+        mode, covariance = fit_common(bowls, mode)
         if max(float(np.max(np.abs(a - b))) for a, b in zip(before, now, strict=True)) < 0.02:
             break
     return draw_optima(bowls, mode, covariance, draws, random)
