@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from isoloss.trust import Target as Target
     from isoloss.trust import approaches as approaches
     from isoloss.trust import backtest as backtest
+    from isoloss.trust import backtest_fit as backtest_fit
     from isoloss.trust import backtest_line as backtest_line
     from isoloss.trust import bootstrap as bootstrap
     from isoloss.trust import choose as choose
@@ -113,9 +114,9 @@ _ROOMS = {
     "reporting": "report",
     "runs": "RunSpec Runs Schedule read_record read_runs read_sweep write_runs",
     "trust": "Backtest Choice Comparison Course CurveForecast Draws Forecast ForecastModel "
-    "Interval Outcome Profile RollingBacktest Target approaches backtest backtest_line bootstrap "
-    "choose compare conventions forecast_curve make_forecasts profile read_forecasts "
-    "rolling_backtest track write_forecasts",
+    "Interval Outcome Profile RollingBacktest Target approaches backtest backtest_fit "
+    "backtest_line bootstrap choose compare conventions forecast_curve make_forecasts profile "
+    "read_forecasts rolling_backtest track write_forecasts",
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 

@@ -10,7 +10,7 @@ from isoloss.errors import InputError, UnidentifiedError
 from isoloss.fitting import fit
 from isoloss.laws import Chinchilla, PowerLaw, SaturatingPowerLaw, allocate
 from isoloss.runs import Runs
-from isoloss.trust import profile
+from isoloss.trust import bootstrap, profile
 
 LAW = Chinchilla(1.82, 480.0, 2100.0, 0.347, 0.367)
 C = 1e22
@@ -115,3 +115,37 @@ def test_wrong_calls_are_refused() -> None:
     two = fit(PowerLaw, study(0)[[0, 1]], x="n")
     with pytest.raises(UnidentifiedError, match="add at least 1"):
         profile(two, "alpha")
+
+
+def test_a_law_without_its_floor_and_quantities_that_some_laws_lack() -> None:
+    """The floor came out zero, so its interval begins there; a best size is not always there."""
+    n, d = (a.ravel() for a in np.meshgrid(np.geomspace(3e7, 1e9, 4), np.geomspace(3e8, 3e10, 4)))
+    noise = 0.01 * np.random.default_rng(0).standard_normal(n.size)
+    fitted = fit(
+        Chinchilla,
+        Runs(n=n, d=d, loss=Chinchilla(1e-6, 20.0, 40.0, 0.1, 0.1)(n, d) * np.exp(noise)),
+    )
+    floor = profile(fitted, "E").interval
+    assert floor.low == 0
+    assert 0 < floor.high < 3
+    low, mid, high = profile(fitted, lambda law: allocate(law, 1e22).n).interval
+    assert 0 <= low < mid < high
+
+
+def test_a_lopsided_fit_is_profiled_about_its_own_optimum() -> None:
+    fitted = fit(Chinchilla, study(4), asymmetry=10.0)
+    found = profile(fitted, "E")
+    assert found.rise.min() == 0
+    drawn = bootstrap(fitted, draws=200).interval(lambda law: law.E)
+    assert float(found.interval.low) < float(drawn.mid) < float(found.interval.high)
+
+
+def test_a_term_that_vanished_says_nothing_of_its_scale() -> None:
+    d = np.geomspace(3e8, 3e10, 6)
+    n, d = (a.ravel() for a in np.meshgrid(np.geomspace(3e7, 1e9, 5), d))
+    noise = 0.002 * np.random.default_rng(1).standard_normal(n.size)
+    runs = Runs(n=n, d=d, loss=(1.8 + 2000 / d**0.37) * np.exp(noise + 0.002 * np.log(n / n.min())))
+    fitted = fit(Chinchilla, runs)
+    assert fitted.coefficients["A"] == 0
+    with pytest.raises(UnidentifiedError, match="A does not depend on what these runs fix"):
+        profile(fitted, "A")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from isoloss.errors import InputError
 from isoloss.laws import CriticalBatch, PublishedLaw
@@ -47,6 +47,18 @@ def variables_of(
         if not np.all(np.isfinite(column) & (column > 0)):
             raise InputError(f"{form.__name__} needs a positive {name!r} in every run")
     return columns
+
+
+def given_at(given: Given | None, rows: NDArray[np.bool_]) -> Given | None:
+    """Return the given variables of some of the runs, rows (m,)."""
+    if given is None:
+        return None
+    return {
+        name: source
+        if isinstance(source, CriticalBatch | PublishedLaw)
+        else np.asarray(source, dtype=np.float64)[rows]
+        for name, source in given.items()
+    }
 
 
 def _column(form: type[Law], name: str, runs: Runs, given: Given) -> Array:

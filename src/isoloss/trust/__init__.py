@@ -1,7 +1,7 @@
 """How far to believe a fit: resampled laws, intervals, back-tests, forecasts written beforehand."""
 
 from isoloss.trust.approaches import Approach, Approaches, approaches
-from isoloss.trust.backtest import Backtest, backtest, backtest_line
+from isoloss.trust.backtest import Backtest, backtest, backtest_fit, backtest_line
 from isoloss.trust.choice import Choice, Reach, RollingBacktest, choose, rolling_backtest
 from isoloss.trust.compare import Comparison, compare, compute_multiplier
 from isoloss.trust.conventions import Conventions, Counted, conventions
@@ -43,6 +43,7 @@ __all__ = [
     "Target",
     "approaches",
     "backtest",
+    "backtest_fit",
     "backtest_line",
     "bootstrap",
     "choose",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from isoloss.errors import FitError, InputError, IsolossError, UnidentifiedError
-from isoloss.fitting.parametric import Fit, fit
+from isoloss.fitting.parametric import Fit, fit, refit
 from isoloss.fitting.variables import variables_of
 from isoloss.laws.forms import Array, Law
 from isoloss.runs import Runs
@@ -115,9 +117,67 @@ def backtest(
     Raises InputError if the cutoff leaves no run on one side; UnidentifiedError if no cutoff is
     possible or the runs below it do not identify the law.
     """
+    points = variables_of(form, runs, x)
+
+    def fitted(below: NDArray[np.bool_]) -> Fit:
+        return fit(form, runs[below], x=x)
+
+    return _searched(form, runs, points, fitted, cutoff, (level, draws, seed, forecast))
+
+
+def backtest_fit(
+    found: Fit,
+    *,
+    cutoff: float | None = None,
+    level: float = 0.9,
+    draws: int = 400,
+    seed: int = 0,
+    forecast: Method | None = None,
+) -> Backtest:
+    """Back-test a fit as it was made: its residual, delta, weights, held coefficients and the rest.
+
+    found: from `fit`. cutoff, level, draws, seed, forecast: as in `backtest`, which is this for a
+    law fitted in the plain way. Runs of weight zero are predicted like any other.
+    Raises what `backtest` raises. Left out: where a critical batch turns steps into s_min it reads
+    each run's own loss, the test runs' too.
+    """
+    points = variables_of(found.form, found.runs, found.x, found.given)
+    how = level, draws, seed, forecast
+    return _searched(found.form, found.runs, points, partial(refit, found), cutoff, how)
+
+
+def backtest_line(draws: Draws, *, level: float = 0.9, forecast: Method | None = None) -> str:
+    """Return the sentence that belongs beside every forecast of these draws: `Backtest.line`.
+
+    draws: of the law that forecasts; it is fitted anew below the cut. level, forecast: as in
+    `Draws.predict`. Where no back-test is possible the sentence says so, and why.
+    """
+    try:
+        return backtest_fit(draws.fit, level=level, seed=draws.seed, forecast=forecast).line
+    except IsolossError as error:
+        return f"back-test: {error}"
+
+
+def fewest_runs(form: type[Law]) -> int:
+    """Return how many runs must lie below a cut-off for it to be tested."""
+    return max(_FEWEST, len(form.scales) + len(form.exponents) + 3)
+
+
+Refit = Callable[[NDArray[np.bool_]], Fit]
+How = tuple[float, int, int, Method | None]
+
+
+def _searched(
+    form: type[Law],
+    runs: Runs,
+    points: Sequence[Array],
+    refit: Refit,
+    cutoff: float | None,
+    how: How,
+) -> Backtest:
+    """The back-test at a cut-off, or at the one of the farthest reach that can be tested."""
     if cutoff is not None:
-        return _backtest(form, runs, x, cutoff, level, draws, seed, forecast)
-    variables_of(form, runs, x)
+        return _tested(form, runs, points, refit, cutoff, how)
     values = np.unique(runs.c)
     fewest = fewest_runs(form)
     reasons: list[str] = []
@@ -126,7 +186,7 @@ def backtest(
         if not len(allowed) or np.sum(runs.c <= allowed[-1]) < fewest:
             continue
         try:
-            return _backtest(form, runs, x, float(allowed[-1]), level, draws, seed, forecast)
+            return _tested(form, runs, points, refit, float(allowed[-1]), how)
         except FitError as error:
             reasons.append(str(error))
     reason = (
@@ -139,35 +199,13 @@ def backtest(
     )
 
 
-def backtest_line(draws: Draws, *, level: float = 0.9, forecast: Method | None = None) -> str:
-    """Return the sentence that belongs beside every forecast of these draws: `Backtest.line`.
-
-    draws: of the law that forecasts; its form is fitted anew below the cut. level, forecast: as in
-    `Draws.predict`. Where no back-test is possible the sentence says so, and why.
-    """
-    fit = draws.fit
-    try:
-        return backtest(
-            fit.form, fit.runs, x=fit.x, level=level, seed=draws.seed, forecast=forecast
-        ).line
-    except IsolossError as error:
-        return f"back-test: {error}"
-
-
-def fewest_runs(form: type[Law]) -> int:
-    """Return how many runs must lie below a cut-off for it to be tested."""
-    return max(_FEWEST, len(form.scales) + len(form.exponents) + 3)
-
-
-def _backtest(
+def _tested(
     form: type[Law],
     runs: Runs,
-    x: str | None,
+    points: Sequence[Array],
+    refit: Refit,
     cutoff: float,
-    level: float,
-    draws: int,
-    seed: int,
-    forecast: Method | None,
+    how: How,
 ) -> Backtest:
     below = runs.c <= cutoff
     if below.all() or not below.any():
@@ -175,14 +213,15 @@ def _backtest(
             f"the cutoff {cutoff:.3g} leaves no run on one side; compute goes from "
             f"{runs.c.min():.3g} to {runs.c.max():.3g} FLOPs"
         )
+    level, draws, seed, forecast = how
     train, test = runs[below], runs[~below]
-    fitted = fit(form, train, x=x)
-    points = variables_of(form, test, x)
+    fitted = refit(below)
+    held_out = [column[~below] for column in points]
     resampled = bootstrap(fitted, draws=draws, seed=seed)
-    low, predicted, high = resampled.predict(*points, level=level, forecast=forecast)
+    low, predicted, high = resampled.predict(*held_out, level=level, forecast=forecast)
     method = resampled.forecast_method(forecast)
     if method == "plain":
-        predicted = fitted.law(*points)
+        predicted = fitted.law(*held_out)
     return Backtest(
         form=form,
         cutoff=float(cutoff),

@@ -101,7 +101,20 @@ def rolling_backtest(
     coefficients) and the last that leaves the dearest run three times beyond it.
     Raises UnidentifiedError if no cut can be tested.
     """
-    places = _cutoffs(form, runs, cuts)
+    return _at(_cutoffs(fewest_runs(form), runs, cuts), form, runs, x, level, draws, seed, forecast)
+
+
+def _at(
+    places: Array,
+    form: type[Law],
+    runs: Runs,
+    x: str | None,
+    level: float,
+    draws: int,
+    seed: int,
+    forecast: Method | None,
+) -> RollingBacktest:
+    """The back-tests at given cut-offs."""
     tests, left_out = [], []
     for cutoff in places:
         try:
@@ -135,24 +148,21 @@ def choose(
     """Choose between laws by how well each predicts dearer runs from cheaper ones.
 
     forms: of the same variables, the plainer first, which is kept where scores tie. The others:
-    as in `rolling_backtest`. Scores are compared at the cut-offs that every form can be tested at.
+    as in `rolling_backtest`. All are cut where the form of the most coefficients can be, and scores
+    are compared at the cut-offs that every form came through.
     Returns Choice. Raises InputError without forms; UnidentifiedError if the runs fix none of the
     forms, or allow no back-test at a cut that all share.
     Source: the interval score of Gneiting & Raftery 2007.
     """
     if not forms:
         raise InputError("choose needs one form or more, such as (Chinchilla, KaplanND)")
+    places = _cutoffs(max(fewest_runs(form) for form in forms), runs, cuts)
     tested: list[RollingBacktest] = []
     left_out: list[tuple[type[Law], str]] = []
     for form in forms:
         try:
             fit(form, runs, x=x).check()
-            tested.append(
-                rolling_backtest(
-                    form, runs, x=x, cuts=cuts, level=level, draws=draws, seed=seed,
-                    forecast=forecast,
-                )
-            )  # fmt: skip
+            tested.append(_at(places, form, runs, x, level, draws, seed, forecast))
         except FitError as error:
             left_out.append((form, str(error)))
     if not tested:
@@ -170,13 +180,13 @@ def choose(
     return Choice(ranked[0].form, ranked, tuple(left_out))
 
 
-def _cutoffs(form: type[Law], runs: Runs, cuts: int) -> Array:
-    """Computes to cut at, rising, at most `cuts`."""
+def _cutoffs(fewest: int, runs: Runs, cuts: int) -> Array:
+    """Computes to cut at, rising, at most `cuts`, with at least `fewest` runs below each."""
     if cuts < 1:
         raise InputError(f"cuts is {cuts}; one or more")
     values = np.unique(runs.c)
     below = np.searchsorted(np.sort(runs.c), values, side="right")
-    possible = values[(below >= fewest_runs(form)) & (values * _LEAST_REACH <= values[-1])]
+    possible = values[(below >= fewest) & (values * _LEAST_REACH <= values[-1])]
     if len(possible) <= cuts:
         return np.asarray(possible, dtype=np.float64)
     wanted = np.geomspace(possible[0], possible[-1], cuts)

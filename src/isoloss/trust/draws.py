@@ -82,14 +82,21 @@ class Draws:
         run; "mean" is the law itself, uncertain as its coefficients are, and always plain.
         forecast: a ForecastModel, which holds the misfit of the law beyond the runs; "plain" for
         the draws with the noise of a run, residuals of the fit drawn anew and at least the spread
-        between seeds, without any misfit; by default the forecast model, but for laws of more than
-        two exponents or under an outer power (`forecast_method` says which).
+        between seeds, without any misfit; by default the forecast model where it covers the law
+        (`ForecastModel.covers`; `forecast_method` says which).
+        Raises InputError for a point that is not positive, or a model that does not cover the law.
         """
         if kind not in ("run", "mean"):
             raise InputError(f'kind is "run" or "mean", not {kind!r}')
         method = method_of(forecast, self.fit)
+        names = self.fit.form.variables
+        if len(variables) != len(names):
+            raise InputError(f"{self.fit.form.__name__} takes ({', '.join(names)})")
         arrays = np.broadcast_arrays(*(np.asarray(v, dtype=np.float64) for v in variables))
-        shape = arrays[0].shape if arrays else ()
+        for name, array in zip(names, arrays, strict=True):
+            if not np.all(np.isfinite(array) & (array > 0)):
+                raise InputError(f"predict needs a positive {name!r} at every point")
+        shape = arrays[0].shape
         points = [np.ravel(array) for array in arrays]
         if kind == "run" and method != "plain":
             found = posterior(

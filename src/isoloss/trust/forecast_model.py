@@ -70,12 +70,19 @@ class ForecastModel:
             raise InputError("ForecastModel: ratio must not be negative")
 
     def covers(self, fit: Fit) -> bool:
-        """Say whether the model holds for this fit: a plain sum, at most two exponents to find.
+        """Say whether the model holds for this fit.
 
-        Under an outer power the misfit is not linear in the terms: for small powers a prediction
-        that is far too low would seem hardly wrong.
+        It holds for a plain sum of one variable or of (n, d), with at most two exponents to find,
+        fitted without asymmetry. Under an outer power the misfit is not linear in the terms: for
+        small powers a prediction that is far too low would seem hardly wrong. Of other variables
+        it is not known along which the law drifts, and an edge of the runs is not their middle.
         """
-        return fit.form.outer is None and len(fit.design.exponents) <= MOST_EXPONENTS
+        return (
+            fit.form.outer is None
+            and len(fit.design.exponents) <= MOST_EXPONENTS
+            and (len(fit.form.variables) == 1 or fit.form.variables == ("n", "d"))
+            and fit.asymmetry == 1.0
+        )
 
 
 Method = ForecastModel | Literal["plain"]
@@ -95,8 +102,9 @@ def method_of(forecast: Method | None, fit: Fit) -> Method:
         raise InputError(f'forecast is a ForecastModel or "plain", not {forecast!r}')
     if not forecast.covers(fit):
         raise InputError(
-            f"the forecast model handles sums of terms with up to {MOST_EXPONENTS} exponents, and "
-            f"{fit.form.__name__} is none: use forecast='plain'"
+            f"the forecast model handles sums of one variable or of (n, d) with up to "
+            f"{MOST_EXPONENTS} exponents, fitted without asymmetry, and this {fit.form.__name__} "
+            "is none: use forecast='plain'"
         )
     return forecast
 
@@ -195,7 +203,7 @@ def posterior(
 
 
 def _axes(logs: tuple[Array, ...]) -> tuple[Array, ...]:
-    """The axes of the drift at logs of the variables: their sum and, of two or more, a ratio."""
+    """The axes of the drift: log x, or of (n, d) log compute and log tokens per parameter."""
     if len(logs) == 1:
         return (logs[0],)
     return logs[0] + logs[1], logs[1] - logs[0]

@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from isoloss.errors import InputError, UnidentifiedError
+from isoloss.errors import InputError, IsolossError, UnidentifiedError
 from isoloss.fitting.design import Design
 from isoloss.fitting.diagnosis import decided
 from isoloss.fitting.intervals import Interval, student_quantile
 from isoloss.fitting.parametric import Fit, single
-from isoloss.fitting.polish import huber
+from isoloss.fitting.polish import huber, lopsided
 from isoloss.laws.forms import Array, Law
 from isoloss.trust.draws import robust_centre
 
@@ -30,7 +30,8 @@ _STEP = 1e-6
 _STEPS, _HALVINGS = 60, 12
 _SETTLED, _MET = 1e-9, 1e-8
 _STRIDES, _SECANTS = 14, 30
-_STRIDE = 1.6
+_STRIDE, _MOST_FOLDS = 1.6, 2.0
+_HAIR = 1e-9  # of the mean loss
 _CLOSE = 1e-3  # of the rise that ends an interval
 
 
@@ -38,9 +39,10 @@ _CLOSE = 1e-3  # of the rise that ends an interval
 class Profile:
     """The profile of one quantity.
 
-    best: its value at the optimum. values, rise: (j,), rising values, and twice how far the
-    objective rises there over the noise, which is 1 at one standard error; level: of `interval`,
-    whose ends are infinite, or 0 below for a positive quantity, where the runs set no bound.
+    best: its value at the optimum of the robust loss. values, rise: (j,), rising values, and twice
+    how far the objective rises there over the noise, which is 1 at one standard error. level: of
+    `interval`, whose ends are infinite, or 0 below for a positive quantity, where the runs set no
+    bound. delta: where the Huber loss turned linear.
     """
 
     best: float
@@ -62,7 +64,8 @@ def profile(fit: Fit, of: Quantity, *, level: float = 0.9) -> Profile:
     of: the name of a coefficient, or a function of a law returning one finite number, such as
     `lambda law: allocate(law, 1e24).n`. level: the share inside.
     Returns a Profile: the points that the search visited, and the interval.
-    Raises InputError for another name or no number; UnidentifiedError if no run is left over.
+    Raises InputError for another name or no number; UnidentifiedError if no run is left over or the
+    runs say nothing of the quantity, as of the scale of a term that vanished.
     Source: Venzon & Moolgavkar 1988; Ronchetti 1982 and Heritier & Ronchetti 1994 (the robust
     test). Left out: dependence between runs; where seeds of one configuration share an error, read
     `bootstrap` instead.
@@ -105,8 +108,7 @@ class _Problem:
         used = fit.weights > 0
         weights = fit.weights[used]
         centre, delta = robust_centre(fit, weights)
-        best = centre[0]
-        free = decided(fit.design, best)
+        best, free = _freed(fit, centre[0])
         residuals, _ = fit.design.evaluate(best[None], fit.design.log_loss[None])
         spare = residuals.size - int(free.sum())
         if spare < 1:
@@ -115,13 +117,16 @@ class _Problem:
                 f"leave none to measure doubt by; add at least {1 - spare}",
                 partial=fit,
             )
-        scores = weights * np.clip(residuals[0], -delta, delta)
-        curved = float(np.sum(weights * (np.abs(residuals[0]) <= delta)))
+        pull = lopsided(fit.design, weights, residuals[0])
+        scores = pull * np.clip(residuals[0], -delta, delta)
+        curved = float(np.sum(pull * (np.abs(residuals[0]) <= delta)))
         scale = float(np.sum(scores**2)) / spare * residuals.size / max(curved, 1e-300)
         problem = cls(fit.design, weights, delta, best, free, scale, spare, function, False)
         found = problem.quantity(problem.start)
         if not np.isfinite(found):
             raise InputError("of must return one finite number for the fitted law")
+        if not np.any(problem.slopes(problem.start)):
+            raise UnidentifiedError(f"{_name(of)} does not depend on what these runs fix", fit)
         return replace(problem, logarithmic=found > 0)
 
     @property
@@ -139,9 +144,13 @@ class _Problem:
         return float(np.exp(place)) if self.logarithmic else place
 
     def quantity(self, z: Array) -> float:
+        """The quantity as the search follows it; NaN where the law has none."""
         law = single(self.design.law(self._whole(z)[None]))
         with np.errstate(all="ignore"):
-            found = float(np.ravel(np.asarray(self.function(law), dtype=np.float64))[0])
+            try:
+                found = float(np.ravel(np.asarray(self.function(law), dtype=np.float64))[0])
+            except IsolossError:
+                return float("nan")
             return float(np.log(found)) if self.logarithmic else found
 
     def slopes(self, z: Array) -> Array:
@@ -151,7 +160,8 @@ class _Problem:
     def objective(self, z: Array) -> float:
         """Twice the objective over the noise."""
         residuals, _ = self.design.evaluate(self._whole(z)[None], self.design.log_loss[None])
-        return float(2 * np.sum(self.weights * huber(residuals[0], self.delta)) / self.scale)
+        weights = lopsided(self.design, self.weights, residuals[0])
+        return float(2 * np.sum(weights * huber(residuals[0], self.delta)) / self.scale)
 
     def quadratic(self, z: Array) -> tuple[Array, Array]:
         """Gradient and reweighted curvature of the objective at z."""
@@ -161,8 +171,8 @@ class _Problem:
         count = len(self.design.scales)
         columns[:count] *= whole[:count, None]
         columns = columns[self.free]
-        pull = self.weights * self.delta / np.maximum(np.abs(residuals[0]), self.delta)
-        pull = 2 * pull / self.scale
+        pull = lopsided(self.design, self.weights, residuals[0])
+        pull = 2 * pull * self.delta / np.maximum(np.abs(residuals[0]), self.delta) / self.scale
         gradient: Array = columns @ (pull * residuals[0])
         curvature: Array = (columns * pull) @ columns.T
         return gradient, curvature
@@ -195,15 +205,37 @@ def _function(fit: Fit, of: Quantity) -> Callable[[Law], ArrayLike]:
     return lambda law: law.coefficients()[of]
 
 
+def _name(of: Quantity) -> str:
+    return of if isinstance(of, str) else "the quantity"
+
+
+def _freed(fit: Fit, best: Array) -> tuple[Array, Mask]:
+    """The optimum and which of its coordinates are sought: those that the data decide.
+
+    A constant that came out zero is one more, begun a hair above it, for it may be more.
+    """
+    design = fit.design
+    free = decided(design, best)
+    _, slopes = design.logarithms(best[None, len(design.scales) :])
+    varying = {design.form.scales[term] for term, _ in slopes}
+    best = best.copy()
+    for column, name in enumerate(design.scales):
+        if not free[column] and name not in varying:
+            best[column], free[column] = _HAIR, True
+    return best, free
+
+
 def _end(problem: _Problem, side: float, limit: float, visited: dict[float, float]) -> float:
     """Where the rise reaches the limit on one side: an infinity if it does nowhere."""
     z = problem.start
     slopes, (_, curvature) = problem.slopes(z), problem.quadratic(z)
-    variance = float(slopes @ np.linalg.pinv(curvature, hermitian=True) @ slopes)
-    if variance <= 0:
-        return side * np.inf
+    # A coefficient on which nothing depends yet has no curvature, and no bound on the first step.
+    size = np.sqrt(np.maximum(np.diag(curvature), np.finfo(float).tiny))
+    scaled = curvature / np.outer(size, size) + 1e-12 * np.eye(len(z))
+    variance = float((slopes / size) @ np.linalg.solve(scaled, slopes / size))
     inside = _Point(problem.middle, z, 0.0, True)
-    step = side * float(np.sqrt(variance * limit))
+    step = float(np.sqrt(variance * limit))
+    step = side * (min(step, _MOST_FOLDS) if problem.logarithmic else step)
     for _ in range(_STRIDES):
         outside = _lowest(problem, inside.place + step, (inside,))
         if not outside.met or outside.rise > limit:
