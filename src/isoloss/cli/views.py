@@ -33,7 +33,7 @@ def approaches_view(
     """Set Chinchilla's three approaches side by side."""
     from isoloss.trust import approaches
 
-    found = approaches(runs, flops, form=form, level=level, draws=max(draws, 2), seed=seed)
+    found = approaches(runs, flops, form=form, level=level, draws=draws, seed=seed)
     measures = {"disagreement": plain(found.disagreement), "compatible": found.compatible}
     parts = (_approaches(found), *_approach_lines(found))
     return View({**plain(found), **measures}, parts, 0 if found.answered else NOT_IDENTIFIED)
@@ -45,7 +45,7 @@ def conventions_view(
     """Set the best size under every way of counting side by side."""
     from isoloss.trust import conventions
 
-    found = conventions(form, runs, flops, level=level, draws=max(draws, 2), seed=seed)
+    found = conventions(form, runs, flops, level=level, draws=draws, seed=seed)
     parts = (_conventions(found), *_convention_lines(found))
     good = any(row.n is not None for row in found.rows)
     content = {**plain(found), "movement": plain(found.movement)}

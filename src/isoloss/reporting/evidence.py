@@ -28,11 +28,9 @@ from isoloss.trust import (
     bootstrap,
     conventions,
 )
+from isoloss.trust.budgets import target_of
 
 T = TypeVar("T")
-
-BEYOND = 10.0
-"""Without a target, plan for this many times the compute of the largest run."""
 
 _FEWEST_SIZES = 3
 _MOST_DRAWS = 200  # for a table of many fits
@@ -103,7 +101,7 @@ def gather(
     seed: int,
 ) -> Evidence:
     """Find everything a report shows; every refusal is kept as a `Missing`."""
-    target = BEYOND * float(runs.c.max()) if target_flops is None else target_flops
+    target = target_of(runs, target_flops)
     settled = [outcome.forecast for outcome in outcomes]
     counted_kaplan = _as_kaplan(runs)
     curve = attempt(lambda: envelope(_curves(runs)))

@@ -9,8 +9,10 @@ law shows it, divided out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -18,18 +20,16 @@ from isoloss.errors import FitError, InputError, IsolossError, UnidentifiedError
 from isoloss.fitting import correct_isoflop, fit, isoflop
 from isoloss.fitting.cost import paid_cost
 from isoloss.fitting.frontier import frontier, resampled_trends
+from isoloss.fitting.intervals import check_level
 from isoloss.fitting.isoflop import IsoFlop, parabola
-from isoloss.fitting.isoflop_bias import vertex_shift
-from isoloss.laws import Chinchilla, Law, allocate
+from isoloss.fitting.isoflop_bias import CorrectedIsoFlop, vertex_shift
+from isoloss.laws import Chinchilla, Law
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
-from isoloss.trust.draws import Draws, bootstrap
+from isoloss.trust.budgets import spend, target_of
+from isoloss.trust.draws import Draws, bootstrap, check_draws
 from isoloss.trust.quantiles import Interval, interval
 
-BEYOND = 10.0
-"""Without a target, compare at this many times the compute of the largest run."""
-
-_STEP = 1.05
 _FEWEST_KEPT = 0.5
 _FEWEST_BUDGETS = 3
 
@@ -103,16 +103,17 @@ def approaches(
     The intervals of approach 3 are those of `bootstrap`; those of 1 and 2 come from noise drawn
     from its residuals and added to the losses, at fixed design. An approach that the runs do not
     allow keeps its refusal; its neighbours stand.
-    Raises InputError for a wrong target or form.
+    Raises InputError for a wrong target, form, level, draws or tolerance.
     Source: Hoffmann et al. 2022, section 3; bias of approach 2: Czech et al. 2026. Left out: the
     misfit of the law beyond the runs, which `backtest` shows.
     """
-    target = BEYOND * float(runs.c.max()) if flops is None else float(flops)
-    if not (np.isfinite(target) and target > 0):
-        raise InputError(f"flops is {flops!r}; give FLOPs, such as 1e21")
+    check_level(level)
+    check_draws(draws)
+    target = target_of(runs, flops)
     if getattr(form, "variables", None) != ("n", "d"):
         raise InputError("the approaches need a law of (n, d), such as Chinchilla")
-    study = _study(runs, target, form, level, draws, seed, tolerance)
+    minima = isoflop(runs, tolerance=tolerance)
+    study = _study(runs, target, form, level, draws, seed, minima)
     found = (
         _kept("1", "envelope of ends", _first, study),
         _kept("2", "IsoFLOP parabolas", _second, study),
@@ -129,10 +130,17 @@ class _Study:
     runs: Runs
     flops: float
     level: float
-    tolerance: float
+    minima: IsoFlop
     model: Draws | None
     refusal: str
     noise: Array | None  # (k, m), to be added to the log losses
+
+    @cached_property
+    def corrected(self) -> CorrectedIsoFlop | None:
+        """The minima with their bias, as the law shows it, divided out."""
+        if self.model is None:
+            return None
+        return correct_isoflop(self.minima, self.runs, law=self.model.fit)
 
 
 def _study(
@@ -142,16 +150,16 @@ def _study(
     level: float,
     draws: int,
     seed: int,
-    tolerance: float,
+    minima: IsoFlop,
 ) -> _Study:
     try:
         model = bootstrap(fit(form, runs).check(), draws=draws, seed=seed)
     except IsolossError as error:
-        return _Study(runs, flops, level, tolerance, None, str(error), None)
+        return _Study(runs, flops, level, minima, None, str(error), None)
     random = np.random.default_rng([seed, 2])
     noise = random.choice(model.noise, size=(draws, len(runs)))
     noise = noise * random.choice([-1.0, 1.0], size=noise.shape)
-    return _Study(runs, flops, level, tolerance, model, "", noise)
+    return _Study(runs, flops, level, minima, model, "", noise)
 
 
 _Answer = tuple[Interval, Interval, Interval, Interval]
@@ -174,7 +182,7 @@ def _first(study: _Study) -> _Answer:
 
 
 def _second(study: _Study) -> _Answer:
-    found = isoflop(study.runs, tolerance=study.tolerance).check()
+    found = study.minima.check()
     c = np.array([budget.c for budget in found.usable])
     n = np.array([budget.n_opt for budget in found.usable])
     d = np.array([budget.d_opt for budget in found.usable])
@@ -185,10 +193,9 @@ def _second(study: _Study) -> _Answer:
 
 
 def _corrected(study: _Study) -> _Answer:
-    found = isoflop(study.runs, tolerance=study.tolerance).check()
-    if study.model is None or study.noise is None:
+    found, corrected = study.minima.check(), study.corrected
+    if study.model is None or study.noise is None or corrected is None:
         raise FitError(f"the bias needs approach 3: {study.refusal}")
-    corrected = correct_isoflop(found, study.runs, law=study.model.fit)
     good = np.isfinite(corrected.n_opt) & np.isfinite(corrected.d_opt)
     if good.sum() < _FEWEST_BUDGETS:
         raise UnidentifiedError("the law shows a minimum at fewer than three of the budgets")
@@ -208,25 +215,15 @@ def _corrected(study: _Study) -> _Answer:
 def _third(study: _Study) -> _Answer:
     if study.model is None:
         raise FitError(study.refusal)
-    budgets = study.flops * np.array([1 / _STEP, 1.0, _STEP])
-    many = allocate(study.model.law, budgets, cost=paid_cost(study.runs))
-    log_n, log_d = np.log(np.asarray(many.n)), np.log(np.asarray(many.d))
-    width = 2 * np.log(_STEP)
-    columns = (
-        (log_n[:, 2] - log_n[:, 0]) / width,
-        (log_d[:, 2] - log_d[:, 0]) / width,
-        log_n[:, 1],
-        log_d[:, 1],
-    )
+    best = spend(study.model.law, study.flops, paid_cost(study.runs))
+    columns = best.a, best.b, np.log(best.n), np.log(best.d)
     a, b, n, d = (interval(column, study.level, study.model.spare) for column in columns)
     return a, b, Interval(*np.exp(n)), Interval(*np.exp(d))
 
 
 def _bias(study: _Study) -> tuple[float, float]:
-    if study.model is None:
-        return float("nan"), float("nan")
-    found = isoflop(study.runs, tolerance=study.tolerance)
-    return correct_isoflop(found, study.runs, law=study.model.fit).bias(study.flops)
+    corrected = study.corrected
+    return (math.nan, math.nan) if corrected is None else corrected.bias(study.flops)
 
 
 def _vertices(found: IsoFlop, runs: Runs, noise: Array) -> tuple[Array, Array]:

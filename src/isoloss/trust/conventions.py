@@ -15,16 +15,13 @@ import numpy as np
 from isoloss.errors import InputError, IsolossError
 from isoloss.fitting import fit
 from isoloss.fitting.cost import paid_cost
-from isoloss.laws import Law, allocate
+from isoloss.fitting.intervals import check_level
+from isoloss.laws import Law
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
-from isoloss.trust.draws import bootstrap
+from isoloss.trust.budgets import spend, target_of
+from isoloss.trust.draws import bootstrap, check_draws
 from isoloss.trust.quantiles import Interval, interval
-
-BEYOND = 10.0
-"""Without a target, ask at this many times the compute of the largest run."""
-
-_STEP = 1.05
 
 
 @dataclass(frozen=True)
@@ -87,9 +84,9 @@ def conventions(
     """
     if getattr(form, "variables", None) != ("n", "d"):
         raise InputError("conventions need a law of (n, d), such as Chinchilla")
-    target = BEYOND * float(runs.c.max()) if flops is None else float(flops)
-    if not (np.isfinite(target) and target > 0):
-        raise InputError(f"flops is {flops!r}; give FLOPs, such as 1e21")
+    check_level(level)
+    check_draws(draws)
+    target = target_of(runs, flops)
     rows: list[Counted] = []
     for name in dict.fromkeys((runs.n_convention, *runs.counts)):
         rows += _under(form, runs, str(name), target, level, draws, seed)
@@ -118,16 +115,13 @@ def _under(
         if name != "6nd":
             spent = runs.c if name == runs.c_convention else runs.costs[name]
             paid = paid_cost(counted.replace(c=spent, c_convention=name))
-        budgets = flops * np.array([1 / _STEP, 1.0, _STEP])
         try:
-            best = allocate(model.law, budgets, cost=paid)
+            best = spend(model.law, flops, paid)
         except IsolossError as error:
             rows.append(Counted(convention, name, refusal=str(error)))
             continue
-        n, d, loss = (np.asarray(part) for part in (best.n, best.d, best.loss))
-        slope = np.log(n[:, 2] / n[:, 0]) / (2 * np.log(_STEP))
-        as_given = _translated(n[:, 1], counted.n, runs.n)
-        columns = (slope, n[:, 1], d[:, 1], loss[:, 1], as_given)
+        as_given = _translated(best.n, counted.n, runs.n)
+        columns = (best.a, best.n, best.d, best.loss, as_given)
         a, size, tokens, least, same = (interval(c, level, model.spare) for c in columns)
         rows.append(Counted(convention, name, a, size, tokens, least, same))
     return rows

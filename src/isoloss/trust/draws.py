@@ -141,8 +141,7 @@ def bootstrap(fit: Fit, *, draws: int = 1000, seed: int = 0, delta: float | None
     Source: Efron 1979; Besiroglu et al. 2024 (cases); Wu 1986 (leverage); Student's t for the
     spare runs. Left out: misfit of the law, which `predict` adds.
     """
-    if draws < 2:
-        raise InputError(f"draws must be 2 or more, not {draws}")
+    check_draws(draws)
     if delta is not None and not (np.isfinite(delta) and delta > 0):
         raise InputError(f"delta must be a positive number or None, not {delta!r}")
     design = fit.design
@@ -192,6 +191,12 @@ def bootstrap(fit: Fit, *, draws: int = 1000, seed: int = 0, delta: float | None
         resampled=method,
         failed=int(draws - kept.sum()),
     )
+
+
+def check_draws(draws: int) -> None:
+    """Raise InputError if there are too few draws for an interval."""
+    if draws < 2:
+        raise InputError(f"draws must be 2 or more, not {draws}")
 
 
 def robust_centre(fit: Fit, weights: Array) -> tuple[Array, float]:

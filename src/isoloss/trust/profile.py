@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from isoloss.errors import InputError, IsolossError, UnidentifiedError
 from isoloss.fitting.design import Design
 from isoloss.fitting.diagnosis import decided
-from isoloss.fitting.intervals import Interval, student_quantile
+from isoloss.fitting.intervals import Interval, check_level, student_quantile
 from isoloss.fitting.parametric import Fit, single
 from isoloss.fitting.polish import huber, lopsided
 from isoloss.laws.forms import Array, Law
@@ -70,8 +70,7 @@ def profile(fit: Fit, of: Quantity, *, level: float = 0.9) -> Profile:
     test). Left out: dependence between runs; where seeds of one configuration share an error, read
     `bootstrap` instead.
     """
-    if not 0 < level < 1:
-        raise InputError(f"level is a share between 0 and 1, such as 0.9, not {level!r}")
+    check_level(level)
     problem = _Problem.of(fit, of)
     limit = student_quantile(0.5 + 0.5 * level, problem.spare) ** 2
     visited = {problem.middle: 0.0}

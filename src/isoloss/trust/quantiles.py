@@ -6,9 +6,8 @@ import math
 
 import numpy as np
 
-from isoloss.errors import InputError
 from isoloss.fitting.intervals import Interval as Interval
-from isoloss.fitting.intervals import normal_cdf, student_quantile
+from isoloss.fitting.intervals import check_level, normal_cdf, student_quantile
 from isoloss.laws.forms import Array
 
 
@@ -20,8 +19,7 @@ def interval(values: Array, level: float, spare: float = math.inf) -> Interval:
     of freedom lies beyond the normal, which keeps the shape of the draws.
     Raises InputError if level is not between 0 and 1.
     """
-    if not 0 < level < 1:
-        raise InputError(f"level is a share between 0 and 1, such as 0.9, not {level!r}")
+    check_level(level)
     upper = 0.5 + 0.5 * level
     if math.isfinite(spare):
         upper = normal_cdf(student_quantile(upper, spare))
