@@ -81,3 +81,18 @@ def test_the_logarithm_of_a_sum_neither_overflows_nor_vanishes() -> None:
     assert log_sum(-900.0, -900.0) == pytest.approx(-900.0 + np.log(2))
     assert log_sum(3.0, -np.inf) == 3.0
     assert log_sum(0.0, 1.0 + 1e-30j).imag / 1e-30 == pytest.approx(np.e / (1 + np.e))
+
+
+@pytest.mark.parametrize("alpha", [0.0, -0.5, np.array([0.5, 0.0])])
+def test_m4_is_refused_without_a_positive_alpha(alpha) -> None:
+    with pytest.raises(InputError, match="alpha must be positive"):
+        M4(1.3, 4.2, alpha, 20.0, 0.3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_m4_tends_to_a_saturating_power_law_beyond_xc_and_to_a_level_before() -> None:
+    law = M4(1.3, 4.2, 1e-6, 20.0, 0.3)
+    assert law([40.0, 1e5]) == pytest.approx(
+        1.3 + 4.2 * (20.0 / np.array([40.0, 1e5])) ** 0.3, rel=1e-5
+    )
+    assert law([1e-3, 10.0]) == pytest.approx([5.5, 5.5])

@@ -12,6 +12,7 @@ from isoloss.laws import (
     DataConstrained,
     DownstreamError,
     FineGrainedMoE,
+    KaplanNS,
     Overtraining,
     Precision,
     allocate,
@@ -114,3 +115,9 @@ def test_the_error_of_a_guess_is_where_loss_is_large() -> None:
     assert published.GADRE_2024_C4_ERROR(3.0) < published.GADRE_2024_C4_ERROR(3.5)
     with pytest.raises(InputError, match="is called with"):
         published.GADRE_2024_C4(1e21)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_vanished_term_of_steps_is_zero_without_a_warning() -> None:
+    assert KaplanNS(0.0, 2.1e3, 0.077, 0.76)(1e9, 2.1e3) == pytest.approx(1.0)
+    assert KaplanNS(6.5e13, 0.0, 0.077, 0.76)(6.5e13, 1e4) == pytest.approx(1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from isoloss import laws
 from isoloss.errors import InputError
 from isoloss.laws.tuning_rules import (
     DEEPSEEK_BATCH,
@@ -79,3 +80,8 @@ def test_every_rule_says_its_source_and_its_counts(rule) -> None:
     values = rule(n=[1e8, 3e8], d=[2e9, 7e9], c=[1e18, 1e19])
     assert values.shape == (2,)
     assert np.all(values > 0)
+
+
+def test_the_rules_are_public() -> None:
+    assert laws.TUNING_RULES is TUNING_RULES
+    assert all(isinstance(rule, laws.TuningRule) for rule in TUNING_RULES)

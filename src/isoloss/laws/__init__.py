@@ -15,11 +15,13 @@ from isoloss.laws.forms import Chinchilla, KaplanND, Law, PowerLaw, SaturatingPo
 from isoloss.laws.joint import ChinchillaTied, DataConstrained, Overtraining
 from isoloss.laws.published import PublishedLaw
 from isoloss.laws.relations import CriticalBatch, KaplanNS, PowerRelation
+from isoloss.laws.tuning_rules import TUNING_RULES, TuningRule
 from isoloss.laws.variants import FineGrainedMoE, Precision, QuantizationLoss
 
 __all__ = [
     "M3",
     "M4",
+    "TUNING_RULES",
     "Allocation",
     "Annealing",
     "BrokenPowerLaw",
@@ -40,6 +42,7 @@ __all__ = [
     "PublishedLaw",
     "QuantizationLoss",
     "SaturatingPowerLaw",
+    "TuningRule",
     "allocate",
     "annealing_sums",
     "as_law",

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from isoloss.errors import InputError
 from isoloss.laws.forms import Along, Array, Coefficient, Law, log, log_sum
 
 _MOST_STEPS = 20
@@ -46,10 +47,11 @@ class M4(Law):
     """A power law between two levels: (loss - E) / (E + G - loss) ** alpha = beta * x ** -c.
 
     E: nats, the loss that no x removes. G: nats, how far above E the loss of a guess lies, so that
-    the paper's loss at x = 0 is E + G. alpha: how early the curve leaves that level; at 0 this is
-    SaturatingPowerLaw. xc: the x at which beta * G ** (alpha - 1) * x ** -c is 1, in the unit of x.
-    c: positive, where the paper writes -c. The loss is E + G * u, u solving
-    u / (1 - u) ** alpha = (xc / x) ** c.
+    the paper's loss at x = 0 is E + G. alpha: positive, how early the curve leaves that level; as
+    it falls to 0 this tends to SaturatingPowerLaw beyond xc, and to E + G before. xc: the x at
+    which beta * G ** (alpha - 1) * x ** -c is 1, in the unit of x. c: positive, where the paper
+    writes -c. The loss is E + G * u, u solving
+    u / (1 - u) ** alpha = (xc / x) ** c. Raises InputError unless alpha is positive.
     Source: Alabdulmohsin et al. 2022, M4; the paper's beta is the property `beta`.
     """
 
@@ -62,6 +64,11 @@ class M4(Law):
     variables = ("x",)
     scales = ("E", "G")
     exponents: ClassVar = {"alpha": (1e-2, 10.0), "xc": Along(1e-3, 1e2), "c": (1e-2, 5.0)}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if np.any(np.less_equal(np.real(self.alpha), 0)):
+            raise InputError("M4: alpha must be positive")
 
     def log_terms(self, *logs: Array) -> tuple[Array, ...]:
         return log(self.E), log(self.G) + _log_share(self.c * (log(self.xc) - logs[0]), self.alpha)

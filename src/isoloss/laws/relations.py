@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from isoloss.laws.forms import Array, Coefficient, Law
+from isoloss.laws.forms import Array, Coefficient, Law, log
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class KaplanNS(Law):
 
     def log_terms(self, *logs: Array) -> tuple[Array, ...]:
         return (
-            self.alpha_n * (np.log(self.Nc) - logs[0]),
-            self.alpha_s * (np.log(self.Sc) - logs[1]),
+            self.alpha_n * (log(self.Nc) - logs[0]),
+            self.alpha_s * (log(self.Sc) - logs[1]),
         )
 
 
