@@ -178,7 +178,10 @@ def test_one_step_without_a_run_is_close_to_the_fit_without_it() -> None:
         (1 / 3, "forward pass"),
         (1e-9, "GFLOPs"),
         (1 / PF_DAY, "PF-days"),
-        (1e9, "units of 1e09"),
+        (1e6, "n or d may be in millions"),
+        (1e9, "n or d may be in billions"),
+        (1e15, "in millions and billions"),
+        (1e18, "both be in billions"),
         (2.3, "should be between"),
     ],
 )

@@ -143,6 +143,9 @@ def test_the_correction_refuses_what_it_cannot_use() -> None:
     found = isoflop(runs)
     with pytest.raises(InputError, match="other runs"):
         correct_isoflop(found, runs[:20], law=SURFACES["chinchilla"])
+    for other in (runs[np.arange(len(runs))[::-1]], runs.replace(n=runs.n * 1.1)):
+        with pytest.raises(InputError, match="other runs"):
+            correct_isoflop(found, other, law=SURFACES["chinchilla"])
     with pytest.raises(InputError, match="not a function"):
         correct_isoflop(found, runs, law=lambda n, d: n + d)
     one = runs[:15]

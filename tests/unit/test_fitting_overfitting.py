@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from isoloss.errors import InputError
-from isoloss.fitting import earliest_stop, overfitting, tokens_needed
+from isoloss.fitting import earliest_stop, fit, overfitting, tokens_needed
 from isoloss.laws import Chinchilla, KaplanND, KaplanNS, published
+from isoloss.runs import Runs
 
 KAPLAN = published.KAPLAN_2020.loss_nd
 STEPS = published.KAPLAN_2020.loss_ns
@@ -53,6 +54,18 @@ def test_arrays_of_laws_and_laws_that_lose_nothing() -> None:
     assert float(earliest_stop(no_text, STEPS, 1e9, 1e9)) == np.inf
     stops = earliest_stop(LAW, KaplanNS(6.5e13, 2.1e3, 0.077, 0.76), 1e9, [1e9, 1e10, 1e11])
     assert (np.diff(stops) > 0).all()
+
+
+def test_steps_may_be_a_fit_and_nothing_but_a_law_of_steps() -> None:
+    random = np.random.default_rng(5)
+    n, steps, batch = 10 ** random.uniform(6, 9, 40), 10 ** random.uniform(3, 5, 40), 2.0**19
+    runs = Runs(n=n, d=steps * batch, loss=STEPS(n, steps), steps=steps, batch=np.full(40, batch))
+    found = fit(KaplanNS, runs, given={"s_min": steps})
+    least = float(earliest_stop(LAW, STEPS, 1e9, 1e10))
+    assert float(earliest_stop(LAW, found, 1e9, 1e10)) == pytest.approx(least, rel=1e-4)
+    for wrong, says in ((LAW, "not a Chinchilla"), (KaplanNS, "not KaplanNS"), (None, "NoneType")):
+        with pytest.raises(InputError, match=f"steps is a KaplanNS or a fit of one, .*{says}"):
+            earliest_stop(LAW, wrong, 1e9, 1e10)
 
 
 def test_wrong_input_is_refused() -> None:

@@ -50,7 +50,20 @@ def test_intervals_cover(studies: int) -> None:
     assert (inside / studies <= 0.9 + error + 1e-9).all() or studies < 100
 
 
+def test_few_documents_count_as_means() -> None:
+    assert fit_positions(documents(9, 1)).documents == 0
+    assert fit_positions(documents(10, 1), draws=20).documents == 10
+
+
 def test_wrong_input_is_refused() -> None:
+    for loss in (CURVE, documents(12, 1)):
+        with pytest.raises(InputError, match="level is a share"):
+            fit_positions(loss, level=2)
+        with pytest.raises(InputError, match="draws must be 2 or more"):
+            fit_positions(loss, draws=0)
+    for nothing in ([], [[]]):
+        with pytest.raises(InputError, match="there are no losses"):
+            fit_positions(nothing)
     with pytest.raises(InputError, match="positions"):
         fit_positions(CURVE, POSITIONS[:5])
     with pytest.raises(InputError, match="positive"):

@@ -267,6 +267,13 @@ def test_a_law_weighs_its_optima_and_says_what_it_cannot_separate() -> None:
     assert float(law(n=1e8, d=1e9)) == pytest.approx(float(mid), rel=0.02)
     with pytest.raises(InputError, match="needs d"):
         law(n=1e8)
+    with pytest.raises(InputError, match="needs d"):
+        law.inside(n=1e8)
+    assert law.inside(n=[1e8, 5e9], d=1e9).tolist() == [True, False]
+    of_n = tuning_law("lr", draws, n, d, ("n",), 0.9, random)
+    assert of_n is not None
+    assert of_n.inside(n=[1e8, 5e9]).tolist() == [True, False]
+    assert not of_n.inside(n=1e8, d=1e11)
     assert tuning_law("lr", draws[:, :3], n[:3], d[:3], ("n", "d"), 0.9, random) is None
     logs = np.log(n)
     assert separable({"n": logs, "d": np.log(20 * n)}) == ("n",)

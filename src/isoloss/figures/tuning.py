@@ -22,6 +22,7 @@ from isoloss.figures.style import (
     short_number,
 )
 from isoloss.fitting import Configuration, Tuning
+from isoloss.fitting.tuning.bowls import phi
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,7 +90,7 @@ def _draw(ax: Axes, tuning: Tuning, one: Configuration, colour: str) -> Label:
     if one.usable:
         low, best, high = one.lr
         grid = np.geomspace(min(rates.min(), best), max(rates.max(), best), 60)
-        curve = one.loss * np.exp(one.curvature * _bowl(np.log(grid / best), tuning.lean[1]))
+        curve = one.loss * np.exp(one.curvature * phi(np.log(grid / best), tuning.lean[1]))
         ax.plot(grid, curve, color=colour, linewidth=1.1)
         ax.plot([low, high], [one.loss] * 2, color=LAW, linewidth=1.4, zorder=5)
         ax.plot(
@@ -105,10 +106,3 @@ def _draw(ax: Axes, tuning: Tuning, one: Configuration, colour: str) -> Label:
         right, height = float(grid[-1]), float(curve[-1])
     name = f"{short_number(one.n)}, {short_number(one.d)} tokens"
     return Label(right, height, name, 6, colour=INK if one.usable else MUTED)
-
-
-def _bowl(u: np.ndarray, lean: float) -> np.ndarray:
-    """(exp(lean u) - 1 - lean u) / lean^2, which is u^2 / 2 for no lean."""
-    if abs(lean) < 1e-6:
-        return np.asarray(u**2 / 2)
-    return np.asarray((np.expm1(lean * u) - lean * u) / lean**2)

@@ -15,11 +15,11 @@ import numpy as np
 
 from isoloss.fitting import diagnosis
 from isoloss.fitting.design import Design
+from isoloss.fitting.intervals import robust_scale
 from isoloss.laws.forms import Array, Law
 from isoloss.runs import Runs
 
 _STEP = 1e-30
-_MAD = 1.4826
 
 
 def sought(form: type[Law], fixed: Mapping[str, float]) -> tuple[str, ...]:
@@ -94,5 +94,4 @@ def _window(residuals: Array, count: int) -> float:
     normal = NormalDist()
     share = len(residuals) ** (-1 / 3) * normal.inv_cdf(0.975) ** (2 / 3)
     share *= (1.5 * normal.pdf(0.0) ** 2) ** (1 / 3)
-    scale = _MAD * float(np.median(np.abs(residuals)) * np.sqrt(len(residuals) / spare))
-    return scale * normal.inv_cdf(0.5 + min(share, 0.4))
+    return robust_scale(residuals, spare) * normal.inv_cdf(0.5 + min(share, 0.4))

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from isoloss.errors import InputError, Status, UnidentifiedError
 from isoloss.fitting.crossings import Crossings, crossings
-from isoloss.fitting.intervals import Interval, log_interval
+from isoloss.fitting.intervals import Interval, log_interval, student_quantile
 from isoloss.laws.forms import Array
 from isoloss.laws.relations import CriticalBatch
 from isoloss.runs import Runs
@@ -272,7 +272,7 @@ def _result(
         gamma, gamma_se = float(at[k + 1]), float(se[3 * k + 1])
         log_star = float(found[3 * k])
         b_star = log_interval(np.exp(found[3 * k]), se[3 * k], degrees, level)
-        width = math.log(log_interval(np.ones(()), gamma_se, degrees, level).high)
+        width = student_quantile(0.5 + 0.5 * level, degrees) * gamma_se
         ends = [1 / end if end > 0 else math.inf for end in (gamma + width, gamma - width)]
         mid = 1 / gamma if gamma > 0 else math.inf
         alpha_b = Interval(np.asarray(ends[0]), np.asarray(mid), np.asarray(ends[1]))

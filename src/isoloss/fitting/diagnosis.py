@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from isoloss.errors import Status
 from isoloss.fitting.design import Design
+from isoloss.fitting.intervals import robust_scale
 from isoloss.fitting.levels import levels
 from isoloss.fitting.polish import Solutions
 from isoloss.laws.forms import Array
@@ -199,7 +200,7 @@ def _wide(design: Design, coordinates: Array, free: NDArray[np.bool_]) -> bool:
     columns = jacobian[0][free]
     size = np.sqrt((columns * columns).sum(axis=1))
     inverse = np.linalg.pinv((columns / size[:, None]) @ (columns / size[:, None]).T, rcond=1e-14)
-    spread = 1.4826 * np.median(np.abs(residuals)) * np.sqrt(len(design.log_loss) / spare)
+    spread = robust_scale(residuals, spare)
     error = np.full(len(coordinates), 0.0)
     error[free] = spread * np.sqrt(np.maximum(np.diag(inverse), 0.0)) / size
     first = len(design.scales)

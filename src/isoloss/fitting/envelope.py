@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoloss.errors import InputError
+from isoloss.fitting.variables import some_runs
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
 
@@ -38,12 +39,13 @@ def envelope(curves: Runs, *, points: int = 200) -> Envelope:
     curves: one row per evaluation, named by `run`. points: how many values of compute.
     Between evaluations log loss and log d are straight in log c; no curve is extended.
     Returns an Envelope without the values of compute that no curve covers.
-    Raises InputError if points is below two or no run has two evaluations.
+    Raises InputError if points is below two, or no run has two evaluations.
 
     Source: Hoffmann et al. 2022, section 3.1. Left out: their smoothing of the training loss.
     """
     if points < 2:
         raise InputError(f"an envelope needs two or more points, not {points}")
+    some_runs(curves)
     names, where = np.unique(curves.run, return_inverse=True)
     log_c = np.log(curves.c)
     grid = np.linspace(log_c.min(), log_c.max(), points)

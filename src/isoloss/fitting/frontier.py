@@ -18,6 +18,7 @@ from isoloss.errors import Status, UnidentifiedError
 from isoloss.fitting.cooling import hot
 from isoloss.fitting.levels import levels
 from isoloss.fitting.trend import PowerTrend, power_trend
+from isoloss.fitting.variables import some_runs
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
 from isoloss.units import format_number
@@ -69,11 +70,13 @@ def frontier(runs: Runs) -> Frontier:
 
     runs: m runs at their ends; three or more sizes, each ended at two or more token counts.
     Returns Frontier. Raises UnidentifiedError if too few sizes have two ends, naming the cool-down
-    that would give them another, or if the lowest size changes fewer than three times.
+    that would give them another, or if the lowest size changes fewer than three times; InputError
+    if there are no runs.
 
     Source: Hoffmann et al. 2022, section 3.1. Left out: their smoothing of the training loss, and
     their envelope over points within a schedule.
     """
+    some_runs(runs)
     warm = hot(runs)
     ends = runs[~warm] if warm.any() else runs
     curves = _curves(ends)

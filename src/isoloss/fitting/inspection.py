@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from isoloss.errors import InputError, Status
 from isoloss.fitting.cooling import hot
 from isoloss.fitting.design import Design
+from isoloss.fitting.intervals import robust_scale
 from isoloss.laws.allocation import allocate
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
@@ -37,7 +38,7 @@ _MOST_VOCABULARY = 300_000
 _GUESSING = 1.02
 _TRAINED_LOSS, _TRAINED_ON = 7.0, 1e8
 _FAR, _FAR_AT_LEAST = 10.0, 0.05
-_MAD, _EFFICIENT = 1.4826, 1.345
+_EFFICIENT = 1.345
 _BEYOND = 10.0
 _STEP = 1e-4
 _LEAST_SPARE = 1e-6
@@ -172,9 +173,14 @@ def _hint(ratio: float) -> str:
     for unit, flops in (("GFLOPs", 1e9), ("TFLOPs", 1e12), ("PFLOPs", 1e15), ("PF-days", PF_DAY)):
         if _RATIO[0] / 1.5 < ratio * flops < 1.5 * _RATIO[1]:
             return f"; it looks like {unit}: multiply c by {flops:.3g}"
-    for what, size in (("n", 1e6), ("n", 1e9), ("d", 1e9), ("both", 1e18), ("both", 1e15)):
+    for what, size in (
+        ("n or d may be in millions", 1e6),
+        ("n or d may be in billions", 1e9),
+        ("n and d may be in millions and billions", 1e15),
+        ("n and d may both be in billions", 1e18),
+    ):
         if _RATIO[0] / 1.5 < ratio / size < 1.5 * _RATIO[1]:
-            return f"; {what} may be in units of {size:.0e}".replace("+", "")
+            return f"; {what}"
     return ""
 
 
@@ -221,7 +227,7 @@ def _diverged(runs: Runs) -> Finding | None:
 
 def _outlier(names: Names, residuals: Array) -> Finding | None:
     size = np.abs(residuals)
-    scale = _MAD * float(np.median(size))
+    scale = robust_scale(size)
     row = int(size.argmax())
     if size[row] <= max(_FAR * scale, _FAR_AT_LEAST):
         return None
@@ -261,7 +267,7 @@ def leave_one_out(residuals: Array, jacobian: Array, weights: Array, slope: Arra
     residuals: (m,), jacobian: (q, m), weights: (m,), slope: (q,) of the quantity.
     Source: Cook 1977; Pregibon 1981 for the one step.
     """
-    scale = max(_MAD * float(np.median(np.abs(residuals))), np.finfo(float).tiny)
+    scale = max(robust_scale(residuals), np.finfo(float).tiny)
     each = weights * np.minimum(1.0, _EFFICIENT * scale / np.maximum(np.abs(residuals), scale))
     unit = np.sqrt(np.maximum((each * jacobian**2).sum(axis=1), np.finfo(float).tiny))
     columns = jacobian / unit[:, None]

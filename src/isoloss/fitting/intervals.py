@@ -12,6 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from isoloss.errors import InputError
 from isoloss.laws.forms import Array
 
+_MAD = 1.4826  # the standard deviation of a normal over the median size of its deviations
+
 
 class Interval(NamedTuple):
     """A range and its middle; each a number or an array of one shape."""
@@ -27,13 +29,30 @@ def log_interval(mid: ArrayLike, se: ArrayLike, degrees: float, level: float) ->
     mid: its value. se: standard error of its logarithm. degrees: of freedom behind se.
     Raises InputError if level is not between 0 and 1.
     """
-    if not 0 < level < 1:
-        raise InputError(f"level is a share between 0 and 1, such as 0.9, not {level!r}")
+    check_level(level)
     middle = np.asarray(mid, dtype=np.float64)
     half = student_quantile(0.5 + 0.5 * level, degrees) * np.asarray(se, dtype=np.float64)
     with np.errstate(over="ignore"):
         low, high = middle * np.exp(-half), middle * np.exp(half)
     return Interval(np.asarray(low), middle, np.asarray(high))
+
+
+def check_level(level: float) -> None:
+    """Raise InputError if the level of an interval is not between 0 and 1."""
+    if not 0 < level < 1:
+        raise InputError(f"level is a share between 0 and 1, such as 0.9, not {level!r}")
+
+
+def robust_scale(residuals: ArrayLike, spare: float | None = None) -> float:
+    """Return the standard deviation of noise by the median size of residuals, (m,).
+
+    1.4826 median(|r|) sqrt(m / spare); 1.4826 makes it that of a normal distribution.
+    spare: how many residuals there are beyond the coefficients fitted to them; by default m.
+    Source: Hampel 1974; the correction for the coefficients is that of least squares.
+    """
+    size = np.abs(np.asarray(residuals, dtype=np.float64))
+    grown = 1.0 if spare is None else float(np.sqrt(size.size / spare))
+    return _MAD * float(np.median(size)) * grown
 
 
 def normal_cdf(z: float) -> float:

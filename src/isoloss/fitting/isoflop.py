@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from isoloss.errors import InputError, Status, UnidentifiedError
 from isoloss.fitting.levels import SAME, levels
 from isoloss.fitting.trend import PowerTrend, power_trend
+from isoloss.fitting.variables import some_runs
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
 from isoloss.units import format_number
@@ -103,7 +104,7 @@ def isoflop(runs: Runs, *, tolerance: float = 0.05, within: float | None = None)
     (where four are), because far from its minimum a profile is no parabola.
     Returns an IsoFlop; budgets whose lowest loss is at their smallest or largest size, or that
     bend downwards, are kept but not used, each with the run that would mend it.
-    Raises InputError if tolerance is not between 0 and 1, or within not above 1.
+    Raises InputError if there are no runs, tolerance is not between 0 and 1, or within not above 1.
 
     Source: Hoffmann et al. 2022, section 3.2; bias: Czech et al. 2026. Left out: their smoothing
     of the training loss, which is the reader's, and a second parabola in log d, which where c is
@@ -113,6 +114,7 @@ def isoflop(runs: Runs, *, tolerance: float = 0.05, within: float | None = None)
         raise InputError(f"tolerance is a share of the budget between 0 and 1, not {tolerance!r}")
     if within is not None and not within > 1:
         raise InputError(f"within is a factor above 1, such as 6, not {within!r}")
+    some_runs(runs)
     groups = [_near(runs, rows, within) for rows in _grouped(runs, tolerance)]
     budgets = tuple(_budget(runs[rows], rows) for rows in groups)
     usable = [budget for budget in budgets if budget.usable]

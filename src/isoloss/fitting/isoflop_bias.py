@@ -108,10 +108,9 @@ def vertex_shift(law: Law, budget: IsoFlopBudget, runs: Runs) -> tuple[Array, Ar
     """Return the factors (k,) by which the parabola at one budget shifts n and d, for k laws.
 
     law: of (n, d), its coefficients numbers or (k,). runs: the table that `budget.rows` is of.
+    Raises InputError if the runs at those rows are not the budget's.
     """
-    if len(budget.rows) and budget.rows.max() >= len(runs):
-        raise InputError("these IsoFLOP minima were found in other runs; give the same table")
-    rows = runs[budget.rows]
+    rows = _rows_of(budget, runs)
     laws, log_n = law.column(), np.log(rows.n)
     _, p1, p2 = parabola(log_n, laws(rows.n, rows.d))
     low, high = float(log_n.min()), float(log_n.max())
@@ -124,6 +123,16 @@ def vertex_shift(law: Law, budget: IsoFlopBudget, runs: Runs) -> tuple[Array, Ar
     best = _lowest(laws, np.linspace(low - reach, high + reach, _GRID), price)
     log_d = np.array([np.log(tokens_at(rows, float(np.exp(v)))) for v in vertex])
     return np.exp(vertex - best), np.exp(log_d - price(best))
+
+
+def _rows_of(budget: IsoFlopBudget, runs: Runs) -> Runs:
+    """The runs of a budget, in the table it was found in."""
+    if not len(budget.rows) or budget.rows.max() < len(runs):
+        rows = runs[budget.rows]
+        there = [float(np.exp(np.mean(np.log(rows.c)))), float(rows.n.min()), float(rows.n.max())]
+        if np.allclose(there, [budget.c, budget.n_low, budget.n_high], rtol=1e-9, atol=0):
+            return rows
+    raise InputError("these IsoFLOP minima were found in other runs; give the same table")
 
 
 def _lowest(laws: Law, log_n: Array, price: np.polynomial.Polynomial) -> Array:

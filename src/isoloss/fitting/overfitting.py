@@ -51,6 +51,7 @@ def tokens_needed(
     For KaplanND d = Dc (n / Nc) ** (alpha_n / alpha_d) / ((1 + penalty) ** (1 / alpha_d) - 1); for
     other laws the d where `overfitting` is the penalty, infinity where none is enough.
     law, n: as in `overfitting`. penalty: a fraction above zero.
+    Raises InputError for other input, or a law without a positive loss at unlimited tokens.
     Source: Kaplan et al. 2020, Eq. 4.4, whose 5e3 n ** 0.74 is this at 0.02.
     """
     found = as_law(law)
@@ -69,22 +70,34 @@ def tokens_needed(
 
 
 def earliest_stop(
-    law: Law | HoldsLaw | LossOfND, steps: KaplanNS, n: ArrayLike, d: ArrayLike
+    law: Law | HoldsLaw | LossOfND, steps: KaplanNS | HoldsLaw, n: ArrayLike, d: ArrayLike
 ) -> Array:
     """Return the least optimizer steps before a run on d tokens is rightly stopped early.
 
     S_stop >= Sc / (L(n, d) - L(n, infinity)) ** (1 / alpha_s): with unlimited text the loss would
     reach L(n, d) there, and with less text it is no faster.
-    law: of (n, d), as in `overfitting`. steps: of (n, s_min), fitted to the same text. n:
-    parameters. d: tokens of text, seen as often as it takes.
+    law: of (n, d), as in `overfitting`. steps: of (n, s_min), fitted to the same text, or a fit
+    that holds it. n: parameters. d: tokens of text, seen as often as it takes.
     Returns steps at a batch far above critical (s_min); infinity where nothing is lost to d.
+    Raises InputError for other input, or a law without a positive loss at unlimited tokens.
     Source: Kaplan et al. 2020, Eq. 5.7 and appendix D.1. It is a bound, not an estimate.
     """
     found = as_law(law)
     sizes, tokens = _positive(n, "n"), _positive(d, "d")
+    curve = _of_steps(steps)
     gap = np.asarray(found(sizes, tokens)) - _unlimited(found, sizes)
     with np.errstate(divide="ignore"):
-        return np.asarray(steps.Sc * np.maximum(gap, 0.0) ** (-1 / steps.alpha_s))
+        return np.asarray(curve.Sc * np.maximum(gap, 0.0) ** (-1 / curve.alpha_s))
+
+
+def _of_steps(source: object) -> KaplanNS:
+    found = source
+    while (held := getattr(found, "law", None)) is not None:
+        found = held
+    if not isinstance(found, KaplanNS):
+        what = found.__name__ if isinstance(found, type) else f"a {type(found).__name__}"
+        raise InputError(f"steps is a KaplanNS or a fit of one, not {what}")
+    return found
 
 
 def _unlimited(law: Law | LossOfND, n: Array) -> Array:

@@ -15,7 +15,7 @@ from isoloss.errors import InputError, Status, UnidentifiedError
 from isoloss.fitting import diagnosis
 from isoloss.fitting.batch import solve_many
 from isoloss.fitting.design import Design
-from isoloss.fitting.intervals import Interval, log_interval
+from isoloss.fitting.intervals import Interval, check_level, log_interval
 from isoloss.fitting.search import solve
 from isoloss.laws.forms import Array, SaturatingPowerLaw
 
@@ -27,8 +27,9 @@ class PositionFit:
     """Loss at position T: a + b / T ** c, with intervals at `level`.
 
     a: nats, what no context removes; b: nats; c: without unit. residuals: (m,) log predicted - log
-    observed. documents: how many the doubt rests on; 0 where only means were given, and then the
-    intervals take positions as independent. status: codes whose value is advice.
+    observed. documents: how many the doubt rests on; 0 where only means or fewer than ten documents
+    were given, and then the intervals take positions as independent. status: codes whose value is
+    advice.
     """
 
     a: Interval
@@ -56,14 +57,20 @@ def fit_positions(
     """Fit loss = a + b / position ** c by least squares of the log loss.
 
     loss: nats, (m,) means at each position, or (documents, m), one row a document.
-    position: (m,) from 1; by default 1, 2, ..., m. level, draws, seed: of the intervals.
-    Returns PositionFit. Raises InputError for other shapes or losses that are not positive,
-    UnidentifiedError if the losses do not fix a, b and c.
+    position: (m,) from 1; by default 1, 2, ..., m. level: of the intervals. draws: how many times
+    ten or more documents are drawn again, two or more; seed: of those.
+    Returns PositionFit. Raises InputError for other shapes, level or draws, or losses that are not
+    positive; UnidentifiedError if the losses do not fix a, b and c.
     Source: Kaplan et al. 2020, appendix D.5. Left out: the first tokens of models trained with
     a short context, which this form does not describe.
     """
+    check_level(level)
+    if draws < 2:
+        raise InputError(f"draws must be 2 or more, not {draws}")
     losses = np.atleast_2d(np.asarray(loss, dtype=np.float64))
     at = np.arange(1.0, losses.shape[-1] + 1) if position is None else np.asarray(position, float)
+    if not losses.size:
+        raise InputError("there are no losses; give one for each position")
     if losses.ndim != 2 or at.shape != losses.shape[-1:]:
         raise InputError("losses are (m,) or (documents, m), and positions (m,) beside them")
     if not np.all(np.isfinite(at) & (at > 0)) or not np.all(np.isfinite(losses) & (losses >= 0)):

@@ -28,8 +28,10 @@ def variables_of(
     """Return the columns of the runs that a law is called with, each (m,).
 
     x: for a law of one variable, which it is. given: as in `fit`.
-    Raises InputError naming the variable that is missing, not positive, or not the law's.
+    Raises InputError if there are no runs, or naming the variable that is missing, not positive, or
+    not the law's.
     """
+    some_runs(runs)
     names = form.variables
     if names == ("x",):
         if x is None:
@@ -59,6 +61,12 @@ def given_at(given: Given | None, rows: NDArray[np.bool_]) -> Given | None:
         else np.asarray(source, dtype=np.float64)[rows]
         for name, source in given.items()
     }
+
+
+def some_runs(runs: Runs) -> None:
+    """Raise InputError if a table has no rows."""
+    if not len(runs):
+        raise InputError("no runs are left: the table has no rows; check what selected them")
 
 
 def _column(form: type[Law], name: str, runs: Runs, given: Given) -> Array:

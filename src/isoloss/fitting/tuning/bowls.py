@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from isoloss.fitting.intervals import robust_scale
 from isoloss.fitting.tuning.arms import Arms
 from isoloss.laws.forms import Array
 
@@ -39,6 +40,7 @@ d; relative noise of a loss; scatter of ln curvature; gamma; log stretch and til
 _POWERS = 4  # terms of phi: z^2 / 2 + gamma z^3 / 6 + gamma^2 z^4 / 24 + gamma^3 z^5 / 120
 
 _LEAST_VARIANCE = 1e-12
+_FLAT = 1e-6  # a lean that rounding cannot tell from none
 _WIDEST_STEP = 0.01
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite.hermgauss(9)
 _GRID = np.linspace(-5.0, 5.0, 41)
@@ -337,7 +339,7 @@ def _lowest(level: Array, kappa: Array, theta: Array) -> tuple[Array, Array]:
     """
     p = level.shape[-1] - 1
     s, gamma = shapes(theta, p), theta[:, 5:6]
-    gamma = np.where(np.abs(gamma) < 1e-6, 1e-6, gamma)
+    gamma = np.where(np.abs(gamma) < _FLAT, _FLAT, gamma)
     t = level[..., 1:] / kappa[..., None]
     inner = np.linalg.inv(s[:, 1:, 1:])
     carry = np.einsum("ka,kab->kb", s[:, 0, 1:], inner)
@@ -349,11 +351,20 @@ def _lowest(level: Array, kappa: Array, theta: Array) -> tuple[Array, Array]:
         step = (first + np.expm1(gamma * z) / gamma - lean * z) / slope
         z = z - np.clip(step, -1.0, 1.0)
     others = -np.einsum("kab,kgb->kga", inner, t[..., 1:] + z[..., None] * s[:, None, 0, 1:])
-    phi = (np.expm1(gamma * z) - gamma * z) / gamma**2
     whole = np.concatenate([z[..., None], others], axis=-1)
     rest = 0.5 * np.einsum("kga,kab,kgb->kg", whole, s, whole) - 0.5 * z**2
-    bottom = level[..., 0] + np.sum(level[..., 1:] * whole, axis=-1) + kappa * (phi + rest)
+    bend = phi(z, gamma) + rest
+    bottom = level[..., 0] + np.sum(level[..., 1:] * whole, axis=-1) + kappa * bend
     return whole, bottom
+
+
+def phi(z: Array, gamma: ArrayLike) -> Array:
+    """Return the section of a bowl of curvature one, (exp(gamma z) - 1 - gamma z) / gamma^2.
+
+    z: ln lr less that of the optimum. gamma: the lean, broadcast against z; z^2 / 2 for none.
+    """
+    lean = np.where(np.abs(gamma) < _FLAT, _FLAT, gamma)
+    return np.asarray((np.expm1(lean * z) - lean * z) / lean**2)
 
 
 def settle(arms: tuple[Arms, ...], bowls: Bowls, theta: Array) -> tuple[list[Array], Array]:
@@ -383,7 +394,7 @@ def settle(arms: tuple[Arms, ...], bowls: Bowls, theta: Array) -> tuple[list[Arr
     spare = [len(r) - 1 - p for r in residuals]
     pooled = [r for r, left in zip(residuals, spare, strict=True) if left > 0]
     noise = float(np.sqrt(variance[0, 0]))
-    scale = max(1.4826 * float(np.median(np.concatenate(pooled))), noise / 3) if pooled else np.inf
+    scale = max(robust_scale(np.concatenate(pooled)), noise / 3) if pooled else np.inf
     weights = [
         np.minimum(1.0, 4.0 * scale / np.maximum(r, 1e-300)) ** (2 if left > 1 else 1)
         if left > 0

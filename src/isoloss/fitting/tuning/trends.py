@@ -70,19 +70,28 @@ class TuningLaw:
         tail = (1 - self.level) / 2
         return np.asarray(np.exp(np.quantile(logs, [tail, 0.5, 1 - tail], axis=0)))
 
-    def inside(self, *, n: ArrayLike, d: ArrayLike) -> Array:
-        """Return whether n and d lie in the range of the optima behind the law."""
+    def inside(self, *, n: ArrayLike | None = None, d: ArrayLike | None = None) -> Array:
+        """Return whether n and d lie in the range of the optima behind the law.
+
+        Both are held against it, whichever the law uses; one that it does not use may be left out.
+        Raises InputError if one that it uses is left out.
+        """
         held = np.asarray(True)
-        for value, (low, high) in ((n, self.ranges["n"]), (d, self.ranges["d"])):
+        for name, value in self._given(n, d).items():
+            low, high = self.ranges[name]
             x = np.asarray(value, dtype=np.float64)
             held = held & (low / 1.01 <= x) & (x <= high * 1.01)
         return np.asarray(held)
 
-    def _terms(self, n: ArrayLike | None, d: ArrayLike | None) -> Array:
-        given = {"n": n, "d": d}
+    def _given(self, n: ArrayLike | None, d: ArrayLike | None) -> dict[str, ArrayLike]:
+        given = {name: value for name, value in (("n", n), ("d", d)) if value is not None}
         for name in self.variables:
-            if given[name] is None:
+            if name not in given:
                 raise InputError(f"the law of {self.setting} needs {name}")
+        return given
+
+    def _terms(self, n: ArrayLike | None, d: ArrayLike | None) -> Array:
+        given = self._given(n, d)
         logs = [np.log(np.asarray(given[name], dtype=np.float64)) for name in self.variables]
         return np.stack(np.broadcast_arrays(np.ones(()), *logs), axis=-1)
 
