@@ -442,6 +442,21 @@ def test_a_folder_of_records(tmp_path: Path) -> None:
     assert read_runs(tmp_path, n="total", c="6nd").hash == total.hash
 
 
+def test_a_record_whose_spec_is_not_known_is_read_without_its_spec(tmp_path: Path) -> None:
+    newer = record(tmp_path, replace(SPEC, seed=7))
+    lines = newer.read_text(encoding="utf-8").splitlines(keepends=True)
+    head = json.loads(lines[0])
+    head["spec"]["momentum"] = 0.5
+    newer.write_text(json.dumps(head) + "\n" + "".join(lines[1:]), encoding="utf-8")
+    record(tmp_path, SPEC)
+    runs = read_runs(tmp_path)
+    assert len(runs) == 2
+    assert set(runs.specs) == {SPEC.run_id}
+    (note,) = runs.notes
+    assert newer.stem in note
+    assert "'momentum'" in note
+
+
 def test_folders_below_and_single_records(tmp_path: Path) -> None:
     (tmp_path / "budget").mkdir()
     path = record(tmp_path / "budget", SPEC)

@@ -297,8 +297,19 @@ def _from_records(
         if p.tokens > 0 and np.isfinite(p.loss) and p.loss > 0
     ]
     curves = _table(points, source, n, c) if points else None
-    specs = {run.run_id: RunSpec.from_dict(run.spec) for run in finished}
+    specs = _specs(finished, notes)
     return _table(ends, source, n, c).replace(notes=tuple(notes), curves=curves, specs=specs)
+
+
+def _specs(records: Iterable[Run], notes: list[str]) -> dict[str, RunSpec]:
+    """The specs of the runs, less those that say what is not known, which a note names."""
+    found: dict[str, RunSpec] = {}
+    for run in records:
+        try:
+            found[run.run_id] = RunSpec.from_dict(run.spec)
+        except InputError as error:
+            notes.append(f"the spec of record {run.run_id} is left out: {error}")
+    return found
 
 
 def _table(rows: Sequence[tuple[Run, int, float, int]], source: str, n: str, c: str) -> Runs:
