@@ -170,3 +170,23 @@ def test_a_slice_of_the_coverage_study(twins: bool) -> None:
     assert false <= 5  # 5 % of 30 is 1.5; more than 5 has probability 0.3 %
     assert found >= 24
     assert held >= 24
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"asymptote": "Free"}, 'asymptote is "shared" or "free", not \'Free\''),
+        ({"asymptote": None}, "asymptote is"),
+        ({"law": "n"}, 'law is "nd" or "c"'),
+        ({"law": ""}, 'law is "nd" or "c"'),
+        ({"at": "x"}, "compute in FLOPs, not 'x'"),
+        ({"at": float("nan")}, "compute in FLOPs"),
+        ({"at": 0}, "compute in FLOPs"),
+        ({"level": "high"}, "level is a share"),
+    ],
+)
+def test_an_unknown_choice_is_refused_and_not_taken_for_another(
+    asked: dict[str, object], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        compare(arm(1.0), arm(1.2), **asked)  # type: ignore[arg-type]

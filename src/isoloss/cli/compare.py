@@ -55,7 +55,17 @@ def compare(
     if json:
         emit_json(plain(found))
         return
-    show(*_lines(found, runs_a.name, runs_b.name))
+    show(*_lines(found, *_names(runs_a, runs_b)))
+
+
+def _names(first: Path, second: Path) -> tuple[str, str]:
+    """The arms by the shortest ends of their paths that tell them apart; a and b for one path."""
+    parts = [path.absolute().parts for path in (first, second)]
+    for count in range(1, max(len(one) for one in parts) + 1):
+        ends = [Path(*one[-count:]).as_posix() for one in parts]
+        if ends[0] != ends[1]:
+            return ends[0], ends[1]
+    return f"{first.name} (a)", f"{second.name} (b)"
 
 
 def _lines(found: Comparison, first: str, second: str) -> list[str]:

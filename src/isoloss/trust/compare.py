@@ -12,7 +12,7 @@ the budget. With free asymptotes k depends on the budget and is stated at one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -109,11 +109,9 @@ def compare(
 
     Source: `docs/methods/compare`. Left out: arms whose exponents differ, outliers.
     """
-    _refuse(runs_a, runs_b, level)
-    limit = float(min(runs_a.c.max(), runs_b.c.max()))
-    budget = limit if at is None else float(at)
-    if not (np.isfinite(budget) and budget > 0):
-        raise InputError(f"at is a compute in FLOPs, not {at!r}")
+    _refuse_options(asymptote, law, at, level)
+    _refuse(runs_a, runs_b)
+    budget = float(min(runs_a.c.max(), runs_b.c.max()) if at is None else at)
     arms = fit_arms(runs_a, runs_b, law or _law_of(runs_a, runs_b), free=asymptote == "free")
     random = np.random.default_rng(seed)
     draws = arms.draws(_DRAWS, random)
@@ -171,9 +169,22 @@ def _law_of(runs_a: Runs, runs_b: Runs) -> Literal["nd", "c"]:
     return "c" if np.corrcoef(n, d)[0, 1] > 0.97 else "nd"
 
 
-def _refuse(runs_a: Runs, runs_b: Runs, level: float) -> None:
-    if not 0 < level < 1:
+def _refuse_options(asymptote: object, law: object, at: object, level: object) -> None:
+    if asymptote not in ("shared", "free"):
+        raise InputError(f'asymptote is "shared" or "free", not {asymptote!r}')
+    if law not in (None, "nd", "c"):
+        raise InputError(f'law is "nd" or "c", or left out, not {law!r}')
+    if at is not None and not (_is_number(at) and 0 < at < np.inf):
+        raise InputError(f"at is a compute in FLOPs, not {at!r}")
+    if not (_is_number(level) and 0 < level < 1):
         raise InputError(f"level is a share between 0 and 1, such as 0.95, not {level!r}")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float | np.integer | np.floating)
+
+
+def _refuse(runs_a: Runs, runs_b: Runs) -> None:
     for name, mend in (
         ("n_convention", "count them alike with .counted(...)"),
         ("c_convention", "count them alike with .counted(..., flops=...)"),
