@@ -214,6 +214,10 @@ def test_wrong_input_is_refused_in_words() -> None:
         crossings(Runs(n=[1e6], d=[1e7], loss=[3.0]))
     with pytest.raises(InputError, match="no run reaches"):
         crossings(curves(), [1.0])
+    bits = curves().replace(loss_unit="bits per byte")
+    for call in (crossings, critical_batch):
+        with pytest.raises(InputError, match="in bits per byte: convert"):
+            call(bits, TARGETS)
     with pytest.raises(InputError, match="leave targets out"):
         critical_batch(study(0), [3.0])
     with pytest.raises(InputError, match="batch must be positive"):

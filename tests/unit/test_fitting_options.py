@@ -154,7 +154,9 @@ def test_least_steps_come_from_a_critical_batch_or_a_column() -> None:
         for name, value in law.coefficients().items():
             assert found.coefficients[name] == pytest.approx(value, rel=1e-6)
     lacking = Runs(n=N, d=D, loss=loss)
+    bits = runs.replace(loss_unit="bits per byte")
     for call, message in (
+        (lambda: fit(KaplanNS, bits, given={"s_min": critical}), "in bits per byte: convert"),
         (lambda: fit(KaplanNS, lacking), "needs 's_min'.*a CriticalBatch"),
         (lambda: fit(KaplanNS, lacking, given={"s_min": critical}), "needs 'steps'"),
         (lambda: fit(KaplanNS, lacking, given={"s_min": [1.0]}), "shape"),

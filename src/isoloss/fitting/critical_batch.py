@@ -108,8 +108,9 @@ def critical_batch(
     data: learning curves of runs that differ in batch (`runs.curves`, or evaluations themselves),
     or Crossings. targets: losses in nats for curves, as in `crossings`. level: of the intervals.
     Returns CriticalBatchFit; intervals by the jackknife over whole runs with Student's t.
-    Raises UnidentifiedError naming the batches to run, with the fit in `.partial`, if the batches
-    that reach a target do not span 8 times B_crit on each side of it, or fewer than five runs do.
+    Raises InputError for curves that `crossings` refuses, such as losses that are not in nats;
+    UnidentifiedError naming the batches to run, with the fit in `.partial`, if the batches that
+    reach a target do not span 8 times B_crit on each side of it, or fewer than five runs do.
     Source: Kaplan et al. 2020, Eqs 5.1-5.4; McCandlish et al. 2018, section 2. Left out: their two
     separate errors, and a B_crit that moves within a run.
     """

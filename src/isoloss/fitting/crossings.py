@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from isoloss.errors import InputError
+from isoloss.fitting.variables import nats_only
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
 
@@ -90,13 +91,14 @@ def crossings(curves: Runs, targets: ArrayLike | None = None) -> Crossings:
     curves: evaluations, named by `run`, with `steps` and `batch` (tokens). targets: losses in nats;
     by default five that most of the runs reach, evenly spaced in the logarithm.
     A run already below a target at its first evaluation says nothing about it and is left out.
-    Returns Crossings. Raises InputError if steps or batch are missing, no run has two evaluations,
-    or no run reaches any target.
+    Returns Crossings. Raises InputError if steps or batch are missing, the losses are not in nats,
+    no run has two evaluations, or no run reaches any target.
     Source: Kaplan et al. 2020, section 5.1 and appendix D.3 (the scans); the smoothing is ours.
     """
     if curves.steps is None or curves.batch is None:
         missing = "steps" if curves.steps is None else "batch"
         raise InputError(f"steps to a loss need {missing!r} at every evaluation of the curves")
+    nats_only(curves)
     smooth = [
         (rows, *falling(curves.steps[rows], curves.loss[rows]))
         for rows in _rows_of(curves)

@@ -69,6 +69,15 @@ def some_runs(runs: Runs) -> None:
         raise InputError("no runs are left: the table has no rows; check what selected them")
 
 
+def nats_only(runs: Runs) -> None:
+    """Raise InputError unless losses are in nats, which b_star depends on."""
+    if runs.loss_unit != "nats":
+        raise InputError(
+            f"a critical batch is a law of the loss in nats per token, and these losses are in "
+            f"{runs.loss_unit}: convert them first"
+        )
+
+
 def _column(form: type[Law], name: str, runs: Runs, given: Given) -> Array:
     source = given.get(name)
     if isinstance(source, PublishedLaw):
@@ -96,4 +105,5 @@ def _s_min(form: type[Law], name: str, runs: Runs, critical: CriticalBatch) -> A
     if runs.steps is None or runs.batch is None:
         lacking = "steps" if runs.steps is None else "batch"
         raise InputError(f"{form.__name__} needs {lacking!r} to find 's_min' by a critical batch")
+    nats_only(runs)
     return critical.s_min(runs.steps, runs.batch, runs.loss)
