@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from isoloss.errors import FitError, InputError, UnidentifiedError
 from isoloss.fitting.batch import solve_many
+from isoloss.fitting.intervals import robust_scale
 from isoloss.fitting.parametric import Fit
 from isoloss.fitting.polish import Solutions
 from isoloss.fitting.search import minima
@@ -27,7 +28,6 @@ from isoloss.trust.forecast_model import Method, describe, method_of, posterior
 from isoloss.trust.quantiles import Interval, interval
 
 _EFFICIENT = 1.345  # Huber 1964: 95 % efficient at the normal distribution
-_MAD = 1.4826
 _LEAST_DELTA = 1e-9
 _PER_COEFFICIENT = 5
 _FEWEST_KEPT = 0.5
@@ -208,8 +208,7 @@ def robust_centre(fit: Fit, weights: Array) -> tuple[Array, float]:
     for _ in range(2):
         residuals, _ = fit.design.evaluate(centre[:1], fit.design.log_loss[None])
         spare = max(residuals.size - fit.design.size, 1)
-        scale = _MAD * float(np.median(np.abs(residuals))) * np.sqrt(residuals.size / spare)
-        delta = max(_EFFICIENT * scale, _LEAST_DELTA)
+        delta = max(_EFFICIENT * robust_scale(residuals, spare), _LEAST_DELTA)
         centre = _rivals(minima(fit.design, weights, delta))
     return centre, delta
 

@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike
 
 from isoloss.errors import InputError
 from isoloss.fitting.design import Design
+from isoloss.fitting.intervals import robust_scale
 from isoloss.fitting.parametric import Fit
 from isoloss.laws.forms import Array, Law
 from isoloss.trust.drift import BrownianPath
@@ -257,7 +258,7 @@ def _steps(
 def _trust(residuals: Array, scale: float | None = None) -> Array:
     """Weights (m,) of the runs: one within two deviations, falling beyond them as Huber's do."""
     if scale is None:
-        scale = 1.4826 * float(np.median(np.abs(residuals)))
+        scale = robust_scale(residuals)
     limit = _ROBUST * max(scale, float(NOISES[0]))
     weights: Array = limit / np.maximum(np.abs(residuals), limit)
     return weights
