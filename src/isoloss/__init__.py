@@ -24,11 +24,16 @@ if TYPE_CHECKING:
     from isoloss.errors import IsolossError as IsolossError
     from isoloss.errors import Status as Status
     from isoloss.errors import UnidentifiedError as UnidentifiedError
+    from isoloss.fitting import CriticalBatchFit as CriticalBatchFit
+    from isoloss.fitting import Crossings as Crossings
+    from isoloss.fitting import DownstreamFit as DownstreamFit
     from isoloss.fitting import Fit as Fit
+    from isoloss.fitting import Frontier as Frontier
     from isoloss.fitting import SharedFit as SharedFit
     from isoloss.fitting import Tuning as Tuning
     from isoloss.fitting import correct_isoflop as correct_isoflop
     from isoloss.fitting import critical_batch as critical_batch
+    from isoloss.fitting import crossings as crossings
     from isoloss.fitting import earliest_stop as earliest_stop
     from isoloss.fitting import envelope as envelope
     from isoloss.fitting import fit as fit
@@ -71,12 +76,15 @@ if TYPE_CHECKING:
     from isoloss.runs import read_runs as read_runs
     from isoloss.runs import read_sweep as read_sweep
     from isoloss.runs import write_runs as write_runs
+    from isoloss.trust import Approaches as Approaches
     from isoloss.trust import Backtest as Backtest
     from isoloss.trust import Choice as Choice
     from isoloss.trust import Comparison as Comparison
+    from isoloss.trust import Conventions as Conventions
     from isoloss.trust import Course as Course
     from isoloss.trust import CurveForecast as CurveForecast
     from isoloss.trust import Draws as Draws
+    from isoloss.trust import FittedLaw as FittedLaw
     from isoloss.trust import Forecast as Forecast
     from isoloss.trust import ForecastModel as ForecastModel
     from isoloss.trust import Interval as Interval
@@ -91,10 +99,12 @@ if TYPE_CHECKING:
     from isoloss.trust import bootstrap as bootstrap
     from isoloss.trust import choose as choose
     from isoloss.trust import compare as compare
+    from isoloss.trust import compute_multiplier as compute_multiplier
     from isoloss.trust import conventions as conventions
     from isoloss.trust import forecast_curve as forecast_curve
     from isoloss.trust import make_forecasts as make_forecasts
     from isoloss.trust import profile as profile
+    from isoloss.trust import read_fit as read_fit
     from isoloss.trust import read_forecasts as read_forecasts
     from isoloss.trust import rolling_backtest as rolling_backtest
     from isoloss.trust import track as track
@@ -104,19 +114,20 @@ _ROOMS = {
     "counting": "NConvention Shape count_all count_params family_cost flops_all flops_per_token "
     "kv_cache_bytes params_by_group read_config",
     "errors": "FitError InputError IsolossError Status UnidentifiedError",
-    "fitting": "Fit SharedFit Tuning correct_isoflop critical_batch earliest_stop envelope fit "
-    "fit_downstream fit_positions fit_shared frontier inspect_runs isoflop overfitting "
-    "tokens_needed tune",
+    "fitting": "CriticalBatchFit Crossings DownstreamFit Fit Frontier SharedFit Tuning "
+    "correct_isoflop critical_batch crossings earliest_stop envelope fit fit_downstream "
+    "fit_positions fit_shared frontier inspect_runs isoflop overfitting tokens_needed tune",
     "laws": "Allocation BrokenPowerLaw Chinchilla ChinchillaTied CriticalBatch DataConstrained "
     "DownstreamError FineGrainedMoE KaplanND KaplanNS M3 M4 Overtraining PowerLaw "
     "Precision SaturatingPowerLaw allocate near_optimal published",
     "planning": "Plan plan published_plans",
     "reporting": "report",
     "runs": "RunSpec Runs Schedule read_record read_runs read_sweep write_runs",
-    "trust": "Backtest Choice Comparison Course CurveForecast Draws Forecast ForecastModel "
-    "Interval Outcome Profile RollingBacktest Target approaches backtest backtest_fit "
-    "backtest_line bootstrap choose compare conventions forecast_curve make_forecasts profile "
-    "read_forecasts rolling_backtest track write_forecasts",
+    "trust": "Approaches Backtest Choice Comparison Conventions Course CurveForecast Draws "
+    "FittedLaw Forecast ForecastModel Interval Outcome Profile RollingBacktest Target approaches "
+    "backtest backtest_fit backtest_line bootstrap choose compare compute_multiplier conventions "
+    "forecast_curve make_forecasts profile read_fit read_forecasts rolling_backtest track "
+    "write_forecasts",
 }
 _HOME = {name: room for room, names in _ROOMS.items() for name in names.split()}
 
