@@ -9,6 +9,7 @@ from simulated_sweeps import LR_LAW, in_order, sweep
 from isoloss.errors import InputError, Status, UnidentifiedError
 from isoloss.fitting import Tuning, tune
 from isoloss.fitting.tuning.arms import _near
+from isoloss.fitting.tuning.section import phi
 from isoloss.fitting.tuning.trends import separable, tuning_law
 from isoloss.runs import Runs
 
@@ -338,3 +339,10 @@ def test_the_arms_near_the_best_are_near_the_best_mean() -> None:
     best = int(np.argmin(y))
     assert best == 16
     assert np.exp(x[_near(x, y)].max()) < 4e-2
+
+
+def test_the_section_of_a_bowl_has_curvature_one_and_leans_as_it_is_told() -> None:
+    z = np.array([-1.3, 0.0, 0.4, 2.1])
+    assert phi(z, 0.0) == pytest.approx(z**2 / 2, rel=1e-5)
+    assert phi(z, 0.3) == pytest.approx((np.exp(0.3 * z) - 1 - 0.3 * z) / 0.09)
+    assert phi(z, -0.3) == pytest.approx(phi(-z, 0.3))

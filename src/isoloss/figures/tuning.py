@@ -22,7 +22,7 @@ from isoloss.figures.style import (
     short_number,
 )
 from isoloss.fitting import Configuration, Tuning
-from isoloss.fitting.tuning.bowls import phi
+from isoloss.fitting.tuning.section import phi
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

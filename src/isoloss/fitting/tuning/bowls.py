@@ -23,10 +23,11 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from isoloss.fitting.intervals import robust_scale
 from isoloss.fitting.tuning.arms import Arms
+from isoloss.fitting.tuning.section import phi, steady
 from isoloss.laws.forms import Array
 
 _PLANE = ((np.log(0.06), 1.5), (0.0, 0.5), (0.0, 0.5))
@@ -40,7 +41,6 @@ d; relative noise of a loss; scatter of ln curvature; gamma; log stretch and til
 _POWERS = 4  # terms of phi: z^2 / 2 + gamma z^3 / 6 + gamma^2 z^4 / 24 + gamma^3 z^5 / 120
 
 _LEAST_VARIANCE = 1e-12
-_FLAT = 1e-6  # a lean that rounding cannot tell from none
 _WIDEST_STEP = 0.01
 _NODES, _NODE_WEIGHTS = np.polynomial.hermite.hermgauss(9)
 _GRID = np.linspace(-5.0, 5.0, 41)
@@ -338,8 +338,7 @@ def _lowest(level: Array, kappa: Array, theta: Array) -> tuple[Array, Array]:
     given z_1, what is left is an equation in z_1, closed where there are no others.
     """
     p = level.shape[-1] - 1
-    s, gamma = shapes(theta, p), theta[:, 5:6]
-    gamma = np.where(np.abs(gamma) < _FLAT, _FLAT, gamma)
+    s, gamma = shapes(theta, p), steady(theta[:, 5:6])
     t = level[..., 1:] / kappa[..., None]
     inner = np.linalg.inv(s[:, 1:, 1:])
     carry = np.einsum("ka,kab->kb", s[:, 0, 1:], inner)
@@ -356,15 +355,6 @@ def _lowest(level: Array, kappa: Array, theta: Array) -> tuple[Array, Array]:
     bend = phi(z, gamma) + rest
     bottom = level[..., 0] + np.sum(level[..., 1:] * whole, axis=-1) + kappa * bend
     return whole, bottom
-
-
-def phi(z: Array, gamma: ArrayLike) -> Array:
-    """Return the section of a bowl of curvature one, (exp(gamma z) - 1 - gamma z) / gamma^2.
-
-    z: ln lr less that of the optimum. gamma: the lean, broadcast against z; z^2 / 2 for none.
-    """
-    lean = np.where(np.abs(gamma) < _FLAT, _FLAT, gamma)
-    return np.asarray((np.expm1(lean * z) - lean * z) / lean**2)
 
 
 def settle(arms: tuple[Arms, ...], bowls: Bowls, theta: Array) -> tuple[list[Array], Array]:
