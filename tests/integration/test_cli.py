@@ -132,7 +132,9 @@ def test_fit_of_one_variable_and_named_columns(isoloss: Command, runs_csv: Path)
 def test_plan_from_runs_gives_intervals(isoloss: Command, runs_csv: Path) -> None:
     done = isoloss("plan", "--flops", "1e22", "--runs", runs_csv, "--draws", "100", "--json")
     assert done.returncode == 0, done.stderr
+    assert strict(done.stdout)["backtest"].startswith("back-test: ")
     (plan,) = strict(done.stdout)["plans"]
+    assert "by the forecast model" in plan["notes"][0]
     assert plan["n"]["low"] < plan["n"]["mid"] < plan["n"]["high"]
     assert plan["loss"]["low"] < plan["loss"]["mid"] < plan["loss"]["high"]
 

@@ -65,3 +65,22 @@ def test_one_view_at_a_time_and_code_three_where_nothing_answers(
         done = isoloss("fit", flat, view)
         assert done.returncode == 3
         assert "refused:" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--all", "--fix", "E=1"), "leave out --fix"),
+        (("--conventions", "--asymmetry", "10"), "leave out --asymmetry"),
+        (("--all", "--residual", "linear"), "leave out --residual"),
+        (("--all", "--draws", "0"), "need --draws of 2 or more"),
+        (("--flops", "1e22"), "--flops belongs to --all and --conventions"),
+    ],
+)
+def test_a_view_refuses_what_it_would_leave_aside(
+    isoloss: Command, runs_csv: Path, words: tuple[str, ...], says: str
+) -> None:
+    done = isoloss("fit", runs_csv, *words)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert says in done.stderr

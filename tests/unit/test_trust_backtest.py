@@ -16,6 +16,8 @@ from isoloss.trust import (
     Outcome,
     Target,
     backtest,
+    backtest_fit,
+    backtest_line,
     bootstrap,
     make_forecasts,
     read_forecasts,
@@ -162,3 +164,30 @@ def test_a_target_must_be_a_run_and_the_law_one_of_n_and_d() -> None:
     draws = bootstrap(fit(PowerLaw, ladder(), x="c"), draws=50)
     with pytest.raises(InputError, match=r"a law of \(n, d\)"):
         make_forecasts(draws, TARGETS)
+
+
+def test_a_back_test_is_of_the_fit_as_it_was_made() -> None:
+    """A floor held far too low spoils what lies beyond; the sentence must not test another fit."""
+    runs = ladder()
+    held = fit(Chinchilla, runs, fixed={"E": 0.4}, delta=None)
+    test = backtest_fit(held, draws=100)
+    assert test.fit.coefficients["E"] == 0.4
+    assert test.fit.delta is None
+    assert test.cutoff == backtest(Chinchilla, runs, draws=100).cutoff
+    assert test.median_error > 2 * backtest(Chinchilla, runs, draws=100).median_error
+    weights = np.where(np.arange(len(runs)) % 5 == 0, 0.0, 2.0)
+    weighted = backtest_fit(fit(Chinchilla, runs, weights=weights), draws=50)
+    assert (weighted.fit.weights == weights[runs.c <= weighted.cutoff]).all()
+    assert len(weighted.test) == len(test.test)
+
+
+def test_the_line_beside_a_forecast_says_what_the_back_test_found_or_why_there_is_none() -> None:
+    draws = bootstrap(fit(Chinchilla, ladder()), draws=100)
+    test = backtest_fit(draws.fit)
+    line = backtest_line(draws)
+    assert line == test.line
+    assert f"{len(test.test)} dearer runs, up to {10**test.decades:.3g} times" in line
+    assert f"{int(test.inside.sum())} inside 90% intervals" in line
+    near = ladder()[np.flatnonzero(ladder().c > 0.2 * ladder().c.max())]
+    few = bootstrap(fit(PowerLaw, near, x="c"), draws=50)
+    assert backtest_line(few).startswith("back-test: no back-test is possible: ")

@@ -202,3 +202,12 @@ def test_infinite_draws_give_an_infinite_end_and_no_warning() -> None:
     found = interval(values, 0.9)
     assert found.low < found.mid < np.inf
     assert found.high == np.inf
+
+
+def test_points_where_no_run_can_be_are_refused() -> None:
+    draws = draws_of(simulated())
+    for n in (0.0, -1e6, np.nan, np.inf):
+        with pytest.raises(InputError, match="positive 'n' at every point"):
+            draws.predict(n, 1e9)
+    with pytest.raises(InputError, match=r"Chinchilla takes \(n, d\)"):
+        draws.predict(1e8)

@@ -9,7 +9,14 @@ import pytest
 
 from isoloss.errors import InputError
 from isoloss.fitting import fit
-from isoloss.laws import Chinchilla, KaplanND, PowerLaw, SaturatingPowerLaw
+from isoloss.laws import (
+    Chinchilla,
+    ChinchillaTied,
+    KaplanND,
+    Overtraining,
+    PowerLaw,
+    SaturatingPowerLaw,
+)
 from isoloss.laws.bends import BrokenPowerLaw
 from isoloss.runs import Runs
 from isoloss.trust import bootstrap
@@ -121,6 +128,14 @@ def test_laws_the_model_does_not_cover_are_forecast_plainly_and_said_so() -> Non
         low, mid, high = one.predict([1e20, 1e23])
         assert (low < mid).all()
         assert (mid < high).all()
+
+
+def test_lopsided_fits_and_other_variables_are_forecast_plainly() -> None:
+    """An edge of the runs is not their middle, and c times m is not compute."""
+    runs = sweep(0.01)
+    assert not ForecastModel().covers(fit(Chinchilla, runs, asymmetry=10.0))
+    assert not ForecastModel().covers(fit(Overtraining, runs))
+    assert ForecastModel().covers(fit(ChinchillaTied, runs))
 
 
 def test_a_wrong_model_is_refused() -> None:
