@@ -1,0 +1,41 @@
+"""The file of a fit is read back, with coefficients below zero where the law has them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from isoloss.errors import InputError
+from isoloss.laws import BrokenPowerLaw
+from isoloss.trust import read_fit
+
+# The curve flattens beyond the break, so that c1 is below zero.
+LAW = BrokenPowerLaw(a=0.0, b=60.0, c0=0.25, c1=-0.15, d1=3e7, f1=0.4)
+
+
+def write(path: Path, **changes: object) -> Path:
+    content = {
+        "form": "BrokenPowerLaw",
+        "law": dict(LAW.coefficients()),
+        "residuals": [0.001, -0.002, 0.0015],
+        "runs": {"n_convention": "total", "loss_unit": "nats"},
+        "sample": {name: [value] * 3 for name, value in LAW.coefficients().items()},
+    }
+    path.write_text(json.dumps(content | changes), encoding="utf-8")
+    return path
+
+
+def test_a_coefficient_below_zero_is_read_where_its_range_goes_there(tmp_path: Path) -> None:
+    found = read_fit(write(tmp_path / "fit.json"))
+    assert found.law == LAW
+    assert np.all(found.sample["c1"] == -0.15)
+
+
+@pytest.mark.parametrize("name", ["b", "c0", "d1", "f1"])
+def test_no_other_coefficient_may_be_below_zero(tmp_path: Path, name: str) -> None:
+    wrong = dict(LAW.coefficients()) | {name: -0.1}
+    with pytest.raises(InputError, match=f"{name} must not be negative"):
+        read_fit(write(tmp_path / "fit.json", law=wrong))
