@@ -11,7 +11,7 @@ import numpy as np
 
 from isoloss.errors import InputError
 from isoloss.laws import Law
-from isoloss.laws.forms import Array
+from isoloss.laws.forms import Along, Array, ExponentRange
 from isoloss.trust.tracking import FittedLaw
 
 
@@ -19,7 +19,7 @@ def read_fit(path: str | Path) -> FittedLaw:
     """Read the law, its residuals and its resampled coefficients from a file of `isoloss fit`.
 
     Raises InputError naming the file: missing, not JSON, not such a file, a law that is not known,
-    or a coefficient that is no positive number.
+    or a coefficient that is no number or below zero where its law does not go.
     """
     path = Path(path)
     try:
@@ -47,11 +47,14 @@ def _fitted(document: Any) -> FittedLaw:
         raise InputError(f"{form.__name__} has the coefficients {', '.join(names)}")
     if not isinstance(runs, Mapping):
         raise InputError("`runs` must say how the runs were counted")
-    coefficients = {name: float(_numbers([given[name]], name)[0]) for name in names}
+    signed = {name for name, within in form.exponents.items() if _below_zero(within)}
+    coefficients = {
+        name: float(_numbers([given[name]], name, signed=name in signed)[0]) for name in names
+    }
     sample = document.get("sample") or {}
     if not isinstance(sample, Mapping) or (sample and set(sample) != set(names)):
         raise InputError("`sample` must hold the coefficients of the law")
-    drawn = {name: _numbers(values, name) for name, values in sample.items()}
+    drawn = {name: _numbers(values, name, signed=name in signed) for name, values in sample.items()}
     if len({len(values) for values in drawn.values()}) > 1:
         raise InputError("the coefficients in `sample` differ in number")
     return FittedLaw(
@@ -61,6 +64,11 @@ def _fitted(document: Any) -> FittedLaw:
         loss_unit=str(runs.get("loss_unit", "nats")),
         sample=drawn,
     )
+
+
+def _below_zero(within: ExponentRange) -> bool:
+    """Whether the range in which a fit looks for a coefficient begins below zero."""
+    return not isinstance(within, Along) and within[0] < 0
 
 
 def _form(name: str) -> type[Law]:
