@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
 
 from isoloss.errors import InputError
 from isoloss.laws import Annealing, annealing_sums
-from isoloss.runs import Schedule, scheduled_rates, warmup_steps
+from isoloss.runs import Schedule, scheduled_rate, scheduled_rates, warmup_steps
 
 
 def recursion(rates: np.ndarray, memory: float) -> tuple[list[float], list[float]]:
@@ -74,3 +75,22 @@ def test_the_rate_rises_to_the_peak_and_ends_where_the_schedule_says() -> None:
     assert rates[-1] == pytest.approx(0.14)
     with pytest.raises(InputError, match="one step"):
         scheduled_rates(schedule, 0)
+
+
+@pytest.mark.parametrize("kind", ["cosine", "linear", "constant", "wsd"])
+@pytest.mark.parametrize(("warmup", "final", "steps"), [(0.0, 0.0, 1), (0.05, 0.1, 613), (1, 1, 9)])
+def test_the_row_of_rates_is_that_of_each_step(
+    kind: str, warmup: float, final: float, steps: int
+) -> None:
+    decay = min(0.3, 1.0 - warmup)
+    schedule = Schedule(kind, warmup=warmup, final=final, decay=decay)  # type: ignore[arg-type]
+    each = [scheduled_rate(schedule, 0.003, steps, step) for step in range(steps)]
+    found = scheduled_rates(schedule, steps, 0.003)
+    np.testing.assert_allclose(found, each, rtol=1e-12, atol=1e-18)
+
+
+def test_a_million_rates_take_no_loop_over_steps() -> None:
+    begun = time.process_time()
+    rates = scheduled_rates(Schedule("cosine"), 1_000_000)
+    assert time.process_time() - begun < 0.5
+    assert rates.shape == (1_000_000,)

@@ -43,10 +43,23 @@ def warmup_steps(schedule: Schedule, steps: int) -> int:
 
 
 def scheduled_rates(schedule: Schedule, steps: int, peak: float = 1.0) -> npt.NDArray[np.float64]:
-    """Return the learning rate of every update, (steps,).
+    """Return `scheduled_rate` of every update, (steps,).
 
     Raises InputError if steps is below one.
     """
     if steps < 1:
         raise InputError(f"a run has one step or more, not {steps}")
-    return np.array([scheduled_rate(schedule, peak, steps, step) for step in range(steps)])
+    warmup, fall = warmup_steps(schedule, steps), 1.0 - schedule.final
+    done = np.arange(1.0, steps + 1.0)
+    if schedule.kind == "wsd":
+        decay = max(1, round(schedule.decay * steps))
+        part = np.maximum(0.0, (done - (steps - decay)) / decay)
+    else:
+        part = (done - warmup) / max(1, steps - warmup)
+    if schedule.kind == "constant":
+        share = np.ones(steps)
+    elif schedule.kind == "cosine":
+        share = schedule.final + fall * 0.5 * (1.0 + np.cos(np.pi * part))
+    else:
+        share = 1.0 - fall * part
+    return np.asarray(peak * np.where(done <= warmup, done / warmup, share))
