@@ -20,7 +20,9 @@ from isoloss.runs import (
     read_runs,
     scheduled_rates,
 )
-from isoloss.trust import forecast_curve
+from isoloss.trust import curve_data, forecast_curve
+from isoloss.trust.curve_data import Curve
+from isoloss.trust.curve_points import means_of, scatter
 
 BATCH = 5e5
 SCHEDULE = Schedule("cosine", warmup=0.025, final=0.1)
@@ -111,13 +113,18 @@ def test_the_band_covers_the_end_of_simulated_runs() -> None:
 
 
 def test_a_run_unlike_its_sisters_is_given_a_wider_band() -> None:
-    runs = table({6: 400})
-    strange = runs.replace(loss=np.where(runs.run == "run-6", 1.5 * runs.loss + 1.0, runs.loss))
-    bands = [
-        forecast_curve(one, "run-6", 1600, schedule=SCHEDULE).at(1600) for one in (runs, strange)
-    ]
-    widths = [(high - low) / mid for low, mid, high in bands]
-    assert widths[1] > 1.5 * widths[0]
+    wider = []
+    for seed in range(3):
+        runs = table({6: 400}, seed=seed)
+        strange = np.where(runs.run == "run-6", 1.5 * runs.loss + 1.0, runs.loss)
+        bands = [
+            forecast_curve(one, "run-6", 1600, schedule=SCHEDULE).at(1600)
+            for one in (runs, runs.replace(loss=strange))
+        ]
+        widths = [(high - low) / mid for low, mid, high in bands]
+        wider.append(widths[1] / widths[0])
+    assert min(wider) > 1.2
+    assert np.mean(wider) > 1.5
 
 
 def test_the_loss_may_be_in_any_unit_and_the_rows_in_any_order() -> None:
@@ -127,6 +134,73 @@ def test_the_loss_may_be_in_any_unit_and_the_rows_in_any_order() -> None:
     scaled = mixed.replace(loss=mixed.loss * 7.0)
     other = forecast_curve(scaled, "run-6", 1600, schedule=SCHEDULE).at(1600)
     np.testing.assert_allclose(np.array(other) / 7.0, one, rtol=1e-6)
+
+
+def test_clocks_are_shared_by_a_forecast_and_forgotten_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = []
+
+    def counted(rates: np.ndarray, memory: float) -> tuple[np.ndarray, np.ndarray]:
+        asked.append((len(rates), memory))
+        return annealing_sums(rates, memory)
+
+    monkeypatch.setattr(curve_data, "annealing_sums", counted)
+    runs = table({6: 400})
+    for times in (1, 2):
+        forecast_curve(runs, "run-6", 1600, schedule=SCHEDULE)
+        assert len(asked) == times * 2 * len(set(LENGTHS))
+
+
+def dense(count: int, seed: int, noise: float = 0.004) -> Runs:
+    """Evaluations of 2.5 + 80 / s ** 0.6 up to step 10,000, evenly in steps."""
+    step = np.unique(np.round(np.linspace(1e4 / count, 1e4, count)))
+    random = np.random.default_rng(seed)
+    loss = (2.5 + 80 * step**-0.6) * np.exp(noise * random.standard_normal(step.size))
+    every = np.ones(step.size)
+    return Runs(
+        n=1e8 * every, d=step * BATCH, loss=loss, run=["a"] * step.size, batch=BATCH * every
+    )
+
+
+def test_more_evaluations_of_a_run_foresee_its_end_better() -> None:
+    truth_there, noise = 2.5 + 80 * 4e4**-0.6, 0.004
+    random = np.random.default_rng(99)
+    spread = {}
+    for count in (100, 1000):
+        bands = [forecast_curve(dense(count, seed), "a", 40_000).at(40_000) for seed in range(12)]
+        ends = truth_there * np.exp(noise * random.standard_normal(len(bands)))
+        spread[count] = np.sqrt(np.mean([np.log(mid / truth_there) ** 2 for _, mid, _ in bands]))
+        held = [low < end < high for (low, _, high), end in zip(bands, ends, strict=True)]
+        assert np.mean(held) >= 0.8
+    assert spread[1000] < 0.002
+    assert spread[1000] < spread[100] < 0.005
+
+
+def test_the_points_of_a_dense_curve_lie_evenly_in_log_steps_and_are_means() -> None:
+    step = np.arange(1.0, 10_001.0)
+    curve = Curve("a", step, step**-0.5, np.zeros(3))
+    found = means_of(curve, 1000.0, 10_000.0, 24, 0.5, None)
+    assert 20 <= found.x.size <= 25
+    np.testing.assert_allclose(found.loss, found.x**-0.5)
+    np.testing.assert_allclose(found.log_step, np.log(found.x))
+    middle = np.diff(found.log_step)[1:-2]
+    assert middle.max() < 2.1 * middle.min()
+    assert found.log_step[-1] > np.log(9500.0)
+    # A bend at the cut shows in no point on the near side of it.
+    bent = Curve("a", step, np.where(step > 5000, 9.0, 1.0), np.zeros(3))
+    assert set(means_of(bent, 1000.0, 10_000.0, 24, 0.5, None).loss.round(9)) == {1.0, 9.0}
+    sparse = means_of(curve.until(1010.0), 1000.0, 10_000.0, 24, 1.0, None)
+    np.testing.assert_allclose(sparse.x, np.arange(1000.0, 1011.0))
+
+
+def test_the_scatter_of_evaluations_is_measured_and_no_outlier_is_taken_for_it() -> None:
+    random = np.random.default_rng(1)
+    step = np.arange(10.0, 10_001.0, 10.0)
+    loss = (2.5 + 80 * step**-0.6) * np.exp(0.02 * random.standard_normal(step.size))
+    loss[::50] *= 1.5
+    assert scatter(Curve("a", step, loss, np.zeros(3))) == pytest.approx(0.02, rel=0.12)
+    assert scatter(Curve("a", step[:20], loss[:20], np.zeros(3))) == 0.0
 
 
 def test_what_cannot_be_forecast_is_refused_in_a_line() -> None:
@@ -146,6 +220,9 @@ def test_what_cannot_be_forecast_is_refused_in_a_line() -> None:
         forecast_curve(runs.replace(batch=None), "run-6", 1600)
     with pytest.raises(InputError, match="level"):
         forecast_curve(runs, "run-6", 1600, level=90)
+    for step in (float("nan"), float("inf"), -float("inf"), 0, 900.5):
+        with pytest.raises(InputError, match="whole number of steps, 1 or more"):
+            forecast_curve(runs, "run-6", step, schedule=SCHEDULE)  # type: ignore[arg-type]
     found = forecast_curve(runs, "run-6", 900, schedule=SCHEDULE, steps=1600)
     with pytest.raises(InputError, match="does not hold step 950"):
         found.at(950)

@@ -14,15 +14,34 @@ from isoloss import Shape
 from isoloss.cli.app import run as command
 from isoloss.counting import count_params
 from isoloss.errors import InputError, UnidentifiedError
-from isoloss.laws import Annealing, Chinchilla, annealing_sums
-from isoloss.runs import RecordWriter, RunSpec, Schedule, read_record, read_runs, scheduled_rates
-from isoloss.trust import FittedLaw, read_fit, track
+from isoloss.fitting import fit
+from isoloss.laws import Annealing, Chinchilla, KaplanND, annealing_sums
+from isoloss.runs import (
+    RecordWriter,
+    Runs,
+    RunSpec,
+    Schedule,
+    read_record,
+    read_runs,
+    scheduled_rates,
+)
+from isoloss.trust import Draws, FittedLaw, bootstrap, read_fit, track
 from isoloss.trust.tracking import compute_factor
 
 LAW = Chinchilla(1.4, 16.0, 150.0, 0.33, 0.37)
 COUNT = "non_embedding_plus_head"
 FINAL = 1.03
 """The final text is that much harder than the block along the curve."""
+
+
+FORECAST = {
+    "n": [1e6, 2e6],
+    "d": [1e8, 1e8],
+    "loss": [3.0, 2.9],
+    "draws": 50,
+    "seed": 0,
+    "least_noise": 0.0,
+}
 
 
 def write(
@@ -116,6 +135,89 @@ def test_resamples_widen_what_the_law_expects() -> None:
     assert widths[1] > 2 * widths[0]
 
 
+def test_one_gross_outlier_does_not_widen_what_the_law_expects() -> None:
+    plain = fitted()
+    spoiled = replace(plain, residuals=np.r_[plain.residuals[:-1], 0.8])
+    widths = [np.ptp(np.log(np.array(law.loss(1e6, 1e8, 0.9)))) for law in (plain, spoiled)]
+    assert 0.006 < widths[0] < 0.012
+    assert widths[1] < 1.3 * widths[0]
+
+
+@pytest.fixture(scope="module")
+def drawn() -> Draws:
+    random = np.random.default_rng(4)
+    n, d = (x.ravel() for x in np.meshgrid([4e3, 9e3, 2e4, 4.5e4, 9e4], [1e5, 2.2e5, 5e5, 1.1e6]))
+    loss = LAW(n, d) * np.exp(0.002 * random.standard_normal(n.size))
+    runs = Runs(n=n, d=d, loss=loss, n_convention=COUNT)
+    return bootstrap(fit(Chinchilla, runs), draws=60, seed=3)
+
+
+@pytest.mark.parametrize("times", [1.0, 10.0, 100.0])
+def test_the_expected_loss_is_that_of_predict(drawn: Draws, times: float) -> None:
+    n, d = 9e4 * times**0.5, 1.1e6 * times**0.5
+    law = FittedLaw.of(drawn)
+    assert law.method == "forecast model"
+    np.testing.assert_allclose(law.loss(n, d, 0.9), drawn.predict(n, d), rtol=1e-12)
+    plain = replace(law, fit=None)
+    assert plain.method == "plain"
+    wide, narrow = (np.ptp(np.log(np.array(one.loss(n, d, 0.9)))) for one in (law, plain))
+    assert wide > 1.2 * narrow
+
+
+def test_the_file_brings_back_the_forecast_of_the_draws(
+    tmp_path: Path, drawn: Draws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["isoloss"])
+    runs = drawn.fit.runs
+    table, out = tmp_path / "runs.csv", tmp_path / "fit.json"
+    columns = (runs.n.tolist(), runs.d.tolist(), runs.loss.tolist())
+    rows = [f"{n!r},{d!r},{loss!r},{COUNT}" for n, d, loss in zip(*columns, strict=True)]
+    table.write_text("params,tokens,val_loss,n_convention\n" + "\n".join(rows) + "\n", "utf-8")
+    words = ["fit", str(table), "--out", str(out), "--draws", "60", "--seed", "3"]
+    assert command(words) == 0
+    law = read_fit(out)
+    np.testing.assert_allclose(law.loss(9e5, 1e7, 0.9), drawn.predict(9e5, 1e7), rtol=1e-9)
+    content = json.loads(out.read_text(encoding="utf-8"))
+    del content["forecast"]
+    out.write_text(json.dumps(content), encoding="utf-8")
+    assert read_fit(out).method == "plain"
+    assert command([*words[:-4], "--draws", "0"]) == 0
+    assert read_fit(out).method == "forecast model"
+
+
+def test_track_takes_a_fit_or_its_draws_and_says_how_it_forecast(
+    tmp_path: Path, base: RunSpec, sisters: Path, drawn: Draws
+) -> None:
+    run = read_record(write(tmp_path, replace(base, seed=82), until=0.5))
+    family = read_runs(sisters)
+    by_draws, by_fit = (track(run, one, sisters=family) for one in (drawn, drawn.fit))
+    assert by_draws.method == by_fit.method == "forecast model"
+    assert by_draws.verdict == by_fit.verdict == "on course"
+    expected = drawn.predict(by_draws.n, by_draws.d)
+    np.testing.assert_allclose(by_draws.expected, expected, rtol=1e-12)
+    low, _, high = by_draws.compute_factor
+    assert low < 1 < high
+    old = track(run, replace(FittedLaw.of(drawn), fit=None), sisters=family)
+    assert old.method == "plain"
+    assert any("holds no runs" in note for note in old.notes)
+    assert not any("misfit" in note for note in by_draws.notes)
+
+
+def test_a_law_that_the_forecast_model_does_not_cover_is_plain_and_says_so(
+    tmp_path: Path, base: RunSpec, sisters: Path, drawn: Draws
+) -> None:
+    run = read_record(write(tmp_path, replace(base, seed=83), until=0.5))
+    course = track(run, fit(KaplanND, drawn.fit.runs), sisters=read_runs(sisters))
+    assert course.method == "plain"
+    assert any("does not cover KaplanND" in note for note in course.notes)
+
+
+def test_a_record_that_says_what_is_not_known_is_named(tmp_path: Path, base: RunSpec) -> None:
+    run = read_record(write(tmp_path, replace(base, seed=84), until=0.5))
+    with pytest.raises(InputError, match=f"record '{run.run_id}': unknown key 'momentum'"):
+        track(replace(run, spec={**run.spec, "momentum": 0.9}), fitted())
+
+
 def test_wrong_calls_are_refused_in_a_line(tmp_path: Path, base: RunSpec) -> None:
     run = read_record(write(tmp_path, replace(base, seed=79), until=0.5))
     with pytest.raises(InputError, match="counts parameters as 'unknown'"):
@@ -160,9 +262,12 @@ def test_the_verb_reads_the_fit_back_and_its_exit_code_is_the_verdict(
         codes[told["verdict"]] = code
         assert told["curve"][-1]["step"] == base.steps
         assert set(told["compute_factor"]) == {"low", "mid", "high"}
+        assert told["method"] == "forecast model"
     assert codes == {"on course": 0, "above": 4, "below": 5}
     assert command(["track", str(record), "--law", str(out)]) in (0, 4, 5)
-    assert capsys.readouterr().out.split(":")[0] in ("on course", "above", "below")
+    page = capsys.readouterr().out
+    assert page.split(":")[0] in ("on course", "above", "below")
+    assert "expected by the forecast model" in page
     early = write(tmp_path, replace(base, seed=93), until=0.1)
     assert command(["track", str(early), "--law", str(out)]) == 3
     assert command(["track", str(tmp_path / "none.jsonl"), "--law", str(out)]) == 1
@@ -181,6 +286,13 @@ def test_the_verb_reads_the_fit_back_and_its_exit_code_is_the_verdict(
         ({"residuals": []}, "finite numbers"),
         ({"runs": 3}, "how the runs were counted"),
         ({"sample": {"E": [1.0]}}, "`sample`"),
+        ({"forecast": 3}, "`forecast` must hold"),
+        ({"forecast": {"n": [1.0]}}, "`forecast` must hold"),
+        ({"forecast": FORECAST | {"n": [1e6]}}, "as many as `residuals`"),
+        ({"forecast": FORECAST | {"n": [1e6, 0.0]}}, "positive n, d and loss"),
+        ({"forecast": FORECAST | {"loss": ["a", "b"]}}, "numbers"),
+        ({"forecast": FORECAST | {"draws": 0.5}}, "whole numbers"),
+        ({"forecast": FORECAST, "residual": "cubic"}, "residual is"),
     ],
 )
 def test_a_damaged_fit_is_refused_with_its_name(
@@ -230,6 +342,16 @@ def test_compare_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixtu
     told = json.loads(capsys.readouterr().out)
     assert told["verdict"] == "not distinguishable"
     assert told["pairs"] == 12
+    named = []
+    for folder, path in zip(("first", "second"), paths, strict=True):
+        (tmp_path / folder).mkdir()
+        named.append(tmp_path / folder / "runs.csv")
+        named[-1].write_text(path.read_text(encoding="utf-8"), encoding="utf-8")
+    assert command(["compare", *map(str, named)]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("second/runs.csv needs less compute: first/runs.csv needs")
+    assert command(["compare", str(named[0]), str(named[0])]) == 0
+    assert "runs.csv (a) needs 1x the compute of runs.csv (b)" in capsys.readouterr().out
     short = tmp_path / "short.csv"
     short.write_text("\n".join(paths[0].read_text().splitlines()[:4]) + "\n", encoding="utf-8")
     assert command(["compare", str(paths[0]), str(short)]) == 3

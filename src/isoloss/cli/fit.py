@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from isoloss.fitting import Fit
     from isoloss.trust import Draws, Interval
 
-_SAMPLE = 400
-
 
 def fit(
     runs: Annotated[Path, Parameter(help="A table (CSV, JSONL, Parquet) or directory of runs.")],
@@ -75,14 +73,17 @@ def fit(
 
     if out is not None:
         check_output(out, runs)
+    if flops is not None and not (approaches or conventions):
+        raise InputError("--flops belongs to --all and --conventions; isoloss plan spends a budget")
+    chosen = estimating or Estimating()
     table_of_runs = (reading or Reading()).read(runs)
     if approaches or conventions:
+        _only_views(x, residual, delta, draws, chosen)
         view = (approaches_view if approaches else conventions_view)(
             table_of_runs, law_of(form), flops, level, draws, seed
         )
         _leave(view.content, view.parts, out, json)
         return view.code
-    chosen = estimating or Estimating()
     found = fit_law(
         law_of(form),
         table_of_runs,
@@ -106,11 +107,30 @@ def fit(
         "failed": 0 if resampled is None else resampled.failed,
         "intervals": plain(intervals),
     }
-    if out is not None and resampled is not None:
+    if out is not None:
+        from isoloss.trust import FittedLaw
+
         # `isoloss track` doubts the law by these; printed they would only be in the way.
-        content["sample"] = _sample(resampled)
+        content |= FittedLaw.of(found if resampled is None else resampled).to_dict()
     _leave(content, (_coefficients(found, intervals, level), *_lines(found)), out, json)
     return 0
+
+
+def _only_views(x: str | None, residual: str, delta: float, draws: int, chosen: Estimating) -> None:
+    """Refuse what --all and --conventions would leave aside."""
+    asked = {
+        "--x": x is not None,
+        "--residual": residual != "log",
+        "--delta": delta != 1e-3,
+        "--fix": chosen.fix is not None,
+        "--asymmetry": chosen.asymmetry != 1.0,
+        "--critical-batch": chosen.critical_batch is not None,
+    }
+    for option, given in asked.items():
+        if given:
+            raise InputError(f"--all and --conventions fit in the plain way; leave out {option}")
+    if draws < 2:
+        raise InputError(f"--all and --conventions need --draws of 2 or more, not {draws}")
 
 
 def _leave(content: object, parts: Sequence[object], out: Path | None, json: bool) -> None:
@@ -122,12 +142,6 @@ def _leave(content: object, parts: Sequence[object], out: Path | None, json: boo
         emit_json(content)
     else:
         show(*parts)
-
-
-def _sample(draws: Draws) -> dict[str, list[float]]:
-    """Return the coefficients of the first resampled fits, by name."""
-    drawn = draws.law.coefficients()
-    return {name: np.broadcast_to(v, len(draws))[:_SAMPLE].tolist() for name, v in drawn.items()}
 
 
 def coefficient_intervals(draws: Draws, level: float) -> dict[str, Interval]:

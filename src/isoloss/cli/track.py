@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from isoloss.trust import Course, Interval
 
 EXIT_CODES = {"on course": 0, "above": 4, "below": 5}
+_METHODS = {
+    "forecast model": "the forecast model",
+    "plain": "the plain law, without its misfit beyond the runs",
+}
 
 
 def track(
@@ -77,8 +81,8 @@ def _lines(course: Course) -> list[object]:
     return [
         f"{course.verdict}: {_sentence(course)}",
         table("", ">low", ">loss", ">high", rows=rows, title=title),
-        f"{course.level:.0%} intervals; forecast by the {curve.form} form with {curve.sisters} "
-        "sisters",
+        f"{course.level:.0%} intervals; expected by {_METHODS[course.method]}; forecast by the "
+        f"{curve.form} form with {curve.sisters} sisters",
     ]
 
 

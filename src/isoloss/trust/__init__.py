@@ -7,7 +7,7 @@ from isoloss.trust.compare import Comparison, compare, compute_multiplier
 from isoloss.trust.conventions import Conventions, Counted, conventions
 from isoloss.trust.curves import CurveForecast, forecast_curve
 from isoloss.trust.draws import Draws, bootstrap
-from isoloss.trust.fit_file import read_fit
+from isoloss.trust.fit_file import FittedLaw, read_fit
 from isoloss.trust.forecast import (
     Forecast,
     Outcome,
@@ -19,7 +19,7 @@ from isoloss.trust.forecast import (
 from isoloss.trust.forecast_model import ForecastModel
 from isoloss.trust.profile import Profile, profile
 from isoloss.trust.quantiles import Interval
-from isoloss.trust.tracking import Course, FittedLaw, track
+from isoloss.trust.tracking import Course, track
 
 __all__ = [
     "Approach",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -15,10 +15,11 @@ from isoloss.runs import Run, Runs, RunSpec, Schedule, scheduled_rates, warmup_s
 
 TRAITS = ("n", "lr", "batch")
 """What a run's curve may depend on; the logarithms of these are a curve's traits."""
+_CLOCKS = 4
 
 
 @dataclass(frozen=True)
-class Plan:
+class Planned:
     """The schedule of curves that bring no spec: shape, warm-up in steps, length of the run."""
 
     schedule: Schedule | None = None
@@ -32,13 +33,22 @@ class Plan:
         return replace(self.schedule, warmup=min(1.0, self.warmup / steps))
 
 
+def clock_of(schedule: Schedule, planned: int, memory: float) -> tuple[Array, Array]:
+    """Return the clock and the cooling after every step of a schedule, (planned,) each."""
+    spent, fallen = annealing_sums(scheduled_rates(schedule, planned), memory)
+    return spent, fallen * (1.0 - memory)
+
+
+Clocks = Callable[[Schedule, int, float], tuple[Array, Array]]
+
+
 @dataclass(frozen=True, eq=False)
 class Curve:
     """The evaluations of one run.
 
     step, loss: (m,), steps rising, in the loss's own unit. traits: (3,) logarithms of `TRAITS`, NaN
     where unknown. warmup: steps of warm-up. schedule, planned: of the whole run and how many steps
-    it has, None where that is not known.
+    it has, None where that is not known. clocks: `clock_of`, or the same remembered.
     """
 
     name: str
@@ -48,6 +58,7 @@ class Curve:
     warmup: int = 0
     schedule: Schedule | None = None
     planned: int | None = None
+    clocks: Clocks = field(default=clock_of, repr=False)
 
     def clock(self, steps: Array, memory: float | None) -> tuple[Array, Array]:
         """Return the clock x and the cooling z at `steps`.
@@ -59,7 +70,7 @@ class Curve:
         if memory is None or self.schedule is None or self.planned is None:
             return np.asarray(steps, dtype=np.float64), np.zeros(np.shape(steps))
         at = np.asarray(steps).astype(np.intp) - 1
-        spent, cooled = _clock_of(self.schedule, self.planned, memory)
+        spent, cooled = self.clocks(self.schedule, self.planned, memory)
         return spent[at], cooled[at]
 
     def until(self, step: float) -> Curve:
@@ -69,7 +80,7 @@ class Curve:
 
 
 def gather(
-    runs: Runs | None, run: str | Run, to_step: int, plan: Plan
+    runs: Runs | None, run: str | Run, to_step: int, plan: Planned
 ) -> tuple[Curve, tuple[Curve, ...]]:
     """Return the curve of a run and those of its sisters, points of the warm-up left out.
 
@@ -102,12 +113,15 @@ def gather(
         raise InputError(
             f"run {name!r} was evaluated at step {own.step[-1]:.0f}; ask for a later step than that"
         )
+    # Remembered for one forecast only: a clock is as long as its run, and sweeps share schedules.
+    clocks = lru_cache(maxsize=_CLOCKS)(clock_of)
     others = (curve for other, curve in curves.items() if other != name)
-    return own, tuple(curve for curve in others if curve.step.size)
+    sisters = tuple(replace(curve, clocks=clocks) for curve in others if curve.step.size)
+    return replace(own, clocks=clocks), sisters
 
 
 def _curves(
-    table: Runs, specs: Mapping[str, RunSpec], plan: Plan, own: str, to_step: int
+    table: Runs, specs: Mapping[str, RunSpec], plan: Planned, own: str, to_step: int
 ) -> dict[str, Curve]:
     steps = _steps(table)
     columns = [getattr(table, trait) for trait in TRAITS]
@@ -144,10 +158,21 @@ def _steps(table: Runs) -> Array:
     )
 
 
-def _of_record(run: Run, convention: str) -> Curve:
+def spec_of(run: Run) -> RunSpec:
+    """Return what a record says its run is.
+
+    Raises InputError naming the record if it does not say, or says what is not known.
+    """
     if not run.spec:
         raise InputError(f"record {run.run_id!r} is torn in its first line; nothing is known of it")
-    spec = RunSpec.from_dict(run.spec)
+    try:
+        return RunSpec.from_dict(run.spec)
+    except InputError as error:
+        raise InputError(f"record {run.run_id!r}: {error}") from None
+
+
+def _of_record(run: Run, convention: str) -> Curve:
+    spec = spec_of(run)
     size = run.n.get(convention, run.n["non_embedding_plus_head"])
     points = [p for p in run.points if np.isfinite(p.loss) and p.loss > 0]
     return _curve(
@@ -171,13 +196,3 @@ def _curve(
     warmup = warmup_steps(schedule, planned)
     kept = (step > warmup) & (step <= planned)
     return Curve(name, step[kept], loss[kept], traits, warmup, schedule, planned)
-
-
-@lru_cache(maxsize=128)
-def _clock_of(schedule: Schedule, planned: int, memory: float) -> tuple[Array, Array]:
-    """The clock of a schedule, (planned,) each; the runs of a sweep share few schedules."""
-    spent, fallen = annealing_sums(scheduled_rates(schedule, planned), memory)
-    cooled = fallen * (1.0 - memory)
-    spent.setflags(write=False)
-    cooled.setflags(write=False)
-    return spent, cooled

@@ -15,13 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from isoloss.laws.forms import Array
 from isoloss.trust.curve_data import Curve
+from isoloss.trust.curve_points import BACK, POINTS, Points, means_of, stacked
 
 _MEAN = np.array([1.0, 0.2, 0.1])
 _SPREAD = np.array([0.3, 0.2, 0.06])
@@ -41,49 +40,29 @@ _ROUGH = 0.1
 _SHRINK = 3.0
 _BENT = 5.0
 """Prior precisions of the slopes on traits, and how much larger those on their squares."""
-_BACK = 10.0
-"""How many times less of the clock than last seen a point may have used and still count."""
 _BEYOND = 2.0
 """How many times more of the clock than the horizon a sister's point may have used."""
 _NEAR = 0.25
 """Over how many e-folds of its length a sister's hold-out stops counting."""
-_POINTS = 12
 _ROUNDS = 12
 _HELD = 1.0 / 3.0
 """The share of its own evaluations that a run's hold-out hides."""
 
 
 @dataclass(frozen=True, eq=False)
-class Points:
-    """Points of b curves, at most m of each: x, z, y, log steps and which are real; all (b, m)."""
-
-    x: Array
-    z: Array
-    y: Array
-    log_step: Array
-    real: NDArray[np.bool_]
-
-    def rows(self, at: Any) -> Points:
-        """Return the points at an index of all arrays."""
-        return Points(self.x[at], self.z[at], self.y[at], self.log_step[at], self.real[at])
-
-    def only(self, kept: NDArray[np.bool_]) -> Points:
-        """Return the same points with those outside `kept` (b, m) no longer real."""
-        return Points(self.x, self.z, self.y, self.log_step, self.real & kept)
-
-
-@dataclass(frozen=True, eq=False)
 class Panel:
     """The curves of one forecast, in units of the run's own last seen loss and clock.
 
-    own: its seen points, (1, k). sisters: their points, (r, m). names: of the sisters. traits:
-    (r, p), own_traits: (p,), standardised, the first 1. precision: (p,) of the prior.
+    own: its seen points, (1, k). sisters: their points, (r, m). ends: the logarithms of their last
+    steps, (r,). names: of the sisters. traits: (r, p), own_traits: (p,), standardised, the first 1.
+    precision: (p,) of the prior.
     memory: of the annealing momentum, None for Kaplan's form. loss, clock: the units.
     share: how much of the way to to_step the run has gone.
     """
 
     own: Points
     sisters: Points
+    ends: Array
     names: tuple[str, ...]
     traits: Array
     own_traits: Array
@@ -118,7 +97,7 @@ class Population:
 
 
 @dataclass(frozen=True, eq=False)
-class Tests:
+class HoldOut:
     """Points that were hidden and predicted: error over its standard deviation, that deviation in
     losses last seen, and how near the test is to what is asked, from 0 to 1; (t,) each."""
 
@@ -144,15 +123,16 @@ def build_panel(own: Curve, sisters: Sequence[Curve], to_step: int, memory: floa
     last = own.step[-1]
     clock = float(own.clock(own.step[-1:], memory)[0][0])
     horizon = float(own.clock(np.array([float(to_step)]), memory)[0][0])
-    loss = float(own.loss[-1])
-    rows = [_selected(own, clock / _BACK, clock, 2 * _POINTS, memory)]
-    rows += [_selected(c, clock / _BACK, _BEYOND * horizon, _POINTS, memory) for c in sisters]
-    kept = [i for i, row in enumerate(rows) if row.size]
+    loss, share, low = float(own.loss[-1]), float(last / to_step), clock / BACK
+    means = [means_of(own, low, clock, 2 * POINTS, 1.0, memory)]
+    means += [means_of(c, low, _BEYOND * horizon, POINTS, share, memory) for c in sisters]
+    kept = [i for i, one in enumerate(means) if one.x.size]
     named = [[own, *sisters][i] for i in kept]
     traits, precision = _traits(np.array([c.traits for c in named]))
     return Panel(
-        own=_points([own], rows[:1], clock, loss, memory),
-        sisters=_points(named[1:], [rows[i] for i in kept[1:]], clock, loss, memory),
+        own=stacked(means[:1], clock, loss),
+        sisters=stacked([means[i] for i in kept[1:]], clock, loss),
+        ends=np.array([means[i].end for i in kept[1:]]),
         names=tuple(c.name for c in named[1:]),
         traits=traits[1:],
         own_traits=traits[0],
@@ -160,7 +140,7 @@ def build_panel(own: Curve, sisters: Sequence[Curve], to_step: int, memory: floa
         memory=memory,
         loss=loss,
         clock=clock,
-        share=float(last / to_step),
+        share=share,
         to_step=to_step,
     )
 
@@ -212,7 +192,7 @@ def surprise(panel: Panel, population: Population) -> float:
     return float(np.sqrt(left @ np.linalg.solve(joint, left) / left.size))
 
 
-def run_held_out(panel: Panel, population: Population, alone: bool) -> Tests:
+def run_held_out(panel: Panel, population: Population, alone: bool) -> HoldOut:
     """Hide the last third of the run's own points and predict them from the others.
 
     alone: without sisters two points must be left to predict from, else one.
@@ -221,64 +201,32 @@ def run_held_out(panel: Panel, population: Population, alone: bool) -> Tests:
     count = points.x.size
     kept = count - int(np.ceil(_HELD * count))
     if kept < (2 if alone else 1):
-        return Tests(np.empty(0), np.empty(0), np.empty(0))
+        return HoldOut(np.empty(0), np.empty(0), np.empty(0))
     seen = points.rows((slice(None), slice(0, kept)))
     new = points.rows((slice(None), slice(kept, None)))
     mean, sd = _of_run(panel, population, seen, new)
-    return Tests(((new.y - mean) / sd)[0], sd[0], np.ones(new.y.size))
+    return HoldOut(((new.y - mean) / sd)[0], sd[0], np.ones(new.y.size))
 
 
-def sisters_held_out(panel: Panel, population: Population) -> Tests:
+def sisters_held_out(panel: Panel, population: Population) -> HoldOut:
     """Hide what the run has not seen from every sister too, and predict where each ends.
 
     Each is predicted by the others, from its own first points; those with points on both sides
     count.
     """
     points = panel.sisters
-    last = np.where(points.real, points.log_step, -np.inf).max(axis=1, initial=-np.inf)
-    early = points.real & (points.log_step <= last[:, None] + np.log(panel.share) + 1e-9)
+    early = points.real & (points.log_step <= panel.ends[:, None] + np.log(panel.share) + 1e-9)
     usable = np.flatnonzero(early.any(axis=1))
     if not usable.size:
-        return Tests(np.empty(0), np.empty(0), np.empty(0))
+        return HoldOut(np.empty(0), np.empty(0), np.empty(0))
     end = np.where(points.real, points.log_step, -np.inf).argmax(axis=1)[:, None]
     new = points.rows((usable[:, None], end[usable]))
     seen = points.only(early).rows(usable)
     mean, sd = _conditional(
         seen, new, population.means[usable], population.spreads[usable], population, panel.annealing
     )
-    near = np.exp(-np.abs(last[usable] - np.log(panel.to_step)) / _NEAR)
-    return Tests(((new.y - mean) / sd)[:, 0], sd[:, 0], near)
-
-
-def _selected(
-    curve: Curve, low: float, high: float, most: int, memory: float | None
-) -> NDArray[np.intp]:
-    """The points with a clock from low to high, thinned evenly in log steps, the last kept."""
-    x, _ = curve.clock(curve.step, memory)
-    rows = np.flatnonzero((x >= low) & (x <= high * (1 + 1e-9)))
-    if rows.size <= most:
-        return rows
-    places = np.unique(np.round(np.geomspace(1, rows.size, most)).astype(np.intp)) - 1
-    return rows[places]
-
-
-def _points(
-    curves: Sequence[Curve],
-    rows: Sequence[NDArray[np.intp]],
-    clock: float,
-    loss: float,
-    memory: float | None,
-) -> Points:
-    shape = (len(curves), max((row.size for row in rows), default=1))
-    x, z, y, steps = np.ones(shape), np.zeros(shape), np.ones(shape), np.ones(shape)
-    real = np.zeros(shape, dtype=bool)
-    for i, (curve, row) in enumerate(zip(curves, rows, strict=True)):
-        at = slice(0, row.size)
-        x[i, at], z[i, at] = curve.clock(curve.step[row], memory)
-        y[i, at], steps[i, at], real[i, at] = curve.loss[row], curve.step[row], True
-    x[real] /= clock
-    y[real] /= loss
-    return Points(x, z, y, np.log(steps), real)
+    near = np.exp(-np.abs(panel.ends[usable] - np.log(panel.to_step)) / _NEAR)
+    return HoldOut(((new.y - mean) / sd)[:, 0], sd[:, 0], near)
 
 
 def _traits(logs: Array) -> tuple[Array, Array]:

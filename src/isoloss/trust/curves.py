@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -18,11 +19,11 @@ from isoloss.errors import InputError, UnidentifiedError
 from isoloss.fitting.intervals import student_quantile
 from isoloss.laws.forms import Array
 from isoloss.runs import Run, Runs, Schedule
-from isoloss.trust.curve_data import Curve, Plan, gather
+from isoloss.trust.curve_data import Curve, Planned, gather
 from isoloss.trust.curve_model import (
+    HoldOut,
     Panel,
     Population,
-    Tests,
     build_panel,
     continued,
     learn,
@@ -30,6 +31,7 @@ from isoloss.trust.curve_model import (
     sisters_held_out,
     surprise,
 )
+from isoloss.trust.curve_points import scatter
 
 _EXPONENTS = (0.4, 0.6, 0.8, 1.0)
 _MEMORIES = (0.999, 0.99, None)
@@ -54,7 +56,8 @@ class CurveForecast:
     the loss there with the interval at `level`, in the unit of the runs' loss. form: "annealing" or
     "kaplan", the one with more weight; weights: of the two by hold-out, in all 1. alpha: the
     exponent with most weight. sisters: how many runs it learnt from; tested: how many of them
-    tested the width of the band, which is `reach` standard deviations to each side.
+    tested the width of the band, which is `reach` standard deviations to each side. noise: of one
+    evaluation's log loss, which the band holds too; 0 where a sparse curve does not show it apart.
     """
 
     run: str
@@ -70,6 +73,7 @@ class CurveForecast:
     sisters: int
     tested: int
     reach: float
+    noise: float = 0.0
 
     def at(self, step: float) -> tuple[float, float, float]:
         """Return (low, mid, high) at one of the steps.
@@ -92,7 +96,7 @@ class _Candidate:
     panel: Panel
     population: Population
     score: float
-    tests: Tests
+    tests: HoldOut
 
 
 def forecast_curve(
@@ -131,9 +135,10 @@ def forecast_curve(
     """
     if not 0 < level < 1:
         raise InputError(f"level is a share between 0 and 1, such as 0.9, not {level!r}")
-    if to_step != int(to_step) or to_step < 1:
-        raise InputError(f"to_step is a whole number of steps, not {to_step!r}")
-    own, sisters = gather(runs, run, int(to_step), Plan(schedule, warmup, steps))
+    # A comparison first: NaN and infinity are no numbers to round.
+    if not 1 <= to_step < math.inf or to_step != int(to_step):
+        raise InputError(f"to_step is a whole number of steps, 1 or more, not {to_step!r}")
+    own, sisters = gather(runs, run, int(to_step), Planned(schedule, warmup, steps))
     if not sisters and own.step.size < _FEWEST_ALONE:
         raise UnidentifiedError(
             f"run {own.name!r} has {own.step.size} evaluations after its warm-up and no sisters; "
@@ -147,6 +152,8 @@ def forecast_curve(
     reach = float(weights @ [_reach(one.tests, level) for one in candidates])
     later = np.arange(int(own.step[-1]) + 1, int(to_step) + 1, dtype=np.float64)
     mid, sd = _mixed(own, candidates, weights, later)
+    noise = scatter(own)
+    half = np.hypot(reach * sd, NormalDist().inv_cdf(0.5 + 0.5 * level) * noise * mid)
     by_form = {
         name: float(weights[[c.panel.annealing == flag for c in candidates]].sum())
         for name, flag in (("annealing", True), ("kaplan", False))
@@ -156,9 +163,9 @@ def forecast_curve(
         seen=int(own.step[-1]),
         steps=later,
         # A loss is positive, however wide the band of a run that has hardly begun.
-        low=np.maximum(mid - reach * sd, 0.0),
+        low=np.maximum(mid - half, 0.0),
         mid=mid,
-        high=mid + reach * sd,
+        high=mid + half,
         level=level,
         form=max(by_form, key=lambda name: by_form[name]),
         weights=by_form,
@@ -166,6 +173,7 @@ def forecast_curve(
         sisters=len(best.panel.names),
         tested=len(best.tests.errors) if _tested(best.tests) else 0,
         reach=reach,
+        noise=noise,
     )
 
 
@@ -182,7 +190,7 @@ def _candidates(own: Curve, sisters: tuple[Curve, ...], to_step: int) -> Iterato
             yield _Candidate(panel, population, score, tests)
 
 
-def _score(panel: Panel, population: Population, tests: Tests) -> float:
+def _score(panel: Panel, population: Population, tests: HoldOut) -> float:
     """Mean log density of what was hidden, of sisters and of the run itself, each worth as much,
     but less where there is little of it. The densities are as wide as the sisters' errors say."""
     width = _size(tests, _ONE_SIGMA) if _tested(tests) else 1.0
@@ -196,11 +204,11 @@ def _score(panel: Panel, population: Population, tests: Tests) -> float:
     return score
 
 
-def _tested(tests: Tests) -> bool:
+def _tested(tests: HoldOut) -> bool:
     return float(tests.near.sum()) >= _FEWEST_TESTS
 
 
-def _size(tests: Tests, level: float, extra: float = 0.0) -> float:
+def _size(tests: HoldOut, level: float, extra: float = 0.0) -> float:
     """The size that a share `level` of the errors stays below, by nearness; infinite if none does.
 
     extra: the nearness of one more error of any size.
@@ -237,7 +245,7 @@ def _mixed(
     return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
 
 
-def _reach(tests: Tests, level: float) -> float:
+def _reach(tests: HoldOut, level: float) -> float:
     """How many standard deviations the band goes to each side.
 
     With enough sisters near enough it is the quantile of their errors that a new run, as near as

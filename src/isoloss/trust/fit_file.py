@@ -1,25 +1,137 @@
-"""Reading back the fit that `isoloss fit --out` wrote: data only, nothing in it is executed."""
+"""A fit as a file: a law with what is needed to doubt it, written by `isoloss fit --out`.
+
+Data only: nothing in the file is executed, and the law is one that the laws' room defines.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from isoloss.errors import InputError
+from isoloss.fitting.intervals import robust_scale, student_quantile
+from isoloss.fitting.parametric import Fit, fit
 from isoloss.laws import Law
 from isoloss.laws.forms import Along, Array, ExponentRange
-from isoloss.trust.tracking import FittedLaw
+from isoloss.runs import Runs
+from isoloss.trust.draws import Draws
+from isoloss.trust.forecast_model import describe, method_of, posterior
+from isoloss.trust.quantiles import Interval, interval
+from isoloss.trust.resampling import seed_spread
+
+_SAMPLE = 400
+_DRAWS = 1000
+_SETTLED = 1e-3
+"""How far, in log loss, the law fitted again may lie from the law of the file at its runs."""
+
+
+@dataclass(frozen=True, eq=False)
+class FittedLaw:
+    """A law with what is needed to doubt it: a fit as `isoloss fit --out` leaves it.
+
+    law: of n and d. residuals: (m,) log predicted - log observed of its runs. sample: coefficients
+    of resampled fits, (k,) each, empty if there are none. n_convention: how its n is counted.
+    fit: with its runs, from which the forecast model is computed; None in old files, and then
+    losses are plain. draws, seed, least_noise: of that model, as in `Draws.predict`.
+    """
+
+    law: Law
+    residuals: Array
+    n_convention: str
+    loss_unit: str = "nats"
+    sample: Mapping[str, Array] = field(default_factory=dict)
+    fit: Fit | None = None
+    draws: int = _DRAWS
+    seed: int = 0
+    least_noise: float = 0.0
+
+    @classmethod
+    def of(cls, found: Fit | Draws) -> FittedLaw:
+        """Return the same from a fit, or from its draws, whose number and seed are kept."""
+        fitted = found.fit if isinstance(found, Draws) else found
+        drawn: dict[str, Array] = {}
+        if isinstance(found, Draws):
+            values = found.law.coefficients().items()
+            drawn = {name: np.broadcast_to(v, len(found))[:_SAMPLE] for name, v in values}
+        return cls(
+            law=fitted.law,
+            residuals=fitted.residuals,
+            n_convention=fitted.runs.n_convention,
+            loss_unit=fitted.runs.loss_unit,
+            sample=drawn,
+            fit=fitted,
+            draws=len(found) if isinstance(found, Draws) else _DRAWS,
+            seed=found.seed if isinstance(found, Draws) else 0,
+            least_noise=seed_spread(fitted.runs),
+        )
+
+    @property
+    def method(self) -> str:
+        """How `loss` is forecast: "forecast model" or "plain"."""
+        return "plain" if self.fit is None else describe(method_of(None, self.fit))
+
+    def loss(self, n: float, d: float, level: float) -> Interval:
+        """Return the loss of one new run.
+
+        By the forecast model, as in `Draws.predict(kind="run")`, the misfit of the law beyond its
+        runs included. Plain: the law itself, its resamples and the robust scale of its residuals,
+        without any misfit.
+        """
+        if self.fit is None or self.method == "plain":
+            return self._plain(n, d, level)
+        model = method_of(None, self.fit)
+        assert model != "plain"
+        found = posterior(
+            model, self.fit, draws=self.draws, seed=self.seed, least_noise=self.least_noise
+        )
+        return Interval(*(np.asarray(end[0]) for end in interval(found.losses([n], [d]), level)))
+
+    def _plain(self, n: float, d: float, level: float) -> Interval:
+        mid, sought = float(self.law(n, d)), len(self.law.coefficients())
+        spare = max(len(self.residuals) - sought, 1)
+        # The fit is nearly a median regression: it passes through as many runs as it seeks
+        # coefficients, and these say nothing of the scale.
+        size = np.sort(np.abs(self.residuals))[-spare:]
+        variance = robust_scale(size) ** 2
+        if self.sample:
+            drawn = np.log(type(self.law)(**self.sample)(n, d))
+            variance += robust_scale(drawn - np.median(drawn)) ** 2
+        half = student_quantile(0.5 + 0.5 * level, spare) * math.sqrt(variance)
+        return Interval(*(np.asarray(mid * math.exp(side * half)) for side in (-1.0, 0.0, 1.0)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what the file holds beside the fit itself: `sample`, and the runs in `forecast`.
+
+        Runs are left out of fits that `track` cannot use, where the law is not one of n and d.
+        """
+        content: dict[str, Any] = {}
+        if self.sample:
+            content["sample"] = {name: values.tolist() for name, values in self.sample.items()}
+        if self.fit is not None and _of_n_and_d(type(self.law)):
+            runs = self.fit.runs
+            content["forecast"] = {
+                **{name: getattr(runs, name).tolist() for name in ("n", "d", "loss")},
+                "draws": self.draws,
+                "seed": self.seed,
+                "least_noise": self.least_noise,
+            }
+        return content
 
 
 def read_fit(path: str | Path) -> FittedLaw:
-    """Read the law, its residuals and its resampled coefficients from a file of `isoloss fit`.
+    """Read the law, its residuals, its resampled coefficients and its runs from a file.
 
+    path: as `isoloss fit --out` wrote it. The law is fitted again to the runs of the file, so that
+    new runs can be forecast by the forecast model; a file without them is read, and is plain.
     Raises InputError naming the file: missing, not JSON, not such a file, a law that is not known,
-    or a coefficient that is no number or below zero where its law does not go.
+    a coefficient that is no number or below zero where its law does not go, or runs that give
+    another law.
     """
     path = Path(path)
     try:
@@ -57,13 +169,57 @@ def _fitted(document: Any) -> FittedLaw:
     drawn = {name: _numbers(values, name, signed=name in signed) for name, values in sample.items()}
     if len({len(values) for values in drawn.values()}) > 1:
         raise InputError("the coefficients in `sample` differ in number")
+    law, content = form(**coefficients), document.get("forecast")
+    residuals = _numbers(document["residuals"], "residuals", signed=True)
     return FittedLaw(
-        law=form(**coefficients),
-        residuals=_numbers(document["residuals"], "residuals", signed=True),
+        law=law,
+        residuals=residuals,
         n_convention=str(runs.get("n_convention", "unknown")),
         loss_unit=str(runs.get("loss_unit", "nats")),
         sample=drawn,
+        **({} if content is None else _again(document, content, law, residuals)),
     )
+
+
+def _again(document: Mapping[str, Any], content: Any, law: Law, residuals: Array) -> dict[str, Any]:
+    """The fit to the runs of the file, in the way that the file says, and its model's numbers."""
+    keys = {"n", "d", "loss", "draws", "seed", "least_noise"}
+    if not isinstance(content, Mapping) or set(content) != keys or not _of_n_and_d(type(law)):
+        raise InputError(f"`forecast` must hold {', '.join(sorted(keys))} of a law of n and d")
+    rows = {name: _numbers(content[name], f"forecast {name}") for name in ("n", "d", "loss")}
+    if any(values.shape != residuals.shape or np.any(values <= 0) for values in rows.values()):
+        raise InputError("`forecast` must hold positive n, d and loss, as many as `residuals`")
+    numbers = {
+        name: float(_numbers([content[name]], f"forecast {name}")[0])
+        for name in ("draws", "seed", "least_noise")
+    }
+    if not 2 <= numbers["draws"] <= 1e6 or any(numbers[k] % 1 for k in ("draws", "seed")):
+        raise InputError("forecast draws and seed must be whole numbers, draws 2 to a million")
+    fixed, delta = document.get("fixed") or {}, document.get("delta")
+    unit = str(document["runs"].get("loss_unit", "nats"))
+    if not isinstance(fixed, Mapping):
+        raise InputError("`fixed` must hold coefficients")
+    found = fit(
+        type(law),
+        Runs(n=rows["n"], d=rows["d"], loss=rows["loss"], loss_unit=unit),
+        residual=document.get("residual", "log"),
+        delta=None if delta is None else float(_numbers([delta], "delta")[0]),
+        fixed={str(name): float(_numbers([v], str(name))[0]) for name, v in fixed.items()},
+        weights=_numbers(document["weights"], "weights") if "weights" in document else None,
+        asymmetry=float(_numbers([document.get("asymmetry", 1.0)], "asymmetry")[0]),
+    )
+    if np.max(np.abs(found.residuals - residuals)) > _SETTLED:
+        raise InputError("the runs in `forecast` do not give the law of the file; fit them again")
+    return {
+        "fit": found,
+        "draws": int(numbers["draws"]),
+        "seed": int(numbers["seed"]),
+        "least_noise": numbers["least_noise"],
+    }
+
+
+def _of_n_and_d(form: type[Law]) -> bool:
+    return form.variables == ("n", "d")
 
 
 def _below_zero(within: ExponentRange) -> bool:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from isoloss.errors import InputError, UnidentifiedError
 from isoloss.fitting.intervals import student_quantile
-from isoloss.laws.forms import Array, Law
+from isoloss.fitting.parametric import Fit
+from isoloss.laws.forms import Law
 from isoloss.runs import Run, Runs
+from isoloss.trust.curve_data import spec_of
 from isoloss.trust.curves import CurveForecast, forecast_curve
+from isoloss.trust.draws import Draws
+from isoloss.trust.fit_file import FittedLaw
 from isoloss.trust.quantiles import Interval
 
 Verdict = Literal["on course", "above", "below"]
@@ -24,41 +27,18 @@ _FEWEST_ENDS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class FittedLaw:
-    """A law with what is needed to doubt it: a fit as `isoloss fit --out` leaves it.
-
-    law: of n and d. residuals: (m,) log predicted - log observed of its runs. sample: coefficients
-    of resampled fits, (k,) each, empty if there are none. n_convention: how its n is counted.
-    """
-
-    law: Law
-    residuals: Array
-    n_convention: str
-    loss_unit: str = "nats"
-    sample: Mapping[str, Array] = field(default_factory=dict)
-
-    def loss(self, n: float, d: float, level: float) -> Interval:
-        """Return the loss of one run by the law, with what the fit left over as its noise."""
-        mid = float(self.law(n, d))
-        spare = max(len(self.residuals) - len(self.law.coefficients()), 1)
-        variance = float(np.sum(self.residuals**2)) / spare
-        if self.sample:
-            drawn = type(self.law)(**self.sample)(n, d)
-            variance += float(np.var(np.log(drawn)))
-        half = student_quantile(0.5 + 0.5 * level, spare) * math.sqrt(variance)
-        return Interval(*(np.asarray(mid * math.exp(side * half)) for side in (-1.0, 0.0, 1.0)))
-
-
-@dataclass(frozen=True, eq=False)
 class Course:
     """Where a run is heading, beside where its law says it should.
 
     verdict: "on course", "above" the law (a higher loss) or "below". n, d: of the run at its end.
     expected: the law's loss there; forecast: the run's, both with intervals at `level`.
+    method: "forecast model" where the expected interval holds the misfit of the law beyond its
+    runs, as `Draws.predict` has it by default, or "plain".
     shift: log of the final loss over that of the last evaluation on the curve, from sisters;
-    already in `forecast`; 0 where unknown. compute_factor: the compute with which the law gives the
-    forecast loss, at the run's tokens per parameter, over the run's own: below 1 the run wastes
-    compute; 0 or infinite where the law gives that loss nowhere. notes: what was not known.
+    already in `forecast`; 0 where unknown. compute_factor: the compute with which the law lies from
+    its loss here as far as the forecast from the expected, at the run's tokens per parameter, over
+    the run's own: below 1 the run wastes compute; 0 or infinite where the law gives that loss
+    nowhere. notes: what was not known.
     """
 
     verdict: Verdict
@@ -66,6 +46,7 @@ class Course:
     d: float
     expected: Interval
     forecast: Interval
+    method: str
     shift: float
     compute_factor: Interval
     level: float
@@ -75,7 +56,7 @@ class Course:
 
 def track(
     run: Run,
-    fitted: FittedLaw,
+    fitted: FittedLaw | Draws | Fit,
     *,
     sisters: Runs | None = None,
     level: float = 0.9,
@@ -85,12 +66,16 @@ def track(
     The end of its curve is forecast (`forecast_curve`) and held against the law's loss of such a
     run; it is off course where the interval of their ratio leaves 1 out.
 
-    run: its record (`read_record`). fitted: the law. sisters: finished runs with curves, which
-    sharpen the forecast and show how a final loss compares with the curve's last evaluation (it is
-    taken on other text); without them that is assumed to be nothing. level: of all intervals.
+    run: its record (`read_record`). fitted: the law, from `fit`, `bootstrap` or `read_fit`; it
+    forecasts a new run as `Draws.predict` does, plainly where a file holds no runs. sisters:
+    finished runs with curves, which sharpen the forecast and show how a final loss compares with
+    the curve's last evaluation (it is taken on other text); without them that is assumed to be
+    nothing. level: of all intervals.
     Raises InputError if the record does not count parameters as the law does, has finished in
     divergence, or the law is not one of n and d; UnidentifiedError if the run has shown too little.
     """
+    if isinstance(fitted, Fit | Draws):
+        fitted = FittedLaw.of(fitted)
     if type(fitted.law).variables != ("n", "d"):
         raise InputError(f"track needs a law of (n, d), not {type(fitted.law).__name__}")
     if run.diverged:
@@ -104,8 +89,8 @@ def track(
             "fit with --n set to one of these"
         )
     n = float(run.n[fitted.n_convention])
-    batch = float(run.spec["batch"])
-    end = max(1, round(float(run.spec["tokens"]) / batch))
+    spec = spec_of(run)
+    end, d = spec.steps, float(spec.tokens_seen)
     notes = []
     if run.points and run.points[-1].step >= end:
         raise InputError(f"run {run.run_id} is at its last step; compare its loss with the law's")
@@ -118,22 +103,35 @@ def track(
         )
     curve = forecast_curve(sisters, run, end, level=level)
     low, mid, high = curve.at(end)
-    expected = fitted.loss(n, end * batch, level)
-    if not fitted.sample:
-        notes.append("the fit has no resamples, so its coefficients are taken as exact")
+    expected = fitted.loss(n, d, level)
+    if fitted.method == "plain":
+        notes += _plainly(fitted)
     forecast = _moved(low, mid, high, shift, spread, level)
     return Course(
         verdict=_verdict(expected, forecast),
         n=n,
-        d=end * batch,
+        d=d,
         expected=expected,
         forecast=forecast,
+        method=fitted.method,
         shift=shift,
-        compute_factor=_factors(fitted.law, n, end * batch, expected, forecast),
+        compute_factor=_factors(fitted.law, n, d, expected, forecast),
         level=level,
         curve=curve,
         notes=tuple(notes),
     )
+
+
+def _plainly(fitted: FittedLaw) -> list[str]:
+    """What a plain interval of the law does not hold, and what would mend it."""
+    left_out = "what is expected leaves out the law's misfit beyond its runs"
+    why = f"the forecast model does not cover {type(fitted.law).__name__}"
+    if fitted.fit is None:
+        why = "the file of the fit holds no runs (write it again with isoloss fit --out)"
+    notes = [f"{why}, so {left_out}"]
+    if not fitted.sample:
+        notes.append("the fit has no resamples, so its coefficients are taken as exact")
+    return notes
 
 
 def _shift(sisters: Runs) -> tuple[float, float]:
@@ -181,7 +179,8 @@ def _verdict(expected: Interval, forecast: Interval) -> Verdict:
 def _factors(law: Law, n: float, d: float, expected: Interval, forecast: Interval) -> Interval:
     """The compute factor of the forecast, and of the ends of the interval of the gap."""
     gap = _gap(expected, forecast)
-    found = [compute_factor(law, n, d, float(expected.mid * np.exp(end))) for end in gap]
+    here = float(law(n, d))
+    found = [compute_factor(law, n, d, here * float(np.exp(end))) for end in gap]
     return Interval(*(np.asarray(factor) for factor in reversed(found)))._replace(
         mid=np.asarray(found[1])
     )
