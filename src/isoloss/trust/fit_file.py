@@ -204,7 +204,9 @@ def _again(document: Mapping[str, Any], content: Any, law: Law, residuals: Array
         Runs(n=rows["n"], d=rows["d"], loss=rows["loss"], loss_unit=unit),
         residual=document.get("residual", "log"),
         delta=None if delta is None else float(_numbers([delta], "delta")[0]),
-        fixed={str(name): float(_numbers([v], str(name))[0]) for name, v in fixed.items()},
+        fixed={
+            str(name): float(_numbers([v], str(name), signed=True)[0]) for name, v in fixed.items()
+        },
         weights=_numbers(document["weights"], "weights") if "weights" in document else None,
         asymmetry=float(_numbers([document.get("asymmetry", 1.0)], "asymmetry")[0]),
     )
