@@ -16,7 +16,7 @@ from statistics import NormalDist
 import numpy as np
 
 from isoloss.errors import InputError, UnidentifiedError
-from isoloss.fitting.intervals import student_quantile
+from isoloss.fitting.intervals import check_level, student_quantile
 from isoloss.laws.forms import Array
 from isoloss.runs import Run, Runs, Schedule
 from isoloss.trust.curve_data import Curve, Planned, gather
@@ -33,6 +33,7 @@ from isoloss.trust.curve_model import (
 )
 from isoloss.trust.curve_points import scatter
 
+_MOST_STEPS = 20_000_000  # the rate of every step is held in memory
 _EXPONENTS = (0.4, 0.6, 0.8, 1.0)
 _MEMORIES = (0.999, 0.99, None)
 """The memories of the annealing law (Tissue et al. 2024 use both), and None: Kaplan's form."""
@@ -133,11 +134,12 @@ def forecast_curve(
     Source: Kaplan et al. 2020, Eq. 1.6; Tissue et al. 2024 (annealing); Laird & Ware 1982 (random
     effects). Left out: Kaplan's S_min (steps are taken as they are), restarts of the schedule.
     """
-    if not 0 < level < 1:
-        raise InputError(f"level is a share between 0 and 1, such as 0.9, not {level!r}")
+    check_level(level)
     # A comparison first: NaN and infinity are no numbers to round.
-    if not 1 <= to_step < math.inf or to_step != int(to_step):
-        raise InputError(f"to_step is a whole number of steps, 1 or more, not {to_step!r}")
+    if not 1 <= to_step <= _MOST_STEPS or to_step != int(to_step):
+        raise InputError(
+            f"to_step is a whole number of steps from 1 to {_MOST_STEPS:,}, not {to_step!r}"
+        )
     own, sisters = gather(runs, run, int(to_step), Planned(schedule, warmup, steps))
     if not sisters and own.step.size < _FEWEST_ALONE:
         raise UnidentifiedError(

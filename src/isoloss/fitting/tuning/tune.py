@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoloss.errors import InputError, Status, UnidentifiedError
+from isoloss.fitting.intervals import check_level
 from isoloss.fitting.tuning.arms import Arms, cells, collect, swept
 from isoloss.fitting.tuning.bowls import Optima, draw_optima, fit_common, gather, settle
 from isoloss.fitting.tuning.configurations import Configuration, Located, describe
@@ -145,8 +146,7 @@ def tune(
     as in Li et al. 2025 (Step Law) and Porian et al. 2024. Left out: the asymmetry of the bowl,
     which moves the vertex by little where the arms straddle it.
     """
-    if not 0 < level < 1:
-        raise InputError(f"level is a share between 0 and 1, such as 0.9, not {level!r}")
+    check_level(level)
     if draws < 100:
         raise InputError(f"draws is {draws}; take 100 or more")
     names = swept(runs, factors)
