@@ -130,6 +130,17 @@ def test_laws_the_model_does_not_cover_are_forecast_plainly_and_said_so() -> Non
         assert (mid < high).all()
 
 
+@pytest.mark.parametrize("count", [310, 1500, 20_000])
+def test_many_runs_are_forecast_no_worse_than_few(count: int) -> None:
+    """The weight is then far narrower than a cell of the first grid, and must still be found."""
+    random = np.random.default_rng(5)
+    n, d = 10 ** random.uniform(7, 9.5, count), 10 ** random.uniform(9, 11, count)
+    loss = LAW(n, d) * np.exp(0.01 * random.standard_normal(count))
+    draws = bootstrap(fit(Chinchilla, Runs(n=n, d=d, loss=loss)), draws=100)
+    mid = draws.predict(n[:60], d[:60]).mid
+    assert np.abs(np.log(mid / LAW(n[:60], d[:60]))).max() < 0.02
+
+
 def test_lopsided_fits_and_other_variables_are_forecast_plainly() -> None:
     """An edge of the runs is not their middle, and c times m is not compute."""
     runs = sweep(0.01)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from isoloss.errors import InputError
 from isoloss.fitting.design import Design
@@ -44,6 +44,7 @@ _NOISE_FREEDOM = 4.0
 _TOP_SHARE = 0.2
 _REFINEMENTS = 4
 _ROBUST = 2.0
+_MOST_RUNS = 300
 
 
 @dataclass(frozen=True)
@@ -164,19 +165,22 @@ def posterior(
     """Compute the posterior of the forecast model at the runs of a fit, and draw from it.
 
     fit: of a law that the model covers. least_noise: below which a run's noise is
-    not taken to lie, such as the spread between seeds.
+    not taken to lie, such as the spread between seeds. Of more than 300 runs, one is drawn from
+    each of 300 parts of them by compute: drift and a run's noise drown what the rest could add.
     Raises InputError for another law.
     """
-    design = fit.design
     method_of(model, fit)
     random = np.random.default_rng([seed, 2])
+    rows = _some(fit.design, np.random.default_rng([seed, 4]))
+    design = fit.design.take(rows)
     paths = _paths(design)
     basis = _basis(model, paths, design.logs)
     prior = ExponentPrior(model.exponent, model.exponent_spread)
-    given = fit.weights[fit.weights > 0]
+    given = fit.weights[fit.weights > 0][rows]
     given = given / given.mean()
     weights = given * _trust(_residuals(design, fit.coordinates[None])[0])
-    grid = search(prior, design, basis, weights, 1)
+    fitted = fit.coordinates[len(design.scales) :]
+    grid = search(prior, design, basis, weights, 1, fitted)
     chosen, coordinates = draw(grid, 200, random)
     noise, drift = SCALES[grid.scale[chosen]].T
     residuals = _residuals(design, coordinates)
@@ -184,7 +188,7 @@ def posterior(
     left = np.median(residuals + steps @ basis.T, axis=0)
     weights = given * _trust(left, float(np.median(noise)))
 
-    grid = search(prior, design, basis, weights, _REFINEMENTS)
+    grid = search(prior, design, basis, weights, _REFINEMENTS, fitted)
     chosen, coordinates = draw(grid, draws, random)
     noise, drift = SCALES[grid.scale[chosen]].T
     steps = _steps(basis, weights, _residuals(design, coordinates), noise, drift, random)
@@ -226,6 +230,18 @@ def _basis(model: ForecastModel, paths: tuple[BrownianPath, ...], logs: tuple[Ar
     """The drift in log loss as coefficients of independent standard normals: (m, r)."""
     parts = zip(_scales(model), paths, _axes(logs), strict=False)
     return np.concatenate([scale * path.basis(axis) for scale, path, axis in parts], axis=1)
+
+
+def _some(design: Design, random: np.random.Generator) -> NDArray[np.intp]:
+    """All runs, or of very many one in each part by rising compute, the dearest included."""
+    count = len(design.log_loss)
+    if count <= _MOST_RUNS:
+        return np.arange(count)
+    rising = np.argsort(_axes(design.logs)[0], kind="stable")
+    edges = np.linspace(0, count, _MOST_RUNS + 1).astype(np.intp)
+    picked = random.integers(edges[:-1], edges[1:])
+    picked[-1] = count - 1
+    return np.sort(rising[picked])
 
 
 # ---- what the runs leave over -------------------------------------------------------------------

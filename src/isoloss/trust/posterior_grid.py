@@ -35,6 +35,7 @@ _WIDEST = (0.02, 3.0)
 _WHOLE = 0.5
 _LEAST_WEIGHT = 12.0  # in log units below the heaviest cell
 _CELL_NUMBERS = 4_000_000
+_MOST_NEGATIVE = -2.8  # deviations: beyond it a draw is positive once in 400 times
 _TRIES = 12
 _LARGEST_LOG = 100.0
 
@@ -73,17 +74,28 @@ class Grid:
 
 
 def search(
-    prior: ExponentPrior, design: Design, basis: Array, weights: Array, refinements: int
+    prior: ExponentPrior,
+    design: Design,
+    basis: Array,
+    weights: Array,
+    refinements: int,
+    fitted: Array,
 ) -> Grid:
-    """The posterior on a grid over exponents and scales, narrowed until it resolves the weight."""
+    """The posterior on a grid over exponents and scales, narrowed until it resolves the weight.
+
+    fitted: exponents (p,) of the plain fit, through which every grid is laid: where the runs are
+    many the weight is far narrower than a cell of the first grids, which else would miss it.
+    """
     count, side = len(design.exponents), _SIDES[len(design.exponents)]
     edges = [_whole_range(design, i) for i in range(count)]
+    logs = [_logarithmic(design, i) for i in range(count)]
+    through = [float(np.log(v)) if log else float(v) for v, log in zip(fitted, logs, strict=True)]
     scales = np.arange(len(SCALES))
     for _ in range(refinements + 1):
-        axes = [np.linspace(*ends, side) for ends in edges]
+        axes = [_laid(ends, side, at) for ends, at in zip(edges, through, strict=True)]
         theta = np.array(list(product(*axes))).reshape(-1, count)
         for i in range(count):
-            if _logarithmic(design, i):
+            if logs[i]:
                 theta[:, i] = np.exp(theta[:, i])
         cells = cells_of(prior, design, theta, basis, weights, SCALES[scales])
         found = cells[0] > cells[0].max() - _LEAST_WEIGHT
@@ -101,6 +113,16 @@ def search(
             break
         edges = narrower
     return grid
+
+
+def _laid(ends: tuple[float, float], side: int, through: float) -> Array:
+    """An even axis from end to end, moved by less than a step to have a place at `through`."""
+    axis = np.linspace(*ends, side)
+    away = through - axis
+    nearest = int(np.abs(away).argmin())
+    if ends[0] <= through <= ends[1]:
+        axis = axis + away[nearest]
+    return np.asarray(axis, dtype=np.float64)
 
 
 def _around(axis: Array, kept: NDArray[np.bool_]) -> tuple[float, float]:
@@ -170,6 +192,13 @@ def cells_of(
     strayed = np.log(scales[:, 1]) / DRIFT_SPREAD
     evidence = evidence - 0.5 * strayed[:, None] ** 2
     found: Array = evidence + prior.log_density(design, theta)
+    # A term of negative weight may fit better than any law: such cells are no law's.
+    columns = np.eye(moment.shape[-1])
+    inverse = [_forward(factor, np.broadcast_to(column, mean.shape)) for column in columns]
+    deviation = np.sqrt(np.stack([(part**2).sum(axis=-1) for part in inverse], axis=-1))
+    lawful = (mean > _MOST_NEGATIVE * deviation).all(axis=-1)
+    if lawful.any():
+        found = np.where(lawful, found, -np.inf)
     return found, mean, precision
 
 
