@@ -135,7 +135,16 @@ def test_an_old_good_file_survives_a_failure(
 
 
 def test_a_result_into_a_folder_that_is_not_there(isoloss: Command, runs_csv: Path) -> None:
-    refused(isoloss, "fit", runs_csv, "--draws", "0", "--out", "no/fit.json", says="No such file")
+    refused(
+        isoloss,
+        "fit",
+        runs_csv,
+        "--draws",
+        "0",
+        "--out",
+        "no/fit.json",
+        says="there is no folder no; make it first",
+    )
 
 
 def test_a_result_never_replaces_the_runs(isoloss: Command, runs_csv: Path) -> None:
@@ -230,3 +239,31 @@ def test_training_several_runs_with_train(isoloss: Command, tmp_path: Path) -> N
     two = SWEEP.replace("tokens = 2000", "tokens = [2000, 4000]")
     (tmp_path / "sweep.toml").write_text(two, encoding="utf-8")
     refused(isoloss, "train", "sweep.toml", says="isoloss sweep")
+
+
+def test_a_result_never_replaces_what_is_no_result(
+    isoloss: Command, runs_csv: Path, tmp_path: Path
+) -> None:
+    """Devices, the runs' own folder, and a folder that is not there."""
+    sweep = tmp_path / "sweep"
+    sweep.mkdir()
+    inside = sweep / "runs.csv"
+    inside.write_bytes(runs_csv.read_bytes())
+    other = sweep / "other.csv"
+    other.write_text("kept")
+    for out, says in (
+        ("/dev/null", "is no plain file"),
+        (tmp_path / "nowhere" / "fit.json", "there is no folder"),
+    ):
+        refused(isoloss, "fit", runs_csv, "--draws", "0", "--out", out, says=says)
+    refused(isoloss, "fit", sweep, "--draws", "0", "--out", other, says="lies among the runs")
+    assert other.read_text() == "kept"
+    refused(isoloss, "fit", runs_csv, "--seed", "-1", code=2, says="--seed")
+
+
+def test_a_link_to_a_result_stays_a_link(isoloss: Command, runs_csv: Path, tmp_path: Path) -> None:
+    target, link = tmp_path / "fit.json", tmp_path / "latest.json"
+    link.symlink_to(target)
+    assert isoloss("fit", runs_csv, "--draws", "0", "--out", link).returncode == 0
+    assert link.is_symlink()
+    assert target.read_text().startswith("{")

@@ -211,3 +211,9 @@ def test_points_where_no_run_can_be_are_refused() -> None:
             draws.predict(n, 1e9)
     with pytest.raises(InputError, match=r"Chinchilla takes \(n, d\)"):
         draws.predict(1e8)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, None, "a"])
+def test_a_seed_that_is_none_is_refused(seed: object) -> None:
+    with pytest.raises(InputError, match="seed is a whole number from 0"):
+        bootstrap(fit(Chinchilla, simulated()), seed=seed)  # type: ignore[arg-type]

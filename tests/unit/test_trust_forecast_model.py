@@ -156,3 +156,12 @@ def test_a_wrong_model_is_refused() -> None:
     draws = bootstrap(fit(Chinchilla, sweep(0.01)), draws=20)
     with pytest.raises(InputError, match='forecast is a ForecastModel or "plain"'):
         draws.predict(1e9, 1e10, forecast="bayes")  # type: ignore[arg-type]
+
+
+def test_a_loss_that_is_no_loss_does_not_stop_the_forecast() -> None:
+    runs = sweep(0.003)
+    loss = runs.loss.copy()
+    loss[3] = 1e-6
+    spoiled = bootstrap(fit(Chinchilla, runs.replace(loss=loss)), draws=100)
+    sound = bootstrap(fit(Chinchilla, runs), draws=100)
+    assert spoiled.predict(1e9, 1e11).mid == pytest.approx(sound.predict(1e9, 1e11).mid, rel=0.02)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from cyclopts import Parameter
 
-from isoloss.cli.options import Form, Json, Number, Reading, law_of
+from isoloss.cli.options import Form, Json, Number, Reading, Seed, law_of
 from isoloss.cli.output import emit_json, show, table
 from isoloss.cli.output import plain as as_plain
 from isoloss.errors import InputError
@@ -30,7 +30,7 @@ def backtest(
     ] = None,
     draws: Annotated[int, Parameter(help="Resamplings behind the intervals.")] = 400,
     level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
-    seed: Annotated[int, Parameter(help="Seed of the resampling.")] = 0,
+    seed: Seed = 0,
     plain: Annotated[
         bool, Parameter(help="Leave the forecast model out: intervals without misfit.")
     ] = False,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from isoloss.cli.options import Json
+from isoloss.cli.options import Json, Seed
 from isoloss.cli.output import emit_json, say
 
 
@@ -18,7 +18,7 @@ def demo(
     ),
     *,
     corpus: Annotated[str, Parameter(help="What text, as in `isoloss corpus`.")] = "python-stdlib",
-    seed: Annotated[int, Parameter(help="Seed of the runs and the resampling.")] = 0,
+    seed: Seed = 0,
     workers: Annotated[
         int | None, Parameter(help="Processes, one thread each; all cores without it.")
     ] = None,

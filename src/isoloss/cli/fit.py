@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from cyclopts import Parameter
 
-from isoloss.cli.options import AnyForm, Estimating, Json, Number, Reading, law_of
+from isoloss.cli.options import AnyForm, Estimating, Json, Number, Reading, Seed, law_of
 from isoloss.cli.output import check_output, emit_json, plain, say, show, table, write_json
 from isoloss.cli.views import approaches_view, conventions_view
 from isoloss.errors import InputError
@@ -35,7 +35,7 @@ def fit(
     ] = 1e-3,
     draws: Annotated[int, Parameter(help="Resamplings for the intervals; 0 for none.")] = 1000,
     level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
-    seed: Annotated[int, Parameter(help="Seed of the resampling.")] = 0,
+    seed: Seed = 0,
     approaches: Annotated[
         bool,
         Parameter(

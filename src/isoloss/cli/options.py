@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import Parameter, Token
+from cyclopts import Parameter, Token, validators
 
 from isoloss.errors import InputError
 from isoloss.units import parse_number
@@ -41,6 +41,9 @@ AnyForm = Literal[Form, "overtraining", "kaplan-ns", "data-constrained"]
 """Also those of other variables, which share out no compute."""
 
 Json = Annotated[bool, Parameter(show_default=False, help="Print strict JSON on stdout.")]
+
+
+Seed = Annotated[int, Parameter(help="Seed of the resampling.", validator=validators.Number(gte=0))]
 
 
 @dataclass(frozen=True)

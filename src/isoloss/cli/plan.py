@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter, validators
 
-from isoloss.cli.options import Form, Json, Number, Reading, fitted
+from isoloss.cli.options import Form, Json, Number, Reading, Seed, fitted
 from isoloss.cli.output import emit_json, interval, show, table
 from isoloss.units import PF_DAY, format_number
 
@@ -33,7 +33,7 @@ def plan(
     form: Annotated[Form, Parameter(help="The law fitted to --runs.")] = "chinchilla",
     draws: Annotated[int, Parameter(help="Resamplings behind the intervals.")] = 1000,
     level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
-    seed: Annotated[int, Parameter(help="Seed of the resampling.")] = 0,
+    seed: Seed = 0,
     reading: Annotated[Reading | None, Parameter(name="*")] = None,
     json: Json = False,
 ) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from isoloss.cli.options import Form, Json, Number, Reading, law_of
+from isoloss.cli.options import Form, Json, Number, Reading, Seed, law_of
 from isoloss.cli.output import emit_json
 
 
@@ -22,7 +22,7 @@ def report(
     ] = None,
     form: Annotated[Form, Parameter(help="The law to fit.")] = "chinchilla",
     title: Annotated[str | None, Parameter(help="Title of the report.")] = None,
-    seed: Annotated[int, Parameter(help="Seed of the resampling.")] = 0,
+    seed: Seed = 0,
     reading: Annotated[Reading | None, Parameter(name="*")] = None,
     json: Json = False,
 ) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from cyclopts import Parameter
 
-from isoloss.cli.options import Json, Reading
+from isoloss.cli.options import Json, Reading, Seed
 from isoloss.cli.output import check_output, emit_json, plain, say, show, table
 from isoloss.errors import InputError
 from isoloss.units import format_number
@@ -27,7 +27,7 @@ def tune(
     ] = None,
     draws: Annotated[int, Parameter(help="Draws behind the intervals.")] = 1000,
     level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
-    seed: Annotated[int, Parameter(help="Seed of the draws.")] = 0,
+    seed: Seed = 0,
     out: Annotated[
         Path | None, Parameter(help="Write the losses at the optimum, a table to fit, to this CSV.")
     ] = None,

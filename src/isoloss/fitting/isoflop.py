@@ -183,11 +183,11 @@ def parabola(log_n: Array, loss: Array) -> tuple[Array, Array, Array]:
 
 def _budget(runs: Runs, rows: NDArray[np.intp]) -> IsoFlopBudget:
     log_n = np.log(runs.n)
-    p0, p1, p2 = (float(p) for p in parabola(log_n, runs.loss))
+    p0, p1, p2 = parabola(log_n, runs.loss)
     low, high = float(runs.n.min()), float(runs.n.max())
     c = float(np.exp(np.mean(np.log(runs.c))))
-    vertex = -p1 / (2 * p2) if p2 != 0 else np.inf
-    reason, outward = _objection(runs, p2, vertex)
+    vertex = float(-p1 / (2 * p2)) if p2 != 0 else np.inf
+    reason, outward = _objection(runs, float(p2), vertex)
     usable = not reason
     n_opt = float(np.exp(vertex)) if usable else float("nan")
     return IsoFlopBudget(
@@ -195,7 +195,7 @@ def _budget(runs: Runs, rows: NDArray[np.intp]) -> IsoFlopBudget:
         n_opt=n_opt,
         d_opt=tokens_at(runs, n_opt) if usable else float("nan"),
         loss_opt=float(p0 - p1**2 / (4 * p2)) if usable else float("nan"),
-        parabola=(p0, p1, p2),
+        parabola=(float(p0), float(p1), float(p2)),
         runs=len(runs),
         n_low=low,
         n_high=high,

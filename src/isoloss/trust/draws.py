@@ -142,6 +142,8 @@ def bootstrap(fit: Fit, *, draws: int = 1000, seed: int = 0, delta: float | None
     spare runs. Left out: misfit of the law, which `predict` adds.
     """
     check_draws(draws)
+    if not (isinstance(seed, int | np.integer) and seed >= 0):
+        raise InputError(f"seed is a whole number from 0, not {seed!r}")
     if delta is not None and not (np.isfinite(delta) and delta > 0):
         raise InputError(f"delta must be a positive number or None, not {delta!r}")
     design = fit.design

@@ -44,6 +44,7 @@ _NOISE_FREEDOM = 4.0
 _TOP_SHARE = 0.2
 _REFINEMENTS = 4
 _ROBUST = 2.0
+_OFF, _FAR = 0.7, 5.0
 _MOST_RUNS = 300
 
 
@@ -272,9 +273,14 @@ def _steps(
 
 
 def _trust(residuals: Array, scale: float | None = None) -> Array:
-    """Weights (m,) of the runs: one within two deviations, falling beyond them as Huber's do."""
+    """Weights (m,) of the runs: one within two deviations, falling beyond them as Huber's do.
+
+    A run off by half its loss, far beyond the others, weighs nothing: the residual is linear in
+    the terms for small errors only.
+    """
     if scale is None:
         scale = robust_scale(residuals)
     limit = _ROBUST * max(scale, float(NOISES[0]))
-    weights: Array = limit / np.maximum(np.abs(residuals), limit)
-    return weights
+    size = np.abs(residuals)
+    weights: Array = limit / np.maximum(size, limit)
+    return np.where((size > _OFF) & (size > _FAR * limit), 0.0, weights)
