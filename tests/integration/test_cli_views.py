@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import Command
 
 from isoloss import published
-from isoloss.laws import allocate
+from isoloss.cli.fit import _outside
+from isoloss.fitting import fit
+from isoloss.laws import Chinchilla, allocate
 from isoloss.runs import read_runs
-from isoloss.trust import approaches, conventions
+from isoloss.trust import Interval, approaches, conventions
 
 
 def test_all_prints_three_approaches_and_their_disagreement(
@@ -84,3 +87,14 @@ def test_a_view_refuses_what_it_would_leave_aside(
     assert done.returncode == 1
     assert done.stdout == ""
     assert says in done.stderr
+
+
+def test_a_value_outside_its_interval_is_named(runs_csv: Path) -> None:
+    found = fit(Chinchilla, read_runs(runs_csv))
+    at = {name: np.asarray(value) for name, value in found.coefficients.items()}
+    around = {name: Interval(0.9 * v, v, 1.1 * v) for name, v in at.items()}
+    assert _outside(found, around) == []
+    assert _outside(found, {}) == []
+    away = {**around, "beta": Interval(0.5 * at["beta"], 0.6 * at["beta"], 0.7 * at["beta"])}
+    (line,) = _outside(found, away)
+    assert line.startswith("beta: outside the interval")

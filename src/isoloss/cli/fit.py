@@ -112,7 +112,12 @@ def fit(
 
         # `isoloss track` doubts the law by these; printed they would only be in the way.
         content |= FittedLaw.of(found if resampled is None else resampled).to_dict()
-    _leave(content, (_coefficients(found, intervals, level), *_lines(found)), out, json)
+    _leave(
+        content,
+        (_coefficients(found, intervals, level), *_outside(found, intervals), *_lines(found)),
+        out,
+        json,
+    )
     return 0
 
 
@@ -164,6 +169,21 @@ def _coefficients(found: Fit, intervals: dict[str, Interval], level: float) -> o
     columns = ["", ">value", *([f"{level:.0%} interval"] if intervals else [])]
     title = f"{found.form.__name__} through {len(found.runs)} runs"
     return table(*columns, rows=rows, title=title)
+
+
+def _outside(found: Fit, intervals: dict[str, Interval]) -> list[str]:
+    """Say which values lie outside their intervals, and why they may."""
+    names = [
+        name
+        for name, (low, _, high) in intervals.items()
+        if not float(low) <= found.coefficients[name] <= float(high)
+    ]
+    if not names:
+        return []
+    return [
+        f"{', '.join(names)}: outside the interval, which is that of the robust fit (delta 1.345 "
+        "times the residuals' scale), not of the one asked for; where they differ so, doubt both"
+    ]
 
 
 def _lines(found: Fit) -> list[str]:
