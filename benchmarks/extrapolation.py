@@ -250,3 +250,7 @@ def law_error(form: type[Law], train: Runs, test: Runs) -> str:
     error = float(np.median(np.abs(np.log(fitted.law(test.c) / test.loss))))
     sure = Status.AT_BOUND not in fitted.status and Status.NOT_CONVERGED not in fitted.status
     return f"{100 * error:.2f} %" + ("" if sure else " *")
+
+
+if __name__ == "__main__":
+    main()

@@ -198,6 +198,16 @@ def test_exported_names_are_sorted_and_known_to_type_checkers() -> None:
             assert all(typed[alias.asname] == node.module for alias in node.names)
 
 
+SCRIPTS = sorted(p.name for p in (ROOT / "benchmarks").glob("[!_]*.py"))
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_a_benchmark_is_listed_in_the_makefile_and_runs_when_called(name: str) -> None:
+    called = (ROOT / "benchmarks" / name).read_text().rstrip().splitlines()[-2:]
+    assert called == ['if __name__ == "__main__":', "    main()"]
+    assert re.search(rf"\b{name.removesuffix('.py')}\b", (ROOT / "Makefile").read_text())
+
+
 def test_the_version_is_the_one_of_the_changelog_and_the_citation() -> None:
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.search(r"^## (\d\S*)", changes, flags=re.MULTILINE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,8 +11,10 @@ from isoloss.fitting.design import Design
 from isoloss.fitting.polish import Solutions, polish
 from isoloss.laws.forms import Array
 
-_CELLS = 32_000  # numbers per array of a chunk: a few arrays of it stay in a core's cache
+_CELLS = 32_000  # numbers per array of a block
 _MOST_ROWS = 256
+_BLOCKS = 2  # solved together: fewer and the threads wait for each other, more and caches overflow
+_KEPT_MEMORY = 2**25 - 2**16
 _TOLERANCE = 1e-8
 
 Resample = Callable[[int, int], tuple[Array, Array]]
@@ -24,17 +26,22 @@ def solve_many(
     """Solve `count` problems, each from every start (s, q), and keep the lowest of each.
 
     starts: the optimum of the data themselves, and the other minima that a resample may prefer.
-    resample: called with (chunk number, how many), returns log losses and weights, each (1, m) or
-    (how many, m). A chunk depends on its number only, so the result does not depend on the threads.
+    resample: called with (block number, how many), returns log losses and weights, each (1, m) or
+    (how many, m). A block depends on its number only, so the result does not depend on the threads.
     """
     from concurrent.futures import ThreadPoolExecutor  # slow to load, and only needed here
 
     rows = int(np.clip(_CELLS // len(design.log_loss), 1, _MOST_ROWS))
     sizes = [min(rows, count - first) for first in range(0, count, rows)]
+    chunks = [range(first, len(sizes))[:_BLOCKS] for first in range(0, len(sizes), _BLOCKS)]
+    # The C library hands freed memory back, and every array anew is paged in, which took a third
+    # of the time. Where it is glibc, one large block freed makes it keep up to twice as much.
+    np.empty(_KEPT_MEMORY, dtype=np.uint8)
 
-    def solve_chunk(number: int) -> Solutions:
-        size = sizes[number]
-        log_loss, weights = resample(number, size)
+    def solve_chunk(numbers: range) -> Solutions:
+        log_losses, all_weights = zip(*(resample(i, sizes[i]) for i in numbers), strict=True)
+        log_loss, weights = _joined(log_losses), _joined(all_weights)
+        size = sum(sizes[i] for i in numbers)
         best: Solutions | None = None
         for start in starts:
             begun = np.repeat(start[None], size, axis=0)
@@ -43,13 +50,21 @@ def solve_many(
         assert best is not None
         return best
 
-    with ThreadPoolExecutor(max_workers=min(len(sizes), _threads())) as pool:
-        parts = list(pool.map(solve_chunk, range(len(sizes))))
+    with ThreadPoolExecutor(max_workers=min(len(chunks), _threads())) as pool:
+        parts = list(pool.map(solve_chunk, chunks))
     return Solutions(
         np.concatenate([part.coordinates for part in parts]),
         np.concatenate([part.objectives for part in parts]),
         np.concatenate([part.converged for part in parts]),
     )
+
+
+def _joined(blocks: Sequence[Array]) -> Array:
+    """The blocks below each other; a row that all share, once."""
+    first = blocks[0]
+    if len(first) == 1 and all(np.array_equal(first, block) for block in blocks[1:]):
+        return first
+    return np.concatenate(blocks)
 
 
 def _threads() -> int:

@@ -171,6 +171,18 @@ class Design:
             intercepts[j] = intercepts[j] - probes[0, i] * slope
         return intercepts, slopes
 
+    @cached_property
+    def _tame(self) -> bool:
+        """Whether no term can overflow anywhere within the bounds."""
+        if self._straight is None:
+            return False
+        intercepts, slopes = self._straight
+        low, high = (bound[len(self.scales) :] for bound in self.bounds)
+        highest = list(intercepts)
+        for (j, i), slope in slopes.items():
+            highest[j] = highest[j] + np.maximum(slope * low[i], slope * high[i])
+        return all(float(term.max()) < _LARGEST_LOG_TERM for term in highest)
+
     def logarithms(self, theta: Array) -> tuple[list[Array], Slopes]:
         """Return log u_j, each (k, m) or smaller, and their slopes, at exponents (k, p)."""
         if self._straight is None:
@@ -206,7 +218,7 @@ class Design:
         parts: list[Array] = []
         column = 0
         for name, term in zip(self.form.scales, terms, strict=True):
-            part = np.exp(np.minimum(term, _LARGEST_LOG_TERM))
+            part = np.exp(term if self._tame else np.minimum(term, _LARGEST_LOG_TERM))
             if name not in self.fixed:
                 jacobian[:, column] = part
                 part = coordinates[:, [column]] * part

@@ -183,17 +183,19 @@ def _missing(design: Design, seen: Levels) -> str:
 
 
 def _jacobian(design: Design, coordinates: Array) -> Array:
-    log_scale = replace(design, residual="log")
-    _, jacobian = log_scale.evaluate(coordinates[None], design.log_loss[None])
-    inside: Array = jacobian[0]
+    inside: Array = _on_logs(design, coordinates)[1][0]
     return inside
+
+
+def _on_logs(design: Design, coordinates: Array) -> tuple[Array, Array]:
+    """Residuals of the log loss (1, m) and their Jacobian (1, q, m), whatever was fitted."""
+    on_logs = design if design.residual == "log" else replace(design, residual="log")
+    return on_logs.evaluate(coordinates[None], design.log_loss[None])
 
 
 def _wide(design: Design, coordinates: Array, free: NDArray[np.bool_]) -> bool:
     """Whether the standard error of an exponent, by the Jacobian, is over half its value."""
-    residuals, jacobian = replace(design, residual="log").evaluate(
-        coordinates[None], design.log_loss[None]
-    )
+    residuals, jacobian = _on_logs(design, coordinates)
     spare = len(design.log_loss) - int(free.sum())
     if spare < 1:
         return False

@@ -18,7 +18,7 @@ that a bound holds is left out of the step.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,14 @@ class Solutions:
         """Return some of the solutions."""
         return Solutions(self.coordinates[rows], self.objectives[rows], self.converged[rows])
 
+    def put(
+        self, rows: NDArray[np.intp], coordinates: Array, objectives: Array, converged: bool = True
+    ) -> None:
+        """Write what was found for some of the problems."""
+        self.coordinates[rows] = coordinates
+        self.objectives[rows] = objectives
+        self.converged[rows] = converged
+
     def lower(self, other: Solutions) -> Solutions:
         """Return, problem by problem, the solution with the lower objective."""
         mine = self.objectives <= other.objectives
@@ -68,7 +76,7 @@ class Solutions:
         )
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Model:
     """k objectives: value (k,), gradient (k, q), true and reweighted curvature (k, q, q)."""
 
@@ -77,13 +85,18 @@ class _Model:
     sharp: Array
     smooth: Array
 
-    def put(self, rows: NDArray[Any], other: _Model, taken: NDArray[np.bool_]) -> None:
-        """Replace the rows that are taken by those of `other`, which holds `rows` only."""
-        where = rows[taken]
-        self.value[where] = other.value[taken]
-        self.gradient[where] = other.gradient[taken]
-        self.sharp[where] = other.sharp[taken]
-        self.smooth[where] = other.smooth[taken]
+    def at(self, rows: NDArray[np.bool_]) -> _Model:
+        """Return some of the objectives."""
+        return _Model(self.value[rows], self.gradient[rows], self.sharp[rows], self.smooth[rows])
+
+    def where(self, taken: NDArray[np.bool_], other: _Model) -> _Model:
+        """Return the objectives of `other` where taken, else these."""
+        return _Model(
+            np.where(taken, other.value, self.value),
+            np.where(taken[:, None], other.gradient, self.gradient),
+            np.where(taken[:, None, None], other.sharp, self.sharp),
+            np.where(taken[:, None, None], other.smooth, self.smooth),
+        )
 
 
 def huber(residuals: Array, delta: float | None) -> Array:
@@ -129,34 +142,37 @@ def polish(
     damping = np.full(count, 1e-4)
     blend = np.full(count, 0.0 if delta is None else 1e-2)
     idle = np.zeros(count, dtype=np.intp)
-    converged = np.zeros(count, dtype=bool)
-    live = np.arange(count)
-    some_loss, some_weights = log_loss, weights
+    solved = Solutions(at.copy(), model.value.copy(), np.zeros(count, dtype=bool))
+    live = np.arange(count)  # which problem each row of the arrays above is
     for _ in range(steps):
-        step = _step(model, live, at[live], (low, high), damping[live], blend[live])
-        trial = np.clip(at[live] + step, low, high)
-        found = _model(design, trial, some_loss, some_weights, delta)
-        gain = model.value[live] - found.value
+        trial = np.clip(at + _step(model, at, (low, high), damping, blend), low, high)
+        found = _model(design, trial, log_loss, weights, delta)
+        gain = model.value - found.value
         taken = gain >= 0
-        small = gain <= tolerance * model.value[live]
-        at[live[taken]] = trial[taken]
-        model.put(live, found, taken)
-        idle[live] = np.where(small, idle[live] + 1, 0)
-        settled = small & taken & (damping[live] <= 1e-3)
+        small = gain <= tolerance * model.value
+        if taken.all():
+            at, model = trial, found
+        else:
+            at, model = np.where(taken[:, None], trial, at), model.where(taken, found)
+        idle = np.where(small, idle + 1, 0)
         # Damping is large where a step was refused: a small gain there proves nothing yet.
-        damping[live] = np.clip(damping[live] * np.where(taken, 0.2, 5.0), *_DAMPING)
+        settled = small & taken & (damping <= 1e-3)
+        damping = np.clip(damping * np.where(taken, 0.2, 5.0), *_DAMPING)
         if delta is not None:
-            worse = np.clip(5.0 * blend[live], 1e-3, 1.0)
-            blend[live] = np.where(taken, 0.2 * blend[live], worse)
-        done = settled | (idle[live] >= _MOST_IDLE) | (model.value[live] <= negligible[live])
+            blend = np.where(taken, 0.2 * blend, np.clip(5.0 * blend, 1e-3, 1.0))
+        done = settled | (idle >= _MOST_IDLE) | (model.value <= negligible)
         if done.any():
-            converged[live[done]] = True
-            live = live[~done]
+            solved.put(live[done], at[done], model.value[done])
+            more = ~done
+            live = live[more]
             if not len(live):
-                break
-            some_loss = log_loss if len(log_loss) == 1 else log_loss[live]
-            some_weights = weights if len(weights) == 1 else weights[live]
-    return Solutions(at, model.value, converged)
+                return solved
+            at, model, negligible = at[more], model.at(more), negligible[more]
+            damping, blend, idle = damping[more], blend[more], idle[more]
+            log_loss = log_loss if len(log_loss) == 1 else log_loss[more]
+            weights = weights if len(weights) == 1 else weights[more]
+    solved.put(live, at, model.value, converged=False)
+    return solved
 
 
 def _model(
@@ -179,24 +195,18 @@ def _model(
 
 
 def _step(
-    model: _Model,
-    live: NDArray[np.intp],
-    at: Array,
-    bounds: tuple[Array, Array],
-    damping: Array,
-    blend: Array,
+    model: _Model, at: Array, bounds: tuple[Array, Array], damping: Array, blend: Array
 ) -> Array:
-    """The damped step of each live problem, (k, q); zero in coordinates that a bound holds."""
-    gradient, smooth = model.gradient[live], model.smooth[live]
-    curvature = model.sharp[live] + blend[:, None, None] * (smooth - model.sharp[live])
+    """The damped step of each problem, (k, q); zero in coordinates that a bound holds."""
+    gradient, smooth = model.gradient, model.smooth
+    curvature = model.sharp + blend[:, None, None] * (smooth - model.sharp)
     diagonal = np.diagonal(smooth, axis1=1, axis2=2)
     unit = 1.0 / np.sqrt(np.maximum(diagonal, np.finfo(float).tiny))
     held = ((at <= bounds[0]) & (gradient > 0)) | ((at >= bounds[1]) & (gradient < 0))
-    free = ~held
-    scaled = curvature * (unit * free)[:, :, None] * (unit * free)[:, None, :]
+    free = unit * ~held
+    scaled = curvature * free[:, :, None] * free[:, None, :]
     index = np.arange(at.shape[1])
     scaled[:, index, index] += np.where(held, 1.0, damping[:, None])
-    right = np.where(held, 0.0, gradient * unit)
-    solved = np.linalg.solve(scaled, right[:, :, None])[:, :, 0]
+    solved = np.linalg.solve(scaled, (gradient * free)[:, :, None])[:, :, 0]
     step: Array = -solved * unit
     return step
