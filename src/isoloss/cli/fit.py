@@ -10,7 +10,16 @@ import numpy as np
 from cyclopts import Parameter
 
 from isoloss.cli.options import AnyForm, Estimating, Json, Number, Reading, Seed, law_of
-from isoloss.cli.output import check_output, emit_json, plain, say, show, table, write_json
+from isoloss.cli.output import (
+    check_output,
+    doubts,
+    emit_json,
+    plain,
+    say,
+    show,
+    table,
+    write_json,
+)
 from isoloss.cli.views import approaches_view, conventions_view
 from isoloss.errors import InputError
 from isoloss.units import format_number
@@ -195,8 +204,7 @@ def _lines(found: Fit) -> list[str]:
         f"{size[worst]:.2%} (run {runs.run[worst]})",
         f"n counted as {runs.n_convention}, {_span(runs.n)}; d {_span(runs.d)}; "
         f"c as {runs.c_convention}, {_span(runs.c)}; loss in {runs.loss_unit}, {_span(runs.loss)}",
-        *(f"doubt ({status.code}): {status.value}" for status in found.status),
-        *(f"seen ({one.code.code}): {one.detail}" for one in found.findings),
+        *doubts(found.status, found.findings),
     ]
 
 

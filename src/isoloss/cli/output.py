@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
@@ -20,6 +20,9 @@ from rich.table import Table
 from isoloss.errors import InputError, Status
 from isoloss.runs import Runs
 from isoloss.units import format_number
+
+if TYPE_CHECKING:
+    from isoloss.fitting import Finding
 
 
 def say(message: str) -> None:
@@ -46,6 +49,14 @@ def table(*columns: str, rows: Iterable[Iterable[object]], title: str | None = N
     for row in rows:
         made.add_row(*("" if cell is None else str(cell) for cell in row))
     return made
+
+
+def doubts(status: Iterable[Status], findings: Iterable[Finding] = ()) -> list[str]:
+    """Write every doubt with its advice, and what was seen in the runs and where."""
+    return [
+        *(f"doubt ({one.code}): {one.value}" for one in status),
+        *(f"seen ({one.code.code}): {one.detail}" for one in findings),
+    ]
 
 
 def interval(low: float, high: float) -> str:
