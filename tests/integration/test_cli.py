@@ -89,6 +89,24 @@ def test_laws_prints_every_published_law_with_its_conventions(isoloss: Command) 
     assert set(as_json) == set(all_laws())
 
 
+def test_every_law_printed_as_one_to_plan_with_plans(isoloss: Command) -> None:
+    done = isoloss("laws")
+    named = re.findall(r"isoloss plan --flops 1e21 --law (\S+)", done.stdout)
+    assert len(named) == 3
+    (line,) = done.stderr.splitlines()
+    offered = re.split(", | or ", line.partition("NAME being ")[2])
+    assert set(named) < set(offered)
+    told = strict(isoloss("laws", "--json").stdout)
+    assert {key for key, law in told.items() if law["plans"]} == set(named)
+    for name in offered:
+        assert isoloss("plan", "--flops", "1e21", "--law", name).returncode == 0
+    for name in set(told) - set(named):
+        done = isoloss("plan", "--flops", "1e21", "--law", name)
+        assert done.returncode == 1
+        assert f"{name} is for {told[name]['for']}" in done.stderr
+        assert all(one in done.stderr for one in offered)
+
+
 def test_a_law_is_found_by_how_people_name_it() -> None:
     keys = tuple(all_laws())
     assert law_key("hoffmann", keys) == "HOFFMANN_2022"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -11,7 +12,7 @@ from isoloss.cli.options import Json
 from isoloss.cli.output import emit_json, plain, say, show, table
 from isoloss.errors import InputError
 from isoloss.laws import published
-from isoloss.laws.published import PublishedLaw
+from isoloss.laws.published import Kaplan2020, PublishedLaw
 from isoloss.units import format_number
 
 FORMULAS = {
@@ -30,6 +31,23 @@ FORMULAS = {
     "FineGrainedMoE": "c + (g / granularity^gamma + a) / n^alpha + b / d^beta",
 }
 
+SERVES = {
+    "Chinchilla": "the loss of a size and its tokens",
+    "SaturatingPowerLaw": "the loss along one variable, the others ample",
+    "PowerLaw": "the loss along one variable, the others ample",
+    "KaplanND": "how far a size overfits few tokens",
+    "KaplanNS": "the loss of a size after so many steps",
+    "CriticalBatch": "the batch beyond which more is wasted",
+    "PowerRelation": "a rule of thumb for one quantity",
+    "Overtraining": "the loss of small models trained on many tokens",
+    "DataConstrained": "the loss where tokens are seen again and again",
+    "DownstreamError": "the error on tasks at a loss",
+    "Precision": "the loss of models trained in few bits",
+    "QuantizationLoss": "what quantizing a trained model adds to its loss",
+    "FineGrainedMoE": "the loss of mixtures of small experts",
+}
+"""What a law is good for, by its form, where it plans no budget."""
+
 
 def laws(
     name: Annotated[str | None, Parameter(help="One law; all of them without it.")] = None,
@@ -38,17 +56,19 @@ def laws(
 ) -> None:
     """List the published laws with source, conventions and measured range.
 
-    Each fit stands alone: coefficients of one are never to be used in another.
+    Each fit stands alone: coefficients of one are never to be used in another. The row "for" says
+    which of them `isoloss plan --law` takes; the others are to be called in Python.
     """
     found = all_laws()
     if name is not None:
         found = {key: found[key] for key in [law_key(name, tuple(found))]}
     if json:
-        emit_json({key: _content(law) for key, law in found.items()})
+        emit_json({key: _content(key, law) for key, law in found.items()})
         return
     show(*(part for key, law in found.items() for part in _block(key, law)))
     if name is None:
-        say("use one with: isoloss plan --flops 1e21 --law NAME")
+        names = _one_of(laws_to_plan())
+        say(f"plan a budget with: isoloss plan --flops 1e21 --law NAME, NAME being {names}")
 
 
 def all_laws() -> dict[str, PublishedLaw]:
@@ -60,6 +80,35 @@ def all_laws() -> dict[str, PublishedLaw]:
     }
     kaplan = {f"KAPLAN_2020.{key}": law for key, law in published.KAPLAN_2020.fits.items()}
     return kaplan | dict(sorted(named.items(), key=lambda item: item[1].citation[-5:]))
+
+
+def laws_to_plan() -> dict[str, PublishedLaw | Kaplan2020]:
+    """The published laws that say what to train with a budget, by name: Kaplan's is his Table 6."""
+    known: dict[str, PublishedLaw | Kaplan2020] = {"KAPLAN_2020": published.KAPLAN_2020}
+    return known | {key: law for key, law in all_laws().items() if law in published.LAWS}
+
+
+def law_to_plan(name: str) -> PublishedLaw | Kaplan2020:
+    """Find the law a person means to plan with.
+
+    Raises InputError naming those that plan, and what the law is for if it is another.
+    """
+    plans, every = laws_to_plan(), all_laws()
+    try:
+        return plans[law_key(name, tuple(plans))]
+    except InputError as unknown:
+        for key, law in every.items():
+            if _folded(name) and _folded(key).endswith(_folded(name)):
+                serves = SERVES[type(law.law).__name__]
+                raise InputError(
+                    f"{key} is for {serves}, and plans no budget; --law takes {_one_of(plans)}"
+                ) from None
+        raise InputError(f"{unknown}; --law takes {_one_of(plans)}") from None
+
+
+def _one_of(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}"
 
 
 def law_key(name: str, known: tuple[str, ...]) -> str:
@@ -82,8 +131,23 @@ def _folded(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
-def _content(law: PublishedLaw) -> dict[str, Any]:
-    return {**plain(law), "form": type(law.law).__name__, "coefficients": plain(law.coefficients())}
+def _content(key: str, law: PublishedLaw) -> dict[str, Any]:
+    form = type(law.law).__name__
+    return {
+        **plain(law),
+        "form": form,
+        "coefficients": plain(law.coefficients()),
+        "plans": key in laws_to_plan(),
+        "for": SERVES[form],
+    }
+
+
+def _use(key: str, law: PublishedLaw) -> str:
+    """How a law is put to use."""
+    if key in laws_to_plan():
+        return f"isoloss plan --flops 1e21 --law {key}"
+    called = f"published.{key}({', '.join(law.variables)})"
+    return f"{SERVES[type(law.law).__name__]}; in Python: {called}"
 
 
 def _block(key: str, law: PublishedLaw) -> tuple[object, ...]:
@@ -104,6 +168,7 @@ def _block(key: str, law: PublishedLaw) -> tuple[object, ...]:
         ("measured", ", ".join(ranges) or "range not stated"),
         ("source", f"{law.citation}, {law.where}"),
         ("note", law.note),
+        ("for", _use(key, law)),
     ]
     made = table("", "", rows=[row for row in rows if row[1]], title=key)
     made.show_header = False

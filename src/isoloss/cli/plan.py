@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from isoloss.laws.published import Kaplan2020, PublishedLaw
     from isoloss.planning import Estimate, Plan
 
 _SOURCE = Group("Where the law comes from", validator=validators.mutually_exclusive)
@@ -56,7 +55,9 @@ def plan(
         plans: tuple[Plan, ...] = (make_plan(resampled, flops=flops, cost=cost, level=level),)
         tested = backtest_line(resampled, level=level)
     elif law is not None:
-        plans = (make_plan(_published(law), flops=flops),)
+        from isoloss.cli.laws import law_to_plan
+
+        plans = (make_plan(law_to_plan(law), flops=flops),)
     else:
         plans = published_plans(flops)
     if json:
@@ -68,15 +69,6 @@ def plan(
 def _six_per_parameter(n: NDArray[np.float64]) -> NDArray[np.float64]:
     """The FLOPs per token of runs whose compute is 6 n d."""
     return 6.0 * n
-
-
-def _published(name: str) -> PublishedLaw | Kaplan2020:
-    from isoloss.cli.laws import all_laws, law_key
-    from isoloss.laws import published
-
-    known: dict[str, PublishedLaw | Kaplan2020] = {"KAPLAN_2020": published.KAPLAN_2020}
-    known |= {key: law for key, law in all_laws().items() if law in published.LAWS}
-    return known[law_key(name, tuple(known))]
 
 
 def _side_by_side(plans: tuple[Plan, ...]) -> object:
