@@ -214,7 +214,7 @@ def test_what_cannot_be_forecast_is_refused_in_a_line() -> None:
         forecast_curve(runs, "run-6", 400, schedule=SCHEDULE)
     with pytest.raises(InputError, match="planned to end at step 800"):
         forecast_curve(runs, "run-6", 1600, schedule=SCHEDULE, steps=800)
-    with pytest.raises(InputError, match="after its warm-up"):
+    with pytest.raises(UnidentifiedError, match="after its warm-up"):
         forecast_curve(runs, "run-6", 1600, schedule=SCHEDULE, warmup=500)
     with pytest.raises(InputError, match="batch in tokens or steps"):
         forecast_curve(runs.replace(batch=None), "run-6", 1600)

@@ -12,6 +12,7 @@ import pytest
 
 from isoloss import Shape
 from isoloss.cli.app import run as command
+from isoloss.cli.track import EXIT_CODES
 from isoloss.counting import count_params
 from isoloss.errors import InputError, UnidentifiedError
 from isoloss.fitting import fit
@@ -26,7 +27,7 @@ from isoloss.runs import (
     scheduled_rates,
 )
 from isoloss.trust import Draws, FittedLaw, bootstrap, read_fit, track
-from isoloss.trust.tracking import compute_factor
+from isoloss.trust.tracking import WITHIN, compute_factor
 
 LAW = Chinchilla(1.4, 16.0, 150.0, 0.33, 0.37)
 COUNT = "non_embedding_plus_head"
@@ -107,6 +108,22 @@ def test_a_run_is_on_above_or_below_its_course(
         assert (high < 1) if verdict == "above" else (low > 1)
     again = float(LAW(course.n * mid**0.5, course.d * mid**0.5))
     assert again == pytest.approx(float(course.forecast.mid), rel=1e-6)
+
+
+def test_an_interval_that_holds_a_factor_of_four_cannot_tell(
+    tmp_path: Path, base: RunSpec, sisters: Path
+) -> None:
+    run = read_record(write(tmp_path, replace(base, seed=76), until=0.5))
+    sharp, vague = fitted(), replace(fitted(), residuals=150 * fitted().residuals)
+    family = read_runs(sisters)
+    course = track(run, sharp, sisters=family)
+    low, _, high = (float(end) for end in course.compute_factor)
+    assert course.verdict == "on course"
+    assert 1 / WITHIN < low < 1 < high < WITHIN
+    course = track(run, vague, sisters=family)
+    low, _, high = (float(end) for end in course.compute_factor)
+    assert course.verdict == "cannot tell"
+    assert low < 1 / WITHIN or high > WITHIN
 
 
 def test_without_sisters_it_says_what_it_took_for_granted(tmp_path: Path, base: RunSpec) -> None:
@@ -230,6 +247,9 @@ def test_wrong_calls_are_refused_in_a_line(tmp_path: Path, base: RunSpec) -> Non
     begun = read_record(write(tmp_path, replace(base, seed=81), until=0.1))
     with pytest.raises(UnidentifiedError, match="wait for 3"):
         track(begun, fitted())
+    warming = read_record(write(tmp_path, replace(base, seed=85), until=0.04))
+    with pytest.raises(UnidentifiedError, match="no evaluation after its warm-up"):
+        track(warming, fitted())
 
 
 def test_the_verb_reads_the_fit_back_and_its_exit_code_is_the_verdict(
@@ -264,12 +284,27 @@ def test_the_verb_reads_the_fit_back_and_its_exit_code_is_the_verdict(
         assert set(told["compute_factor"]) == {"low", "mid", "high"}
         assert told["method"] == "forecast model"
     assert codes == {"on course": 0, "above": 4, "below": 5}
-    assert command(["track", str(record), "--law", str(out)]) in (0, 4, 5)
+    code = command(["track", str(record), "--law", str(out)])
     page = capsys.readouterr().out
-    assert page.split(":")[0] in ("on course", "above", "below")
+    assert code == EXIT_CODES[page.split(":")[0]]
     assert "expected by the forecast model" in page
-    early = write(tmp_path, replace(base, seed=93), until=0.1)
-    assert command(["track", str(early), "--law", str(out)]) == 3
+    assert max(map(len, page.splitlines())) <= 80
+    for until, seed in ((0.04, 93), (0.1, 94)):
+        early = write(tmp_path, replace(base, seed=seed), until=until)
+        assert command(["track", str(early), "--law", str(out)]) == 3
+    content = json.loads(out.read_text(encoding="utf-8"))
+    content["residuals"] = [150 * value for value in content["residuals"]]
+    del content["forecast"]
+    out.write_text(json.dumps(content), encoding="utf-8")
+    record = write(tmp_path, replace(base, seed=95), until=0.5)
+    words = ["track", str(record), "--law", str(out), "--sisters", str(sisters)]
+    capsys.readouterr()
+    assert command(words) == 3
+    page = capsys.readouterr().out
+    assert page.startswith("cannot tell: ")
+    assert "what the law expects is the less sure" in " ".join(page.split())
+    assert command([*words, "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["verdict"] == "cannot tell"
     assert command(["track", str(tmp_path / "none.jsonl"), "--law", str(out)]) == 1
 
 

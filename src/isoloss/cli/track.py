@@ -16,7 +16,7 @@ from isoloss.units import format_number
 if TYPE_CHECKING:
     from isoloss.trust import Course, Interval
 
-EXIT_CODES = {"on course": 0, "above": 4, "below": 5}
+EXIT_CODES = {"on course": 0, "above": 4, "below": 5, "cannot tell": 3}
 _METHODS = {
     "forecast model": "the forecast model",
     "plain": "the plain law, without its misfit beyond the runs",
@@ -37,7 +37,8 @@ def track(
 
     Its curve is forecast to its last step and held against the law's loss there; the gap is
     turned into compute. The verdict is printed first, and is `verdict` in --json.
-    Exit code 0 on course, 4 above the law, 5 below it, 3 if the run has shown too little to say.
+    Exit code 0 on course, 4 above the law, 5 below it; 3 if it cannot tell (the gap may be worth
+    more than four times the compute) or the run has shown too little to say anything.
     """
     from isoloss.runs import read_record, read_runs
     from isoloss.trust import read_fit
@@ -74,16 +75,32 @@ def _lines(course: Course) -> list[object]:
         ("expected by the law", *_row(course.expected)),
         ("forecast of the run", *_row(course.forecast)),
     ]
-    title = (
-        f"run {curve.run}: {format_number(course.n)} parameters, "
-        f"{format_number(course.d)} tokens, seen to step {curve.seen} of {curve.steps[-1]:.0f}"
-    )
+    lines = [f"{course.verdict}: {_sentence(course)}"]
+    if course.verdict == "cannot tell":
+        lines.append(_mend(course))
     return [
-        f"{course.verdict}: {_sentence(course)}",
-        table("", ">low", ">loss", ">high", rows=rows, title=title),
+        *lines,
+        f"run {curve.run}: {format_number(course.n)} parameters, "
+        f"{format_number(course.d)} tokens, seen to step {curve.seen} of {curve.steps[-1]:.0f}",
+        table("", ">low", ">loss", ">high", rows=rows),
         f"{course.level:.0%} intervals; expected by {_METHODS[course.method]}; forecast by the "
         f"{curve.form} form with {curve.sisters} sisters",
     ]
+
+
+def _mend(course: Course) -> str:
+    """What would narrow the wider of the two intervals."""
+    from isoloss.trust.tracking import WITHIN
+
+    expected, forecast = (
+        math.log(float(part.high) / float(part.low)) for part in (course.expected, course.forecast)
+    )
+    if expected > forecast:
+        mend = "what the law expects is the less sure: fit it to runs nearer this one in compute"
+    else:
+        mend = "the forecast of the run is the less sure: wait for more steps"
+        mend += "" if course.curve.sisters else ", or give finished runs of its kind by --sisters"
+    return f"the interval reaches beyond a factor of {WITHIN:g}; {mend}"
 
 
 def _row(part: Interval) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from isoloss.errors import InputError
+from isoloss.errors import InputError, UnidentifiedError
 from isoloss.laws.annealing import annealing_sums
 from isoloss.laws.forms import Array
 from isoloss.runs import Run, Runs, RunSpec, Schedule, scheduled_rates, warmup_steps
@@ -84,8 +84,8 @@ def gather(
 ) -> tuple[Curve, tuple[Curve, ...]]:
     """Return the curve of a run and those of its sisters, points of the warm-up left out.
 
-    Raises InputError if the run has no usable evaluation, steps cannot be had, or its schedule
-    ends before `to_step`.
+    Raises UnidentifiedError if the run has no usable evaluation yet; InputError if steps cannot be
+    had, or its schedule ends before `to_step`.
     """
     table = None if runs is None else (runs if runs.curves is None else runs.curves)
     if table is not None and table.loss_unit == "bits per byte" and isinstance(run, Run):
@@ -106,7 +106,7 @@ def gather(
             "ask for an earlier step"
         )
     if not own.step.size:
-        raise InputError(
+        raise UnidentifiedError(
             f"run {name!r} has no evaluation after its warm-up ({own.warmup} steps); wait for one"
         )
     if to_step <= own.step[-1]:

@@ -128,8 +128,8 @@ def forecast_curve(
     not compete, and what the end of a schedule will gain is not foreseen.
     Returns a CurveForecast; the band holds noise, the coefficients' uncertainty and the misfit of
     the form as the sisters show it, and without ten sisters to test it Student's t instead.
-    Raises InputError for a wrong call or a run without a usable evaluation; UnidentifiedError if
-    there are no sisters and fewer than three evaluations after the warm-up.
+    Raises InputError for a wrong call; UnidentifiedError if the run has no evaluation after its
+    warm-up, or fewer than three and no sisters.
 
     Source: Kaplan et al. 2020, Eq. 1.6; Tissue et al. 2024 (annealing); Laird & Ware 1982 (random
     effects). Left out: Kaplan's S_min (steps are taken as they are), restarts of the schedule.

@@ -1,4 +1,8 @@
-"""A run held against the law it was planned by: on course, above it, or below, and by how much."""
+"""A run held against the law it was planned by: on course, above it, or below, and by how much.
+
+Where the interval of its compute factor holds 1 but also a factor of four, the answer is that it
+cannot be told: a run may then waste three quarters of its compute, and no one should be reassured.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +23,10 @@ from isoloss.trust.draws import Draws
 from isoloss.trust.fit_file import FittedLaw
 from isoloss.trust.quantiles import Interval
 
-Verdict = Literal["on course", "above", "below"]
+Verdict = Literal["on course", "above", "below", "cannot tell"]
+
+WITHIN = 4.0
+"""A run is on course if the interval of its compute factor holds 1 and stays within this of it."""
 
 _FURTHEST = 40.0
 _HALVINGS = 100
@@ -30,7 +37,9 @@ _FEWEST_ENDS = 3
 class Course:
     """Where a run is heading, beside where its law says it should.
 
-    verdict: "on course", "above" the law (a higher loss) or "below". n, d: of the run at its end.
+    verdict: "above" the law (a higher loss) or "below" where the interval of the gap leaves none
+    out; else "on course" if `compute_factor` stays within a factor of four of 1, and "cannot tell"
+    if it does not. n, d: of the run at its end.
     expected: the law's loss there; forecast: the run's, both with intervals at `level`.
     method: "forecast model" where the expected interval holds the misfit of the law beyond its
     runs, as `Draws.predict` has it by default, or "plain".
@@ -64,7 +73,9 @@ def track(
     """Say whether a run in progress will end where the law of its fit says.
 
     The end of its curve is forecast (`forecast_curve`) and held against the law's loss of such a
-    run; it is off course where the interval of their ratio leaves 1 out.
+    run. It is off course where the interval of their ratio leaves 1 out, and on course only where
+    that interval is worth less than a factor of four in compute to either side: a wider one cannot
+    tell.
 
     run: its record (`read_record`). fitted: the law, from `fit`, `bootstrap` or `read_fit`; it
     forecasts a new run as `Draws.predict` does, plainly where a file holds no runs. sisters:
@@ -107,15 +118,16 @@ def track(
     if fitted.method == "plain":
         notes += _plainly(fitted)
     forecast = _moved(low, mid, high, shift, spread, level)
+    factors = _factors(fitted.law, n, d, expected, forecast)
     return Course(
-        verdict=_verdict(expected, forecast),
+        verdict=_verdict(expected, forecast, factors),
         n=n,
         d=d,
         expected=expected,
         forecast=forecast,
         method=fitted.method,
         shift=shift,
-        compute_factor=_factors(fitted.law, n, d, expected, forecast),
+        compute_factor=factors,
         level=level,
         curve=curve,
         notes=tuple(notes),
@@ -169,11 +181,14 @@ def _gap(expected: Interval, forecast: Interval) -> Interval:
     return Interval(np.asarray(low), np.asarray(mid), np.asarray(high))
 
 
-def _verdict(expected: Interval, forecast: Interval) -> Verdict:
+def _verdict(expected: Interval, forecast: Interval, factors: Interval) -> Verdict:
     low, _, high = _gap(expected, forecast)
     if low > 0:
         return "above"
-    return "below" if high < 0 else "on course"
+    if high < 0:
+        return "below"
+    near = float(factors.low) >= 1 / WITHIN and float(factors.high) <= WITHIN
+    return "on course" if near else "cannot tell"
 
 
 def _factors(law: Law, n: float, d: float, expected: Interval, forecast: Interval) -> Interval:
