@@ -99,10 +99,24 @@ class Status(Enum):
         "one run alone moves the best size by much: check that run, or train its neighbours"
     )
     OUTLIER = "a run lies far from the law that fits the others: check it before trusting either"
-    SWAPPED = "most runs have more parameters than tokens: check that n and d are not exchanged"
+    SWAPPED = (
+        "n and d look exchanged: check which column holds parameters (n) and which tokens (d), "
+        "and say so (columns=, --columns n=...,d=...)"
+    )
+    WRONG_UNITS = (
+        "n or d do not look like plain counts in every row: give parameters and tokens in full, "
+        "7e9 or 7B, and all rows alike"
+    )
+    MIXED_GROUPS = (
+        "one group of runs lies beside the law of the others: fit the groups apart, or share "
+        "coefficients between them (fit_shared)"
+    )
     NOT_NATS = (
         "a loss is above that of guessing: check that it is in nats per token, not bits or "
         "perplexity"
+    )
+    ODD_RATES = (
+        "some learning rates are above 1 or below 1e-7: check that the column holds peak rates"
     )
     MANY_ROWS = (
         "so many rows are points along few runs, or repeat each other: name the run of each row, "

@@ -68,3 +68,22 @@ def test_tune_refuses_what_it_cannot_use(isoloss: Command, sweep_csv: Path) -> N
     done = isoloss("tune", sweep_csv.name, "--out", sweep_csv.name)
     assert done.returncode == 1
     assert "holds the runs themselves" in done.stderr
+
+
+def test_tune_prints_what_is_wrong_with_the_runs(isoloss: Command, sweep_csv: Path) -> None:
+    runs = read_runs(sweep_csv)
+    loss = np.exp(runs.loss)
+    loss[1] *= 4
+    write_runs(runs.replace(loss=loss, lr=1e4 * runs.lr), sweep_csv)
+    done = isoloss("tune", sweep_csv.name, "--draws", 100)
+    assert done.returncode == 0, done.stderr
+    for code in ("not_nats", "odd_rates", "outlier"):
+        assert f"doubt ({code}): " in done.stdout
+        assert f"seen ({code}): " in done.stdout
+    found = json.loads(isoloss("tune", sweep_csv.name, "--draws", 100, "--json").stdout)
+    told = {one["code"]["code"] for one in found["findings"]}
+    assert {"not_nats", "odd_rates", "outlier"} <= told
+    write_runs(runs.replace(loss=np.full(len(runs), 3.0)), sweep_csv)
+    done = isoloss("tune", sweep_csv.name)
+    assert done.returncode == 3
+    assert "check the loss column" in done.stderr

@@ -346,3 +346,47 @@ def test_the_section_of_a_bowl_has_curvature_one_and_leans_as_it_is_told() -> No
     assert phi(z, 0.0) == pytest.approx(z**2 / 2, rel=1e-5)
     assert phi(z, 0.3) == pytest.approx((np.exp(0.3 * z) - 1 - 0.3 * z) / 0.09)
     assert phi(z, -0.3) == pytest.approx(phi(-z, 0.3))
+
+
+def test_a_loss_that_no_setting_changes_is_refused() -> None:
+    with pytest.raises(UnidentifiedError, match="check the loss column"):
+        tune(one_model(RATES, [3.0] * 4), draws=100)
+    lucky = one_model(RATES, [3.0, 2.9, 2.9, 3.1])
+    assert tune(lucky, draws=100).configurations
+
+
+def test_clean_sweeps_raise_no_doubt_of_their_runs(noisy: Tuning) -> None:
+    assert [one.code for one in noisy.findings] == [Status.UNKNOWN_CONVENTION]
+    assert not set(noisy.status) - {Status.UNDERTUNED}
+
+
+@pytest.mark.parametrize("factor", [0.5, 5.0])
+def test_a_gross_outlier_is_named_and_does_not_move_the_optimum(
+    noisy: Tuning, factor: float
+) -> None:
+    loss = noisy.runs.loss.copy()
+    row = int(noisy.configurations[2].rows[2])
+    loss[row] *= factor
+    spoiled = tune(noisy.runs.replace(loss=loss), draws=300)
+    assert Status.OUTLIER in spoiled.status
+    (seen,) = [one for one in spoiled.findings if one.code is Status.OUTLIER]
+    assert f"run {noisy.runs.run[row]!s} (n " in seen.detail
+    assert ("below the bowl" if factor < 1 else "above the bowl") in seen.detail
+    other, one = spoiled.configurations[2], noisy.configurations[2]
+    assert np.log(other.lr[1] / one.lr[1]) == pytest.approx(0.0, abs=0.15)
+
+
+def test_perplexities_and_rates_in_no_unit_are_seen(noisy: Tuning) -> None:
+    asked = tune(noisy.runs.replace(loss=np.exp(noisy.runs.loss)), draws=100)
+    assert Status.NOT_NATS in asked.status
+    for factor, count in ((1e6, len(noisy.runs)), (1e-6, len(noisy.runs))):
+        odd = tune(noisy.runs.replace(lr=factor * noisy.runs.lr), draws=100)
+        assert Status.ODD_RATES in odd.status
+        (seen,) = [one for one in odd.findings if one.code is Status.ODD_RATES]
+        assert seen.detail.startswith(f"{count} of {count} rates")
+    assert Status.ODD_RATES not in tune(noisy.runs.replace(lr=10 * noisy.runs.lr), draws=100).status
+
+
+def test_rates_below_zero_are_refused_as_such() -> None:
+    with pytest.raises(InputError, match=r"no learning rate is above zero .* logarithms"):
+        tune(one_model([-3.0, -2.5, -2.0], [3.2, 3.0, 3.1]))

@@ -9,7 +9,7 @@ import numpy as np
 from cyclopts import Parameter
 
 from isoloss.cli.options import Json, Reading, Seed
-from isoloss.cli.output import check_output, emit_json, plain, say, show, table
+from isoloss.cli.output import check_output, doubts, emit_json, plain, say, show, table
 from isoloss.errors import InputError
 from isoloss.units import format_number
 
@@ -132,7 +132,7 @@ def _lines(found: Tuning) -> list[str]:
             lines.append(_law(law))
     if found.lr_law is None:
         lines.append("no law of the rate: too few models with a known optimum, or all alike")
-    return [*lines, *(f"doubt ({status.code}): {status.value}" for status in found.status), ""]
+    return [*lines, *doubts(found.status, found.findings), ""]
 
 
 def _law(law: TuningLaw) -> str:

@@ -69,9 +69,14 @@ def swept(runs: Runs, factors: str | Sequence[str] | None) -> tuple[str, ...]:
 
     Raises InputError if the runs have no learning rate, or none of a factor asked for.
     """
-    if runs.lr is None or not np.any(runs.lr > 0):
+    if runs.lr is None or not np.any(np.isfinite(runs.lr)):
         raise InputError(
             "these runs have no learning rate: name its column (--columns lr=NAME), or add one"
+        )
+    if not np.any(runs.lr > 0):
+        raise InputError(
+            f"no learning rate is above zero (the largest is {np.nanmax(runs.lr):g}); if they are "
+            "logarithms, write the rates themselves"
         )
     if isinstance(factors, str):
         factors = (factors,)

@@ -357,20 +357,23 @@ def _lowest(level: Array, kappa: Array, theta: Array) -> tuple[Array, Array]:
     return whole, bottom
 
 
-def settle(arms: tuple[Arms, ...], bowls: Bowls, theta: Array) -> tuple[list[Array], Array]:
-    """Return the weights of the near arms and the origins for the next round.
+def settle(
+    arms: tuple[Arms, ...], bowls: Bowls, theta: Array
+) -> tuple[list[Array], Array, list[Array]]:
+    """Return the weights of the near arms, the origins for the next round, and the misfits.
 
     A weight is 1 up to four robust sds of the residual, then falls. Where arms are left over
     beyond offset, slopes and curvature it falls as the square, and a gross outlier goes; where not,
     an outlier and an odd curvature look alike, and it falls as the residual, which bounds either.
-    An origin is the optimum, or the end of the arms nearest to it.
+    An origin is the optimum, or the end of the arms nearest to it. Misfits are log observed - log
+    fitted of the near arms.
     """
     variance, tau, mean, fy, ff = _shared(theta[None], bowls)
     mode, width = _log_curvature(variance, tau, mean, fy, ff)
     kappa, bends, p = np.exp(mode), _bends(theta[None], bowls.factors)[0], bowls.factors
     level = bowls.on_y - kappa[0, :, None] * (bowls.on_f @ bends)
     z, _ = _lowest(level[None], kappa, theta[None])
-    residuals, origins = [], []
+    residuals, origins, misfits = [], [], []
     for g, one in enumerate(arms):
         slopes, features = _design(one.x[one.near] - bowls.origin[g])
         bent = features @ bends
@@ -378,6 +381,7 @@ def settle(arms: tuple[Arms, ...], bowls: Bowls, theta: Array) -> tuple[list[Arr
         spread = np.sum((slopes @ bowls.root[g]) ** 2, axis=1)
         flat = bent - slopes @ (bowls.on_f[g] @ bends)
         spread += (flat * kappa[0, g] * width[0, g]) ** 2 / variance[0, 0]
+        misfits.append(residual)
         residuals.append(np.abs(residual) / np.sqrt(np.maximum(1 - spread, 0.05)))
         near = one.x[one.near]
         origins.append(np.clip(bowls.origin[g] + z[0, g], near.min(axis=0), near.max(axis=0)))
@@ -391,4 +395,4 @@ def settle(arms: tuple[Arms, ...], bowls: Bowls, theta: Array) -> tuple[list[Arr
         else np.ones(len(r))
         for r, left in zip(residuals, spare, strict=True)
     ]
-    return weights, np.array(origins)
+    return weights, np.array(origins), misfits

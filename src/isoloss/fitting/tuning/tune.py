@@ -14,10 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoloss.errors import InputError, Status, UnidentifiedError
+from isoloss.fitting.inspection import Finding, codes
 from isoloss.fitting.intervals import check_level
 from isoloss.fitting.tuning.arms import Arms, cells, collect, swept
 from isoloss.fitting.tuning.bowls import Optima, draw_optima, fit_common, gather, settle
 from isoloss.fitting.tuning.configurations import Configuration, Located, describe
+from isoloss.fitting.tuning.doubts import inspect_sweep, refuse_flat
 from isoloss.fitting.tuning.rules import RuleCheck, check_rules
 from isoloss.fitting.tuning.trends import Span, TuningLaw, separable, tuning_law
 from isoloss.laws.forms import Array
@@ -36,7 +38,8 @@ class Tuning:
     ln d. lean: (low, mid, high) of gamma, how much steeper bowls are above the best rate.
     lr_law: the learning rate of n and d, batch_law: the batch of d; None where the optima do
     not fix it. rules: the published rules at the same models. status: codes whose value is advice.
-    notes: what was left out.
+    notes: what was left out. findings: what is wrong with the runs, each a code and where it was
+    seen; those that put the optima in doubt are in `status` too.
     """
 
     runs: Runs
@@ -51,6 +54,7 @@ class Tuning:
     rules: tuple[RuleCheck, ...]
     status: tuple[Status, ...]
     notes: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
 
     @property
     def usable(self) -> tuple[Configuration, ...]:
@@ -140,7 +144,8 @@ def tune(
     `Status.UNDERTUNED` if it was run at one value of a factor, its lowest loss is at the end of a
     grid, its arms vary the factors together, or its losses leave the optimum open by a factor of
     ten; its `reason` says which.
-    Raises InputError for runs without a learning rate or a wrong call.
+    Raises InputError for runs without a learning rate or a wrong call; UnidentifiedError if no loss
+    changes with the settings.
 
     Source: the estimator is our own; quadratics in log learning rate and optima as laws of n and d
     as in Li et al. 2025 (Step Law) and Porian et al. 2024. Left out: the asymmetry of the bowl,
@@ -151,14 +156,16 @@ def tune(
         raise InputError(f"draws is {draws}; take 100 or more")
     names = swept(runs, factors)
     arms, notes = collect(runs, names)
+    refuse_flat(arms)
     random = np.random.default_rng(seed)
     located = [g for g, one in enumerate(arms) if one.locates]
     places = [_place(runs, one) for one in arms]
-    optima = None
+    optima: Optima | None = None
+    misfits: list[Array] = []
+    lying = tuple(arms[g] for g in located)
     if located:
-        optima = _solve(
-            tuple(arms[g] for g in located), [places[g] for g in located], draws, random
-        )
+        optima, misfits = _solve(lying, [places[g] for g in located], draws, random)
+    noise = float("nan") if optima is None else float(np.median(optima.noise))
     found: dict[int, Located] = {}
     if optima is not None:
         for k, g in enumerate(located):
@@ -170,12 +177,13 @@ def tune(
     laws, status = _laws(configurations, found, names, level, random)
     if any(one.status for one in configurations):
         status = (Status.UNDERTUNED, *status)
+    seen = inspect_sweep(runs, lying, misfits, noise)
     return Tuning(
         runs=runs,
         factors=names,
         level=level,
         configurations=configurations,
-        noise=float("nan") if optima is None else float(np.median(optima.noise)),
+        noise=noise,
         scatter=float("nan") if optima is None else float(np.median(optima.scatter)),
         lean=_NONE if optima is None else _span(optima.lean, level),
         lr_law=laws.get("lr"),
@@ -183,8 +191,9 @@ def tune(
         rules=check_rules(
             runs, np.array([one.best_row for one in configurations]), _own(configurations, names)
         ),
-        status=status,
+        status=(*status, *codes(seen)),
         notes=notes,
+        findings=seen,
     )
 
 
@@ -193,8 +202,11 @@ def _solve(
     places: list[tuple[float, float, float]],
     draws: int,
     random: np.random.Generator,
-) -> Optima:
-    """Fit what the configurations share, down-weighting outliers, and draw every optimum."""
+) -> tuple[Optima, list[Array]]:
+    """Fit what the configurations share, down-weighting outliers, and draw every optimum.
+
+    Returns the draws, and the misfits of the near arms as `settle` has them.
+    """
     n, d = np.array([place[0] for place in places]), np.array([place[1] for place in places])
     weights = [np.ones(int(one.near.sum())) for one in arms]
     origin = np.array([one.x[one.near].mean(axis=0) for one in arms])
@@ -202,13 +214,13 @@ def _solve(
     mode, covariance = fit_common(bowls)
     for _ in range(_ROUNDS):
         before = (np.concatenate(weights), origin)
-        weights, origin = settle(arms, bowls, mode)
+        weights, origin, misfits = settle(arms, bowls, mode)
         now = (np.concatenate(weights), origin)
         bowls = gather(arms, n, d, weights, origin)
         mode, covariance = fit_common(bowls, mode)
         if max(float(np.max(np.abs(a - b))) for a, b in zip(before, now, strict=True)) < 0.02:
             break
-    return draw_optima(bowls, mode, covariance, draws, random)
+    return draw_optima(bowls, mode, covariance, draws, random), misfits
 
 
 def _laws(
