@@ -8,9 +8,9 @@ import json
 import numpy as np
 import pytest
 
-from isoloss.errors import InputError, UnidentifiedError
+from isoloss.errors import InputError, Status, UnidentifiedError
 from isoloss.fitting import fit
-from isoloss.laws import Chinchilla, PowerLaw
+from isoloss.laws import Chinchilla, ChinchillaTied, PowerLaw
 from isoloss.runs import Runs
 from isoloss.trust import (
     Outcome,
@@ -19,10 +19,13 @@ from isoloss.trust import (
     backtest_fit,
     backtest_line,
     bootstrap,
+    choose,
     make_forecasts,
     read_forecasts,
+    rolling_backtest,
     write_forecasts,
 )
+from isoloss.trust.budgets import cutoffs
 
 LAW = Chinchilla(1.7, 400.0, 2000.0, 0.34, 0.37)
 
@@ -56,7 +59,7 @@ def test_the_default_cut_leaves_ten_times_the_compute_beyond_it() -> None:
 
 def test_only_the_runs_below_the_cut_decide() -> None:
     runs = ladder()
-    spoilt = runs.replace(loss=np.where(runs.c > 1e16, 7.0, runs.loss))
+    spoilt = runs.replace(loss=np.where(runs.c > 1e16, 1.3, 1.0) * runs.loss)
     honest, other = (backtest(Chinchilla, table, cutoff=1e16, draws=50) for table in (runs, spoilt))
     assert np.array_equal(honest.predicted, other.predicted)
     assert np.array_equal(honest.low, other.low)
@@ -85,9 +88,94 @@ def test_a_short_range_is_tested_over_less_and_too_short_a_one_refused() -> None
     assert short.c.max() / short.c.min() < 10
     assert 0.45 < backtest(Chinchilla, short, draws=50).decades < 1
     with pytest.raises(UnidentifiedError, match=r"no back-test is possible.*add cheaper runs"):
+        backtest(Chinchilla, short[(short.c > 1e14) & (short.c < 2.9e14)])
+    with pytest.raises(UnidentifiedError, match="4 distinct runs"):
         backtest(Chinchilla, runs[(runs.c > 6e15) & (runs.c < 1.5e16)])
-    with pytest.raises(UnidentifiedError, match=r"below the cut, Chinchilla"):
-        backtest(Chinchilla, runs.replace(n=np.full(len(runs), 1e6)))
+    two_sizes = runs.replace(c=np.where(runs.n < 4e6, 1e14, 1e17))
+    with pytest.raises(UnidentifiedError, match=r"below the cut, Chinchilla: 12 distinct runs"):
+        backtest(Chinchilla, two_sizes)
+
+
+def test_no_cut_splits_a_budget_whose_compute_differs_by_rounding() -> None:
+    """Budgets a factor of ten apart, the compute of each run up to 0.9 % off: one split would be
+    fitted on half of a budget and ask for the other half."""
+    sizes = np.geomspace(0.3, 4.0, 7)
+    off = 1 + np.array([0.0, 3e-4, 9e-3, -2e-6, 5e-3, 1e-3, 2e-3])
+    c = np.concatenate([budget * off for budget in (1e18, 1e19, 1e20)])
+    n = np.concatenate([0.1 * np.sqrt(budget) * sizes for budget in (1e18, 1e19, 1e20)])
+    noise = np.exp(0.002 * np.random.default_rng(3).standard_normal(len(n)))
+    runs = Runs(n=n, d=c / (6 * n), c=c, loss=LAW(n, c / (6 * n)) * noise)
+    assert cutoffs(runs, 8, 10.0).tolist() == [c[7:14].max()]
+    assert cutoffs(runs, 7, 3.0).tolist() == [c[:7].max(), c[7:14].max()]
+    test = backtest(Chinchilla, runs, draws=50)
+    assert len(test.train) == 14
+    assert len(test.test) == 7
+    rolling = rolling_backtest(Chinchilla, runs, cuts=4, draws=50)
+    assert [len(test.test) for test in rolling.tests] == [7]
+
+
+def test_what_a_fit_of_all_runs_refuses_or_doubts_is_heard() -> None:
+    runs = ladder()
+    bent = runs.replace(loss=np.where(runs.c > 1e16, 7.0, runs.loss))
+    with pytest.raises(UnidentifiedError, match="end of its range"):
+        fit(Chinchilla, bent).check()
+    fit(Chinchilla, bent[bent.c <= 1e16]).check()  # so the runs below the cut would be fitted
+    for test in (
+        lambda: backtest(Chinchilla, bent, draws=50),
+        lambda: backtest(Chinchilla, bent, cutoff=1e16, draws=50),
+        lambda: rolling_backtest(Chinchilla, bent, draws=50),
+        lambda: choose((Chinchilla,), bent, draws=50),
+    ):
+        with pytest.raises(UnidentifiedError, match="end of its range"):
+            test()
+    dearest = np.arange(len(runs)) == runs.c.argmax()
+    odd = runs.replace(loss=np.where(dearest, 1.3, 1.0) * runs.loss)
+    found = backtest(Chinchilla, odd, draws=50)
+    assert Status.OUTLIER in found.status
+    assert Status.OUTLIER not in found.fit.status  # it lies above the cut
+    assert Status.OUTLIER in {one.code for one in found.findings}
+    rolling = rolling_backtest(Chinchilla, odd, cuts=1, draws=50)
+    assert (rolling.status, rolling.findings) == (found.status, found.findings)
+
+
+def test_errors_are_shares_of_the_loss() -> None:
+    """A tenth of the loss is 90 % too low, not 230 %; ten times it is 900 % too high."""
+    runs = ladder()
+    top = runs.c > 0.9 * runs.c.max()
+    for factor, share in ((10.0, -0.9), (0.1, 9.0)):
+        odd = backtest_fit(
+            fit(Chinchilla, runs.replace(loss=np.where(top, factor, 1.0) * runs.loss)),
+            cutoff=float(runs.c[~top].max()),
+            draws=50,
+            forecast="plain",
+        )
+        assert odd.error == pytest.approx(odd.predicted / odd.test.loss - 1)
+        assert odd.error == pytest.approx(share, abs=0.1)
+        assert odd.median_error == pytest.approx(abs(share), abs=0.1)
+        assert odd.bias == pytest.approx(share, abs=0.1)
+        assert f"median error of {odd.median_error:.1%}" in odd.line
+
+
+def test_every_back_test_fits_as_fit_is_told() -> None:
+    """Held, weighted, lopsided: below the cut as above, at one cut and at several."""
+    runs = ladder()
+    how = {"fixed": {"E": 1.7}, "delta": None, "asymmetry": 3.0, "residual": "linear"}
+    found = fit(Chinchilla, runs, **how)
+    direct, test = backtest_fit(found, draws=50), backtest(Chinchilla, runs, draws=50, **how)
+    assert np.array_equal(direct.predicted, test.predicted)
+    assert np.array_equal(direct.high, test.high)
+    rolling = rolling_backtest(Chinchilla, runs, cuts=2, draws=50, **how)
+    choice = choose((Chinchilla, ChinchillaTied), runs, cuts=2, draws=50, **how)
+    every = (test, *rolling.tests, *(t for one in choice.tests for t in one.tests))
+    assert len(every) >= 5
+    for one in every:
+        below = fit(one.form, runs[runs.c <= one.cutoff], **how)
+        assert one.fit.coefficients == below.coefficients
+        assert one.fit.coefficients["E"] == 1.7
+    with pytest.raises(InputError, match="no coefficient 'F'"):
+        choose((Chinchilla,), runs, fixed={"F": 1.0})
+    with pytest.raises(TypeError, match="nonsense"):
+        backtest(Chinchilla, runs, nonsense=1)
 
 
 def test_a_cut_with_nothing_on_one_side_is_refused() -> None:

@@ -68,3 +68,5 @@ def test_what_cannot_be_tested_is_refused() -> None:
         rolling_backtest(Chinchilla, runs, cuts=0)
     with pytest.raises(InputError, match="one form or more"):
         choose((), runs)
+    with pytest.raises(InputError, match=r"in a list, such as \(Chinchilla, KaplanND\)"):
+        choose(Chinchilla, runs)

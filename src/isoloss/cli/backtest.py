@@ -8,23 +8,36 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from cyclopts import Parameter
 
-from isoloss.cli.options import Form, Json, Number, Reading, Seed, law_of
-from isoloss.cli.output import emit_json, show, table
+from isoloss.cli.options import (
+    AnyForm,
+    Delta,
+    Estimating,
+    Json,
+    Number,
+    Reading,
+    Residual,
+    Seed,
+    law_of,
+)
+from isoloss.cli.output import doubts, emit_json, say_long, show, table
 from isoloss.cli.output import plain as as_plain
 from isoloss.errors import InputError
-from isoloss.units import format_number
 
 if TYPE_CHECKING:
-    from isoloss.trust import RollingBacktest
+    from isoloss.trust import Backtest, RollingBacktest
+
+_MOST_ROWS = 20
 
 
 def backtest(
     runs: Annotated[Path, Parameter(help="A table (CSV, JSONL, Parquet) or directory of runs.")],
     *,
-    form: Annotated[Form, Parameter(help="The law to fit.")] = "chinchilla",
+    form: Annotated[AnyForm, Parameter(help="The law to fit.")] = "chinchilla",
     x: Annotated[
         Literal["n", "d", "c"] | None, Parameter(help="The variable of a law of one variable.")
     ] = None,
+    residual: Residual = "log",
+    delta: Delta = 1e-3,
     cutoff: Annotated[
         Number | None, Parameter(help="Fit runs up to this many FLOPs; chosen without it.")
     ] = None,
@@ -37,26 +50,31 @@ def backtest(
     rolling: Annotated[
         bool, Parameter(help="Several cut-offs, and the errors by decade beyond them.")
     ] = False,
+    estimating: Annotated[Estimating | None, Parameter(name="*")] = None,
     reading: Annotated[Reading | None, Parameter(name="*")] = None,
     json: Json = False,
 ) -> None:
     """Fit the cheap runs, predict the expensive ones.
 
-    The runs above the cutoff are not used in the fit, so their errors are those of a forecast.
-    Coverage is the share of them inside their intervals; the score is the mean interval score of
-    log loss, lower the better.
+    The runs above the cutoff are not used in the fit, so their errors are those of a forecast:
+    predicted / observed - 1, as a share of the loss. Coverage is the share of runs inside their
+    intervals; the score is the mean interval score of log loss, lower the better.
+    Exit code 3 if all runs, or those below every cutoff, do not identify the law.
     """
     from isoloss.trust import backtest as test
     from isoloss.trust import rolling_backtest
 
+    if rolling and cutoff is not None:
+        raise InputError("--rolling chooses its cut-offs: leave out --cutoff")
+    chosen = estimating or Estimating()
     table_of_runs = (reading or Reading()).read(runs)
     how: dict[str, Any] = {
-        "x": x, "level": level, "draws": draws, "seed": seed,
-        "forecast": "plain" if plain else None,
+        "x": x, "residual": residual, "delta": delta if delta else None, "fixed": chosen.fixed(),
+        "asymmetry": chosen.asymmetry, "given": chosen.given(), "level": level, "draws": draws,
+        "seed": seed, "forecast": "plain" if plain else None,
     }  # fmt: skip
+    say_long(len(table_of_runs), draws)
     if rolling:
-        if cutoff is not None:
-            raise InputError("--rolling chooses its cut-offs: leave out --cutoff")
         _show_rolling(rolling_backtest(law_of(form), table_of_runs, **how), json)
         return
     found = test(law_of(form), table_of_runs, cutoff=cutoff, **how)
@@ -64,39 +82,59 @@ def backtest(
         measures = ("median_error", "bias", "coverage", "score", "decades")
         emit_json({**as_plain(found), **{name: getattr(found, name) for name in measures}})
         return
-    held = found.test
-    order = np.argsort(held.c, kind="stable")
-    shown = order if len(order) <= 20 else order[np.linspace(0, len(order) - 1, 20).astype(int)]
     show(
-        table(
-            "run",
-            ">n",
-            ">c",
-            ">loss",
-            ">predicted",
-            ">low",
-            ">high",
-            ">error",
-            rows=[
-                (
-                    _short(str(held.run[i])),
-                    format_number(held.n[i]),
-                    f"{held.c[i]:.2e}",
-                    f"{held.loss[i]:.4f}",
-                    f"{found.predicted[i]:.4f}",
-                    f"{found.low[i]:.4f}",
-                    f"{found.high[i]:.4f}",
-                    f"{found.error[i]:+.2%}",
-                )
-                for i in shown
-            ],
-            title=f"{law_of(form).__name__} through {len(found.train)} runs up to "
-            f"{found.cutoff:.3g} FLOPs, {len(held)} runs predicted",
-        ),
-        f"median error {found.median_error:.2%}, bias {found.bias:+.2%}, "
+        *_runs(found),
+        f"median error {_share(found.median_error, '')}, bias {_share(found.bias)}, "
         f"{found.coverage:.0%} inside their intervals, up to {found.decades:.2f} decades beyond; "
         f"score {found.score:.4f}; forecasts by the {_method(found.method)}",
+        *_doubts(found),
     )
+
+
+def _runs(found: Backtest) -> list[object]:
+    """The runs predicted, or of many some, and which."""
+    held = found.test
+    order = np.argsort(held.c, kind="stable")
+    shown = order
+    if len(order) > _MOST_ROWS:
+        shown = order[np.linspace(0, len(order) - 1, _MOST_ROWS).astype(int)]
+    rows = [
+        (
+            _short(str(held.run[i])),
+            f"{held.c[i]:.2e}".replace("e+", "e"),
+            _loss(held.loss[i]),
+            _loss(found.predicted[i]),
+            f"{_loss(found.low[i])} - {_loss(found.high[i])}",
+            _share(found.error[i]),
+        )
+        for i in shown
+    ]
+    interval = f">{100 * found.level:.4g}% interval"
+    made = table(
+        "run", ">c", ">loss", ">predicted", interval, ">error",
+        rows=rows, title=f"{found.form.__name__} through {len(found.train)} runs up to "
+        f"{found.cutoff:.3g} FLOPs, {len(held)} runs predicted",
+    )  # fmt: skip
+    if len(shown) == len(order):
+        return [made]
+    return [made, f"{len(shown)} of {len(order)} runs, evenly by compute"]
+
+
+def _doubts(found: Backtest) -> list[str]:
+    """What all runs are doubted for, and what only those below the cut are."""
+    below = [code for code in found.fit.status if code not in found.status]
+    return [
+        *doubts(found.status, found.findings),
+        *(f"below the cut, {line}" for line in doubts(below)),
+    ]
+
+
+def _loss(value: float) -> str:
+    return f"{value:#.5g}".rstrip(".")
+
+
+def _share(value: float, sign: str = "+") -> str:
+    return f"{value:{sign}.2%}" if abs(value) < 10 else f"{value:{sign}.0%}"
 
 
 def _method(name: str) -> str:
@@ -107,13 +145,15 @@ def _show_rolling(found: RollingBacktest, json: bool) -> None:
     reaches = found.by_reach()
     cutoffs = [test.cutoff for test in found.tests]
     if json:
-        content = {"form": found.form.__name__, "cutoffs": cutoffs, "score": found.score}
-        emit_json({**content, "reaches": as_plain(reaches), "left_out": found.left_out})
+        emit_json({
+            "form": found.form, "cutoffs": cutoffs, "score": found.score, "reaches": reaches,
+            "left_out": found.left_out, "status": found.status, "findings": found.findings,
+        })  # fmt: skip
         return
     rows = [
         (
-            f"{reach.low:g}x - {reach.high:g}x", str(reach.runs), f"{reach.median_error:.2%}",
-            f"{reach.bias:+.2%}", f"{reach.coverage:.0%}", f"{reach.score:.4f}",
+            f"{reach.low:g}x - {reach.high:g}x", str(reach.runs), _share(reach.median_error, ""),
+            _share(reach.bias), f"{reach.coverage:.0%}", f"{reach.score:.4f}",
         )
         for reach in reaches
     ]  # fmt: skip
@@ -125,9 +165,10 @@ def _show_rolling(found: RollingBacktest, json: bool) -> None:
         ),
         f"score {found.score:.4f}; forecasts by the {_method(found.tests[0].method)}",
         *(f"left out: {reason}" for reason in found.left_out),
+        *doubts(found.status, found.findings),
     )  # fmt: skip
 
 
 def _short(name: str) -> str:
-    """A run's name at no more than 20 letters, its ends kept: they tell runs apart."""
-    return name if len(name) <= 20 else f"{name[:9]}..{name[-9:]}"
+    """A run's name at no more than 16 letters, its ends kept: they tell runs apart."""
+    return name if len(name) <= 16 else f"{name[:7]}..{name[-7:]}"

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import numpy as np
 from cyclopts import Parameter
 
-from isoloss.cli.options import AnyForm, Estimating, Json, Number, Reading, Seed, law_of
+from isoloss.cli.options import (
+    AnyForm,
+    Delta,
+    Estimating,
+    Json,
+    Number,
+    Reading,
+    Residual,
+    Seed,
+    law_of,
+)
 from isoloss.cli.output import (
     check_output,
     doubts,
@@ -36,12 +46,8 @@ def fit(
     x: Annotated[
         Literal["n", "d", "c"] | None, Parameter(help="The variable of a law of one variable.")
     ] = None,
-    residual: Annotated[
-        Literal["log", "linear"], Parameter(help="Residuals of the log loss, or of the loss.")
-    ] = "log",
-    delta: Annotated[
-        float, Parameter(help="Where the Huber loss turns linear; 0 for least squares.")
-    ] = 1e-3,
+    residual: Residual = "log",
+    delta: Delta = 1e-3,
     draws: Annotated[int, Parameter(help="Resamplings for the intervals; 0 for none.")] = 1000,
     level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
     seed: Seed = 0,

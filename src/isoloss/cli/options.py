@@ -40,6 +40,11 @@ Form = Literal[
 AnyForm = Literal[Form, "overtraining", "kaplan-ns", "data-constrained"]
 """Also those of other variables, which share out no compute."""
 
+Residual = Annotated[
+    Literal["log", "linear"], Parameter(help="Residuals of the log loss, or of the loss.")
+]
+Delta = Annotated[float, Parameter(help="Where the Huber loss turns linear; 0 for least squares.")]
+
 Json = Annotated[bool, Parameter(show_default=False, help="Print strict JSON on stdout.")]
 
 

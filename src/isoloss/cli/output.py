@@ -24,10 +24,19 @@ from isoloss.units import format_number
 if TYPE_CHECKING:
     from isoloss.fitting import Finding
 
+_LONG = 10_000_000
+"""Rows times draws from which resampling takes more than some seconds."""
+
 
 def say(message: str) -> None:
     """Talk to the person: one line on stderr."""
     print(message, file=sys.stderr, flush=True)
+
+
+def say_long(rows: int, draws: int) -> None:
+    """Say before a large table is resampled that this takes long."""
+    if rows * draws > _LONG:
+        say(f"resampling {rows:,} rows {draws:,} times; fewer --draws take less time")
 
 
 def show(*parts: object) -> None:

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import TypedDict, Unpack
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from isoloss.errors import FitError, InputError, IsolossError, UnidentifiedError
+from isoloss.errors import FitError, InputError, IsolossError, Status, UnidentifiedError
+from isoloss.fitting.design import Residual
+from isoloss.fitting.inspection import Finding
+from isoloss.fitting.intervals import check_level
 from isoloss.fitting.parametric import Fit, fit, refit
-from isoloss.fitting.variables import variables_of
+from isoloss.fitting.variables import Given, variables_of
 from isoloss.laws.forms import Array, Law
 from isoloss.runs import Runs
-from isoloss.trust.draws import Draws, bootstrap
+from isoloss.trust.budgets import cutoffs
+from isoloss.trust.draws import Draws, bootstrap, check_draws
 from isoloss.trust.forecast_model import Method
 
 _REACHES = (10.0, 5.0, 3.0)
 _FEWEST = 8
+
+
+class Estimating(TypedDict, total=False):
+    """How a law is fitted before it is tested: the keyword arguments of `fit`."""
+
+    x: str | None
+    residual: Residual
+    delta: float | None
+    fixed: Mapping[str, float] | None
+    weights: ArrayLike | None
+    asymmetry: float
+    given: Given | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +43,9 @@ class Backtest:
     """A law fitted to the runs with c <= cutoff, held against the runs with c > cutoff.
 
     predicted, low, high: (m,) losses of the test runs in nats: the forecast and its interval at
-    `level`. error: (m,) log predicted - log observed. method: "forecast model" or "plain".
+    `level`. error: (m,) predicted / observed - 1, as a share of the loss. method: "forecast model"
+    or "plain". fit: to the runs below the cutoff, with doubts of its own. status, findings: what a
+    fit to all runs is doubted for, as in `Fit`.
     """
 
     form: type[Law]
@@ -40,6 +59,8 @@ class Backtest:
     high: Array
     error: Array
     method: str
+    status: tuple[Status, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def median_error(self) -> float:
@@ -48,7 +69,7 @@ class Backtest:
 
     @property
     def bias(self) -> float:
-        """The mean error: positive if the law predicts too high a loss."""
+        """The mean error, as a share of the loss: positive if the law predicts too high a one."""
         return float(np.mean(self.error))
 
     @property
@@ -99,30 +120,33 @@ def backtest(
     form: type[Law],
     runs: Runs,
     *,
-    x: str | None = None,
     cutoff: float | None = None,
     level: float = 0.9,
     draws: int = 400,
     seed: int = 0,
     forecast: Method | None = None,
+    **estimating: Unpack[Estimating],
 ) -> Backtest:
     """Fit a law to the cheaper runs and predict the dearer ones.
 
-    form, x: as in `fit`. cutoff: FLOPs; runs with c <= cutoff are fitted, the others predicted. By
-    default it is the compute of the dearest run that leaves the farthest test run at least 10
-    times beyond it, or else 5 or 3 times, with at least 8 runs (and 3 more than the law has
-    coefficients) that identify the law below it.
+    form: as in `fit`. cutoff: FLOPs; runs with c <= cutoff are fitted, the others predicted. By
+    default it is the dearest budget (runs whose compute differs by 1 % or less are of one) that
+    leaves the farthest test run at least 10 times beyond it, or else 5 or 3 times, with at least 8
+    runs (and 3 more than the law has coefficients) that identify the law up to it.
     level: of the intervals. draws, seed: as in `bootstrap`. forecast: as in `Draws.predict`; if
-    "plain", the law itself predicts.
+    "plain", the law itself predicts. estimating: x, residual, delta, fixed, weights, asymmetry and
+    given, as in `fit`.
     Raises InputError if the cutoff leaves no run on one side; UnidentifiedError if no cutoff is
-    possible or the runs below it do not identify the law.
+    possible, or if all runs, or those below it, do not identify the law.
     """
-    points = variables_of(form, runs, x)
-
-    def fitted(below: NDArray[np.bool_]) -> Fit:
-        return fit(form, runs[below], x=x)
-
-    return _searched(form, runs, points, fitted, cutoff, (level, draws, seed, forecast))
+    return backtest_fit(
+        fit(form, runs, **estimating),
+        cutoff=cutoff,
+        level=level,
+        draws=draws,
+        seed=seed,
+        forecast=forecast,
+    )
 
 
 def backtest_fit(
@@ -136,14 +160,16 @@ def backtest_fit(
 ) -> Backtest:
     """Back-test a fit as it was made: its residual, delta, weights, held coefficients and the rest.
 
-    found: from `fit`. cutoff, level, draws, seed, forecast: as in `backtest`, which is this for a
-    law fitted in the plain way. Runs of weight zero are predicted like any other.
+    found: from `fit`. cutoff, level, draws, seed, forecast: as in `backtest`. Runs of weight zero
+    are predicted like any other.
     Raises what `backtest` raises. Left out: where a critical batch turns steps into s_min it reads
     each run's own loss, the test runs' too.
     """
-    points = variables_of(found.form, found.runs, found.x, found.given)
-    how = level, draws, seed, forecast
-    return _searched(found.form, found.runs, points, partial(refit, found), cutoff, how)
+    check_level(level)
+    check_draws(draws)
+    found.check()
+    test = partial(_tested, found, level=level, draws=draws, seed=seed, forecast=forecast)
+    return _searched(found, test) if cutoff is None else test(cutoff)
 
 
 def backtest_line(draws: Draws, *, level: float = 0.9, forecast: Method | None = None) -> str:
@@ -163,30 +189,16 @@ def fewest_runs(form: type[Law]) -> int:
     return max(_FEWEST, len(form.scales) + len(form.exponents) + 3)
 
 
-Refit = Callable[[NDArray[np.bool_]], Fit]
-How = tuple[float, int, int, Method | None]
-
-
-def _searched(
-    form: type[Law],
-    runs: Runs,
-    points: Sequence[Array],
-    refit: Refit,
-    cutoff: float | None,
-    how: How,
-) -> Backtest:
-    """The back-test at a cut-off, or at the one of the farthest reach that can be tested."""
-    if cutoff is not None:
-        return _tested(form, runs, points, refit, cutoff, how)
-    values = np.unique(runs.c)
-    fewest = fewest_runs(form)
+def _searched(found: Fit, test: Callable[[float], Backtest]) -> Backtest:
+    """The back-test at the cut-off of the farthest reach that can be tested."""
+    fewest = fewest_runs(found.form)
     reasons: list[str] = []
     for reach in _REACHES:
-        allowed = values[values * reach <= values[-1]]
-        if not len(allowed) or np.sum(runs.c <= allowed[-1]) < fewest:
+        allowed = cutoffs(found.runs, fewest, reach)
+        if not len(allowed):
             continue
         try:
-            return _tested(form, runs, points, refit, float(allowed[-1]), how)
+            return test(float(allowed[-1]))
         except FitError as error:
             reasons.append(str(error))
     reason = (
@@ -200,38 +212,36 @@ def _searched(
 
 
 def _tested(
-    form: type[Law],
-    runs: Runs,
-    points: Sequence[Array],
-    refit: Refit,
-    cutoff: float,
-    how: How,
+    found: Fit, cutoff: float, *, level: float, draws: int, seed: int, forecast: Method | None
 ) -> Backtest:
-    below = runs.c <= cutoff
+    runs = found.runs
+    below: NDArray[np.bool_] = runs.c <= cutoff
     if below.all() or not below.any():
         raise InputError(
             f"the cutoff {cutoff:.3g} leaves no run on one side; compute goes from "
             f"{runs.c.min():.3g} to {runs.c.max():.3g} FLOPs"
         )
-    level, draws, seed, forecast = how
-    train, test = runs[below], runs[~below]
-    fitted = refit(below)
+    fitted = refit(found, below)
+    points = variables_of(found.form, runs, found.x, found.given)
     held_out = [column[~below] for column in points]
     resampled = bootstrap(fitted, draws=draws, seed=seed)
     low, predicted, high = resampled.predict(*held_out, level=level, forecast=forecast)
     method = resampled.forecast_method(forecast)
     if method == "plain":
         predicted = fitted.law(*held_out)
+    test = runs[~below]
     return Backtest(
-        form=form,
+        form=found.form,
         cutoff=float(cutoff),
         level=level,
-        train=train,
+        train=fitted.runs,
         test=test,
         fit=fitted,
         predicted=predicted,
         low=low,
         high=high,
-        error=np.log(predicted) - np.log(test.loss),
+        error=predicted / test.loss - 1.0,
         method=method,
+        status=found.status,
+        findings=found.findings,
     )

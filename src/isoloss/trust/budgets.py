@@ -1,4 +1,4 @@
-"""Where a law spends a budget: the target that views share, and the best size and tokens there."""
+"""Budgets of compute: those that runs were given, a target beyond them, and how a law spends it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from isoloss.errors import InputError
+from isoloss.fitting.levels import levels
 from isoloss.fitting.variables import some_runs
 from isoloss.laws import Law, allocate
 from isoloss.laws.allocation import Cost
@@ -39,6 +40,25 @@ def target_of(runs: Runs, flops: float | None) -> float:
     if not (np.isfinite(target) and target > 0):
         raise InputError(f"flops is {flops!r}; give FLOPs, such as 1e21")
     return target
+
+
+def cutoffs(runs: Runs, fewest: int, reach: float) -> Array:
+    """Return computes to cut the runs at, rising: each the dearest run of a budget.
+
+    Runs whose compute differs by 1 % or less are of one budget, which no cut splits. fewest: how
+    many runs must lie at or below a cut. reach: how many times beyond the budget the farthest run
+    must lie.
+    Raises InputError if there are no runs.
+    """
+    some_runs(runs)
+    budget = levels(np.log(runs.c))
+    least = np.full(int(budget.max()) + 1, np.inf)
+    most = np.zeros_like(least)
+    np.minimum.at(least, budget, runs.c)
+    np.maximum.at(most, budget, runs.c)
+    below = np.cumsum(np.bincount(budget))
+    found: Array = most[(below >= fewest) & (least * reach <= most[-1])]
+    return found
 
 
 def spend(law: Law, flops: float, cost: Cost | None) -> Spent:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Unpack
 
 import numpy as np
 
-from isoloss.errors import FitError, InputError, UnidentifiedError
-from isoloss.fitting.parametric import fit
+from isoloss.errors import FitError, InputError, Status, UnidentifiedError
+from isoloss.fitting.inspection import Finding
+from isoloss.fitting.parametric import Fit, fit
 from isoloss.laws.forms import Array, Law
 from isoloss.runs import Runs
-from isoloss.trust.backtest import Backtest, backtest, fewest_runs
+from isoloss.trust.backtest import Backtest, Estimating, backtest_fit, fewest_runs
+from isoloss.trust.budgets import cutoffs
 from isoloss.trust.forecast_model import Method
 
 _LEAST_REACH = 3.0
@@ -36,11 +40,16 @@ class Reach:
 
 @dataclass(frozen=True, eq=False)
 class RollingBacktest:
-    """Back-tests of one form at rising cut-offs; left_out says why a cut could not be tested."""
+    """Back-tests of one form at rising cut-offs; left_out says why a cut could not be tested.
+
+    status, findings: what a fit to all runs is doubted for, as in `Fit`.
+    """
 
     form: type[Law]
     tests: tuple[Backtest, ...]
     left_out: tuple[str, ...]
+    status: tuple[Status, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def score(self) -> float:
@@ -87,82 +96,71 @@ def rolling_backtest(
     form: type[Law],
     runs: Runs,
     *,
-    x: str | None = None,
     cuts: int = 4,
     level: float = 0.9,
     draws: int = 400,
     seed: int = 0,
     forecast: Method | None = None,
+    **estimating: Unpack[Estimating],
 ) -> RollingBacktest:
     """Back-test a law at several cut-offs in compute.
 
-    form, x, level, draws, seed, forecast: as in `backtest`. cuts: how many cut-offs, spread over
-    the runs between the first that leaves enough below it (8, and 3 more than the law has
-    coefficients) and the last that leaves the dearest run three times beyond it.
-    Raises UnidentifiedError if no cut can be tested.
+    form, level, draws, seed, forecast, estimating: as in `backtest`. cuts: how many cut-offs,
+    spread over the budgets between the first that leaves enough runs below it (8, and 3 more than
+    the law has coefficients) and the last that leaves the dearest run three times beyond it.
+    Raises UnidentifiedError if all runs do not identify the law, or no cut can be tested.
     """
-    return _at(_cutoffs(fewest_runs(form), runs, cuts), form, runs, x, level, draws, seed, forecast)
+    found = fit(form, runs, **estimating).check()
+    test = partial(backtest_fit, level=level, draws=draws, seed=seed, forecast=forecast)
+    return _at(_spread(runs, fewest_runs(form), cuts), found, test)
 
 
-def _at(
-    places: Array,
-    form: type[Law],
-    runs: Runs,
-    x: str | None,
-    level: float,
-    draws: int,
-    seed: int,
-    forecast: Method | None,
-) -> RollingBacktest:
-    """The back-tests at given cut-offs."""
+def _at(places: Array, found: Fit, test: Callable[..., Backtest]) -> RollingBacktest:
+    """The back-tests of a fit at given cut-offs."""
     tests, left_out = [], []
     for cutoff in places:
         try:
-            tests.append(
-                backtest(
-                    form, runs, x=x, cutoff=cutoff, level=level, draws=draws, seed=seed,
-                    forecast=forecast,
-                )
-            )  # fmt: skip
+            tests.append(test(found, cutoff=float(cutoff)))
         except FitError as error:
             left_out.append(f"below {cutoff:.3g} FLOPs, {error}")
     if not tests:
         reason = left_out[-1] if left_out else "too few runs below a third of the largest compute"
         raise UnidentifiedError(
-            f"{form.__name__} cannot be back-tested: {reason}; add cheaper runs, or a dearer one"
+            f"{found.form.__name__} cannot be back-tested: {reason}; add cheaper runs, or a dearer "
+            "one"
         )
-    return RollingBacktest(form, tuple(tests), tuple(left_out))
+    return RollingBacktest(found.form, tuple(tests), tuple(left_out), found.status, found.findings)
 
 
 def choose(
     forms: Sequence[type[Law]],
     runs: Runs,
     *,
-    x: str | None = None,
     cuts: int = 4,
     level: float = 0.9,
     draws: int = 400,
     seed: int = 0,
     forecast: Method | None = None,
+    **estimating: Unpack[Estimating],
 ) -> Choice:
     """Choose between laws by how well each predicts dearer runs from cheaper ones.
 
     forms: of the same variables, the plainer first, which is kept where scores tie. The others:
-    as in `rolling_backtest`. All are cut where the form of the most coefficients can be, and scores
-    are compared at the cut-offs that every form came through.
+    as in `rolling_backtest`, alike for every form. All are cut where the form of the most
+    coefficients can be, and scores are compared at the cut-offs that every form came through.
     Returns Choice. Raises InputError without forms; UnidentifiedError if the runs fix none of the
     forms, or allow no back-test at a cut that all share.
     Source: the interval score of Gneiting & Raftery 2007.
     """
-    if not forms:
-        raise InputError("choose needs one form or more, such as (Chinchilla, KaplanND)")
-    places = _cutoffs(max(fewest_runs(form) for form in forms), runs, cuts)
+    if isinstance(forms, type) or not forms:
+        raise InputError("choose needs one form or more in a list, such as (Chinchilla, KaplanND)")
+    places = _spread(runs, max(fewest_runs(form) for form in forms), cuts)
+    tester = partial(backtest_fit, level=level, draws=draws, seed=seed, forecast=forecast)
     tested: list[RollingBacktest] = []
     left_out: list[tuple[type[Law], str]] = []
     for form in forms:
         try:
-            fit(form, runs, x=x).check()
-            tested.append(_at(places, form, runs, x, level, draws, seed, forecast))
+            tested.append(_at(places, fit(form, runs, **estimating).check(), tester))
         except FitError as error:
             left_out.append((form, str(error)))
     if not tested:
@@ -173,22 +171,20 @@ def choose(
             "no cut-off in compute can be tested for every form: add runs, or choose among fewer"
         )
     alike = [
-        RollingBacktest(one.form, tuple(t for t in one.tests if t.cutoff in shared), one.left_out)
+        replace(one, tests=tuple(test for test in one.tests if test.cutoff in shared))
         for one in tested
     ]
     ranked = tuple(sorted(alike, key=lambda one: one.score))
     return Choice(ranked[0].form, ranked, tuple(left_out))
 
 
-def _cutoffs(fewest: int, runs: Runs, cuts: int) -> Array:
+def _spread(runs: Runs, fewest: int, cuts: int) -> Array:
     """Computes to cut at, rising, at most `cuts`, with at least `fewest` runs below each."""
     if cuts < 1:
         raise InputError(f"cuts is {cuts}; one or more")
-    values = np.unique(runs.c)
-    below = np.searchsorted(np.sort(runs.c), values, side="right")
-    possible = values[(below >= fewest) & (values * _LEAST_REACH <= values[-1])]
+    possible = cutoffs(runs, fewest, _LEAST_REACH)
     if len(possible) <= cuts:
-        return np.asarray(possible, dtype=np.float64)
+        return possible
     wanted = np.geomspace(possible[0], possible[-1], cuts)
     nearest = np.abs(np.log(possible) - np.log(wanted)[:, None]).argmin(axis=1)
     return np.asarray(possible[np.unique(nearest)], dtype=np.float64)
