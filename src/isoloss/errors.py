@@ -85,7 +85,7 @@ class Status(Enum):
     )
     UNKNOWN_CONVENTION = (
         "how parameters were counted is not known: "
-        "say it (n_convention) before comparing with any published law"
+        "say it with n_convention= (--n-convention) before comparing with any published law"
     )
     DUPLICATED_RUNS = (
         "some runs are there twice, number for number: "
@@ -101,7 +101,7 @@ class Status(Enum):
     OUTLIER = "a run lies far from the law that fits the others: check it before trusting either"
     SWAPPED = (
         "n and d look exchanged: check which column holds parameters (n) and which tokens (d), "
-        "and say so (columns=, --columns n=...,d=...)"
+        "and say so with columns= (--columns n=...,d=...)"
     )
     WRONG_UNITS = (
         "n or d do not look like plain counts in every row: give parameters and tokens in full, "

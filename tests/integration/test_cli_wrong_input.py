@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -267,3 +268,61 @@ def test_a_link_to_a_result_stays_a_link(isoloss: Command, runs_csv: Path, tmp_p
     assert isoloss("fit", runs_csv, "--draws", "0", "--out", link).returncode == 0
     assert link.is_symlink()
     assert target.read_text().startswith("{")
+
+
+PYTHON = re.compile(r"=\{|=True|=None|\w+= |loss_unit|n_convention|given=|fixed=|\bNone\b|\(--")
+
+
+@pytest.mark.parametrize(
+    ("header", "words", "says"),
+    [
+        ("params,tokens,acc", (), "name it with --columns loss=NAME"),
+        ("flops,loss,x", (), "--columns n=NAME"),
+        ("params,loss,x", (), "--columns d=NAME"),
+        ("params,tokens,loss", ("--columns", "nn=params"), "--columns names 'nn'"),
+        ("params,tokens,loss", ("--loss-unit", "foo"), "--loss-unit is 'foo'; use one of nats"),
+        ("params,tokens,loss", ("--n-convention", "foo"), "--n-convention is 'foo'; use one of"),
+        ("params,tokens,loss", ("--n", "total"), ""),
+        ("params_total,tokens,loss", ("--n", "active"), "--n-convention says how"),
+        ("params,tokens,loss", ("--delta", "-1"), "or --delta 0 for squares"),
+        ("params,tokens,loss", ("--form", "power"), "such as --x n"),
+        ("params,tokens,loss", ("--form", "kaplan-ns"), "with --critical-batch b_star=2e8"),
+        ("params,tokens,loss", ("--form", "data-constrained"), "with --fix E=..."),
+    ],
+)
+def test_the_command_line_speaks_of_options(
+    isoloss: Command, tmp_path: Path, header: str, words: tuple[str, ...], says: str
+) -> None:
+    rows = [f"{1e8 * k},{2e9 * k**0.5},{4 - 0.1 * k}" for k in range(1, 13)]
+    (tmp_path / "runs.csv").write_text("\n".join([header, *rows]), encoding="utf-8")
+    done = isoloss("fit", "runs.csv", *words, "--draws", "0")
+    assert says in done.stderr
+    assert not says or done.returncode == 1
+    assert not PYTHON.search(done.stderr + done.stdout), done.stderr + done.stdout
+
+
+def test_notes_speak_of_options_too(isoloss: Command, tmp_path: Path) -> None:
+    rows = ["params,N,tokens,batch_size,val_loss,loss"]
+    rows += [f"{k}e8,{k}.5e8,{k * k}e9,32,{4 - 0.1 * k},{4.2 - 0.1 * k}" for k in range(1, 9)]
+    (tmp_path / "runs.csv").write_text("\n".join(rows), encoding="utf-8")
+    told = isoloss("fit", "runs.csv", "--draws", "0").stderr
+    assert "choose with --columns n=NAME" in told
+    assert "--columns batch_sequences=NAME,n_ctx=CONTEXT" in told
+    assert not PYTHON.search(told)
+
+
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ("1e300,1e9,3", "n is 1e300 (column 'params'); it must lie between 1e-30 and 1e+30"),
+        ("1e300,1e300,3", "n is 1e300"),
+        ("1e9,1e-300,3", "d is 1e-300"),
+        ("1e9,1e9,1e-320", "loss is 1e-320"),
+    ],
+)
+def test_absurd_numbers_are_refused_without_a_warning(
+    isoloss_process: Command, runs_csv: Path, row: str, says: str
+) -> None:
+    rows = ["params,tokens,loss", "1e9,2e10,3.1", row]
+    runs_csv.write_text("\n".join(rows), encoding="utf-8")
+    refused(isoloss_process, "fit", runs_csv, says=says)

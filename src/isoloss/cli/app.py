@@ -10,6 +10,7 @@ from typing import TextIO
 
 from cyclopts import App, CycloptsError, Parameter
 
+from isoloss.cli.wording import in_options
 from isoloss.errors import IsolossError
 
 VERBS = {
@@ -71,7 +72,7 @@ def run(words: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         return _fail(f"{_one_line(str(error))} (try --help)", WRONG_USAGE)
     except IsolossError as error:
-        return _fail(str(error), error.exit_code)
+        return _fail(in_options(str(error)), error.exit_code)
     except KeyboardInterrupt as stop:
         return _fail(str(stop) or "interrupted; the same command starts again", INTERRUPTED)
     except ModuleNotFoundError as error:
@@ -95,7 +96,7 @@ def _warn(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    print(f"warning: {_one_line(str(message))}", file=sys.stderr)
+    print(f"warning: {_one_line(in_options(str(message)))}", file=sys.stderr)
 
 
 def _version() -> str:

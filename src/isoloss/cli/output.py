@@ -17,6 +17,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from isoloss.cli.wording import in_options
 from isoloss.errors import InputError, Status
 from isoloss.runs import Runs
 from isoloss.units import format_number
@@ -30,7 +31,7 @@ _LONG = 10_000_000
 
 def say(message: str) -> None:
     """Talk to the person: one line on stderr."""
-    print(message, file=sys.stderr, flush=True)
+    print(in_options(message), file=sys.stderr, flush=True)
 
 
 def say_long(rows: int, draws: int) -> None:
@@ -63,8 +64,8 @@ def table(*columns: str, rows: Iterable[Iterable[object]], title: str | None = N
 def doubts(status: Iterable[Status], findings: Iterable[Finding] = ()) -> list[str]:
     """Write every doubt with its advice, and what was seen in the runs and where."""
     return [
-        *(f"doubt ({one.code}): {one.value}" for one in status),
-        *(f"seen ({one.code.code}): {one.detail}" for one in findings),
+        *(f"doubt ({one.code}): {in_options(one.value)}" for one in status),
+        *(f"seen ({one.code.code}): {in_options(one.detail)}" for one in findings),
     ]
 
 

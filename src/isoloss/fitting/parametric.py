@@ -213,7 +213,8 @@ def checked_fixed(form: type[Law], fixed: Mapping[str, float] | None) -> dict[st
     if free:
         raise InputError(
             f"{form.__name__} is fitted in two steps: find {', '.join(free)} first (Chinchilla "
-            f"fitted to the runs that see every token once) and hold them by fixed="
+            f"fitted to the runs that see every token once) and hold them with "
+            f'fixed={{"{free[0]}": ...}} (--fix {free[0]}=...)'
         )
     if len(held) == len(known):
         raise InputError(f"every coefficient of {form.__name__} is fixed; leave one free")
@@ -225,7 +226,9 @@ def check_cost(residual: str, delta: float | None, asymmetry: float) -> None:
     if residual not in ("log", "linear"):
         raise InputError(f'residual is "log" or "linear", not {residual!r}')
     if delta is not None and not (np.isfinite(delta) and delta > 0):
-        raise InputError(f"delta must be a positive number or None, not {delta!r}")
+        raise InputError(
+            f"delta must be a positive number, or None (--delta 0) for squares, not {delta!r}"
+        )
     if not (np.isfinite(asymmetry) and asymmetry > 0):
         raise InputError(f"asymmetry must be a positive number, not {asymmetry!r}")
 

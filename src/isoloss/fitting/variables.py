@@ -93,9 +93,16 @@ def _column(form: type[Law], name: str, runs: Runs, given: Given) -> Array:
         return np.asarray(runs.d / runs.n)
     found = getattr(runs, name, None)
     if found is None:
-        how = " (a column, or a CriticalBatch)" if name == "s_min" else ""
-        mend = f"; pass it in given={{{name!r}: ...}}{how}" if not hasattr(runs, name) else ""
-        raise InputError(f"{form.__name__} needs {name!r}, which these runs do not have{mend}")
+        if name == "s_min":
+            mend = (
+                "pass a column, or a CriticalBatch, with given={'s_min': ...} "
+                "(--critical-batch b_star=2e8,alpha_b=0.21)"
+            )
+        elif hasattr(runs, name):
+            mend = f'name its column with columns={{"{name}": "NAME"}} (--columns {name}=NAME)'
+        else:
+            mend = f"pass it in given={{{name!r}: ...}}"
+        raise InputError(f"{form.__name__} needs {name!r}, which these runs do not have; {mend}")
     return np.asarray(found, dtype=np.float64)
 
 

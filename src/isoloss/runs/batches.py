@@ -49,8 +49,10 @@ def infer_batch(
         if length >= _LEAST_CONTEXT and _near(ratio / length, 1.0):
             return values * length, f"counts sequences of {length:.0f} tokens: d / steps says so"
     return None, (
-        "is left out: tokens or sequences cannot be decided; name it as columns="
-        '{"batch": ...} if tokens, {"batch_sequences": ...} with {"n_ctx": ...} if sequences'
+        "is left out: tokens or sequences cannot be decided; if it counts tokens name it with "
+        'columns={"batch": "NAME"} (--columns batch=NAME), if sequences with '
+        'columns={"batch_sequences": "NAME", "n_ctx": "CONTEXT"} '
+        "(--columns batch_sequences=NAME,n_ctx=CONTEXT)"
     )
 
 

@@ -7,10 +7,31 @@ import numbers
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from isoloss.errors import InputError
 from isoloss.units import parse_number
 
 _MISSING = frozenset({"", "nan", "none", "null", "na", "n/a", "-", "<na>", "nat"})
+
+
+FAR = 1e30
+"""No size, no number of tokens and no loss is larger, or smaller than one part in it: beyond lie
+typing errors, and the ends of floating point."""
+
+
+def sensible(values: npt.NDArray[np.float64], far: float = FAR) -> npt.NDArray[np.bool_]:
+    """Return which values are finite, positive, and of a size that a measurement may have."""
+    good: npt.NDArray[np.bool_] = np.isfinite(values) & (values >= 1 / far) & (values <= far)
+    return good
+
+
+def rule(value: float, far: float = FAR) -> str:
+    """Say which rule a number breaks that is not sensible."""
+    if math.isfinite(value) and value > 0:
+        return f"it must lie between {1 / far:g} and {far:g}"
+    return "it must be positive and finite"
 
 
 @dataclass(frozen=True)

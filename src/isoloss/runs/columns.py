@@ -18,7 +18,7 @@ from isoloss.counting import COUNT_CONVENTIONS, FLOP_CONVENTIONS
 from isoloss.errors import InputError
 from isoloss.runs import aliases
 from isoloss.runs.batches import infer_batch
-from isoloss.runs.cells import RawTable, is_missing, to_number
+from isoloss.runs.cells import RawTable, is_missing, rule, sensible, to_number
 from isoloss.runs.loss_units import in_bits
 from isoloss.runs.roles import Reading, start
 from isoloss.units import LN2
@@ -32,6 +32,7 @@ _LEAST = 1e3
 """A table whose largest model or data set has fewer parameters or tokens is in another unit."""
 
 
+@np.errstate(all="ignore")  # what comes out absurd is refused by its row
 def table_fields(
     raw: RawTable,
     *,
@@ -132,16 +133,17 @@ def _loss(reading: Reading, asked: str | None) -> tuple[FloatArray, str, bool]:
     if unit is None and in_bits(reading, values):
         raise InputError(
             f"{reading.raw.source}: {column!r} is bits per token by the columns beside it; "
-            "say loss_unit='bits' (--loss-unit bits)"
+            'say loss_unit="bits" (--loss-unit bits)'
         )
     unit = unit or "nats"
     if unit not in LOSS_UNITS:
-        raise InputError(f"loss_unit is {unit!r}; use one of {', '.join(LOSS_UNITS)}")
+        raise InputError(
+            f"loss_unit= (--loss-unit) is {unit!r}; use one of {', '.join(LOSS_UNITS)}"
+        )
     if aliases.is_training_loss(column):
         reading.notes.append(f"loss is {column!r}, on the training text: no other loss is there")
     if unit == "perplexity":
-        with np.errstate(invalid="ignore", divide="ignore"):
-            values = np.log(values)
+        values = np.log(values)
         reading.notes.append(f"loss is the logarithm of the perplexity {column!r}")
         return values, "nats", True
     if unit == "bits":
@@ -177,7 +179,8 @@ def _sizes(
         if wanted not in counts:
             raise InputError(
                 f"{reading.raw.source}: n is not counted as {wanted!r} there; "
-                f"it is counted as {', '.join(counts)}; n_convention says how the plain column is"
+                f"it is counted as {', '.join(counts)}; n_convention= (--n-convention) says how "
+                "the plain column is"
             )
         return counts[wanted], counts, wanted
     order = (tag, "non_embedding_plus_head", "total", "non_embedding", "active")
@@ -237,20 +240,26 @@ def _tokens(reading: Reading, sizes: FloatArray | None, compute: FloatArray | No
         reading.notes.append("d is derived as epochs * tokens per epoch")
         return epochs * once
     if sizes is None:
-        raise reading.missing("n", "n, the parameters")
+        both = "add them and the tokens" if compute is None else "add them, or the tokens"
+        raise reading.missing("n", "n, the parameters, nor for d", _every_run_needs(both))
     if compute is None:
-        raise reading.missing("d", "d, the training tokens")
+        raise reading.missing(
+            "d", "d, the training tokens", _every_run_needs("add them, or the FLOPs")
+        )
     reading.notes.append("d is derived as c / (6 n): the table has no token count")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return compute / (6.0 * sizes)
+    return compute / (6.0 * sizes)
+
+
+def _every_run_needs(mend: str) -> str:
+    """Why a law of one variable does not do with one column, and which other column would do."""
+    return f"a run has parameters and tokens, for a law of one variable too: {mend}, or "
 
 
 def _derived_sizes(reading: Reading, tokens: FloatArray, compute: FloatArray | None) -> FloatArray:
     if compute is None:
-        raise reading.missing("n", "n, the parameters")
+        raise reading.missing("n", "n, the parameters", _every_run_needs("add them, or the FLOPs"))
     reading.notes.append("n is derived as c / (6 d): the table has no parameter count")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return compute / (6.0 * tokens)
+    return compute / (6.0 * tokens)
 
 
 def _usable(
@@ -262,11 +271,11 @@ def _usable(
     """Return the rows whose n, d and loss are all positive and finite; refuse or count others."""
     keep = alive.copy()
     for values in wanted.values():
-        keep &= _good(values)
+        keep &= sensible(values)
     bad = alive & ~keep
     if bad.any() and not drop_invalid:
         row = int(np.argmax(bad))
-        name = next(name for name, values in wanted.items() if not _good(values)[row])
+        name = next(name for name, values in wanted.items() if not sensible(values)[row])
         raise InputError(
             f"{reading.raw.where(row)}: {name} {_complaint(reading, name, row, wanted[name])}; "
             f"{int(bad.sum())} of {bad.size} rows are unusable: mend them, or leave them out with "
@@ -283,21 +292,22 @@ def _usable(
 
 
 def _bad(values: FloatArray, alive: npt.NDArray[np.bool_]) -> int:
-    return int((alive & ~_good(values)).sum())
+    return int((alive & ~sensible(values)).sum())
 
 
 def _complaint(reading: Reading, name: str, row: int, values: FloatArray) -> str:
     column = reading.pick(name)
     value = reading.raw.columns[column][row] if column is not None else values[row]
     number = to_number(value)
-    if number is not None and 0 < number < np.inf:  # derived from it, or taken from another column
+    # A sensible one is not to blame: the value was derived from it, or taken from another column.
+    if number is not None and sensible(np.array(number)):
         column, value = None, values[row]
     place = f" (column {column!r})" if column is not None and column != name else ""
     if is_missing(value):
         return f"is missing{place}"
     if number is None:
         return f"is {value!r}{place}, which is not a number"
-    return f"is {value}{place}; it must be positive and finite"
+    return f"is {value}{place}; {rule(float(values[row]))}"
 
 
 def _batch(
@@ -386,8 +396,7 @@ def _note_rows(
 
 
 def _good(values: FloatArray) -> npt.NDArray[np.bool_]:
-    good: npt.NDArray[np.bool_] = np.isfinite(values) & (values > 0)
-    return good
+    return np.asarray(np.isfinite(values) & (values > 0))
 
 
 def _agree(a: FloatArray, b: FloatArray) -> bool:

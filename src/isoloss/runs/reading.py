@@ -66,7 +66,8 @@ def read_runs(
     if path.is_dir():
         if columns or loss_unit not in (None, "nats"):
             raise InputError(
-                f"{path}: is a folder of records; columns and loss_unit are for tables"
+                f"{path}: is a folder of records; columns= (--columns) and loss_unit= "
+                "(--loss-unit) are for tables"
             )
         return _read_folder(path, n or n_convention, c)
     if not path.exists():

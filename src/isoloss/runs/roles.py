@@ -82,14 +82,15 @@ class Reading:
         if rivals:
             self.notes.append(
                 f"{role} is taken from {found[0]!r}; {listed(rivals, 4)} could also be it: "
-                f'choose with columns={{"{role}": ...}}'
+                f'choose with columns={{"{role}": "NAME"}} (--columns {role}=NAME)'
             )
 
-    def missing(self, role: str, what: str) -> InputError:
+    def missing(self, role: str, what: str, mend: str = "") -> InputError:
+        """The error that a column is not there; mend: what else would do, up to its comma."""
         header = list(self.raw.columns)
         return InputError(
             f"{self.raw.source}: no column for {what}; columns found: {listed(header, _SHOWN)}; "
-            f'name it with columns={{"{role}": "NAME"}}, or --columns {role}=NAME'
+            f'{mend}name it with columns={{"{role}": "NAME"}} (--columns {role}=NAME)'
         )
 
 
@@ -105,7 +106,8 @@ def _checked(columns: Mapping[str, str | None], raw: RawTable) -> dict[str, str 
         if role not in aliases.ROLES:
             near = difflib.get_close_matches(str(role), aliases.ROLES, n=1, cutoff=0.0)[0]
             raise InputError(
-                f"columns names {role!r}, which is no field of a run table; the nearest is {near!r}"
+                f"columns= (--columns) names {role!r}, which is no field of a run table; "
+                f"the nearest is {near!r}"
             )
         if name is not None and name not in raw.columns:
             raise InputError(

@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from isoloss.counting import CConvention, NConvention
 from isoloss.errors import InputError
-from isoloss.runs.cells import RawTable
-from isoloss.runs.columns import table_fields
+from isoloss.runs.cells import FAR, RawTable, rule, sensible
+from isoloss.runs.columns import LOSS_UNITS, table_fields
 from isoloss.runs.spec import RunSpec
 from isoloss.units import format_number
 
@@ -46,7 +46,8 @@ class Runs:
     counts, costs: n and c by other conventions. source: where the rows come from. notes: what
     was assumed, derived or left out in reading them. curves: evaluations along the same runs.
     specs: what a run was to be, by its name, where it was read from a record.
-    Raises InputError naming the row and field: n, d, loss or c missing, non-finite or not positive.
+    Raises InputError naming the row and field: n, d, loss or c missing, not positive, or beyond all
+    measure; an unknown convention or unit.
     """
 
     n: FloatArray
@@ -77,18 +78,21 @@ class Runs:
         size = np.size(self.n)
         for name in ("n", "d", "loss"):
             put(self, name, _column(getattr(self, name), name, size))
+        run = [str(i) for i in range(size)] if self.run is None else self.run
+        put(self, "run", _labels(run, "run", size))
+        for name in ("n", "d", "loss"):
+            _refuse_bad(getattr(self, name), name, self.run)
         if self.c is None:
             put(self, "c", _frozen(6.0 * self.n * self.d))
             put(self, "c_convention", "6nd")
         else:
             put(self, "c", _column(self.c, "c", size))
             put(self, "c_convention", self.c_convention or "unknown")
+        _refuse_bad(self.c, "c", self.run)
         for name in OPTIONAL:
             if getattr(self, name) is not None:
                 put(self, name, _column(getattr(self, name), name, size))
-        run = [str(i) for i in range(size)] if self.run is None else self.run
         group = [""] * size if self.group is None else self.group
-        put(self, "run", _labels(run, "run", size))
         put(self, "group", _labels(group, "group", size))
         for name in ("counts", "costs"):
             columns = {
@@ -98,10 +102,9 @@ class Runs:
             put(self, name, MappingProxyType(columns))
         put(self, "notes", tuple(self.notes))
         put(self, "specs", MappingProxyType(dict(self.specs)))
-        _known(self.n_convention, get_args(NConvention), "n_convention")
+        _known(self.n_convention, get_args(NConvention), "n_convention= (--n-convention)")
         _known(self.c_convention, get_args(CConvention), "c_convention")
-        for name in ("n", "d", "loss", "c"):
-            _refuse_bad(getattr(self, name), name, self.run)
+        _known(self.loss_unit, LOSS_UNITS, "loss_unit")
 
     def __len__(self) -> int:
         return int(self.n.size)
@@ -338,12 +341,14 @@ def _known(value: str, known: tuple[str, ...], name: str) -> None:
 
 
 def _refuse_bad(values: FloatArray, name: str, run: TextArray) -> None:
-    bad = ~(np.isfinite(values) & (values > 0))
+    far = FAR**2 if name == "c" else FAR
+    bad = ~sensible(values, far)
     if bad.any():
         row = int(np.argmax(bad))
         raise InputError(
-            f"row {row} (run {str(run[row])!r}): {name} is {values[row]:g}; it must be positive "
-            f"and finite; {int(bad.sum())} of {values.size} rows are bad in {name}"
+            f"row {row} (run {str(run[row])!r}): {name} is {values[row]:g}; "
+            f"{rule(float(values[row]), far)}; "
+            f"{int(bad.sum())} of {values.size} rows are bad in {name}"
         )
 
 

@@ -71,7 +71,8 @@ def swept(runs: Runs, factors: str | Sequence[str] | None) -> tuple[str, ...]:
     """
     if runs.lr is None or not np.any(np.isfinite(runs.lr)):
         raise InputError(
-            "these runs have no learning rate: name its column (--columns lr=NAME), or add one"
+            "these runs have no learning rate: add one, or name its column with "
+            'columns={"lr": "NAME"} (--columns lr=NAME)'
         )
     if not np.any(runs.lr > 0):
         raise InputError(
