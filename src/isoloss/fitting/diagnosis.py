@@ -132,6 +132,8 @@ def decided(design: Design, coordinates: Array) -> NDArray[np.bool_]:
 def _refusal(design: Design, coordinates: Array, free: NDArray[np.bool_], seen: Levels) -> str:
     if len(design.log_loss) > 1 and np.ptp(design.log_loss) < _EQUAL_LOSSES:
         return "every run has the same loss, so there is nothing to fit; check the loss column"
+    if seen.runs > 1 and _unseen(design, coordinates, seen):
+        return _missing(design, seen)
     snapped = replace(design, logs=seen.snapped)
     independent = rank(_jacobian(snapped, coordinates)[free])
     wanted = int(free.sum())
@@ -145,6 +147,22 @@ def _refusal(design: Design, coordinates: Array, free: NDArray[np.bool_], seen: 
             f"smaller sizes again with 4 times and with a quarter of its tokens"
         )
     return ""
+
+
+def _unseen(design: Design, coordinates: Array, seen: Levels) -> bool:
+    """Whether all runs have a variable alike though a term that it is in is to be weighed.
+
+    An outer exponent may make up for that in the rank: it is then of the formula, not of the runs.
+    """
+    terms = _log_terms(design, coordinates)
+    for place, count in enumerate(seen.counts):
+        if count > 1:
+            continue
+        moved = tuple(log + float(i == place) for i, log in enumerate(design.logs))
+        there = _log_terms(replace(design, logs=moved), coordinates)
+        if any(not np.allclose(terms[name], there[name]) for name in design.scales):
+            return True
+    return False
 
 
 def rank(jacobian: Array) -> int:

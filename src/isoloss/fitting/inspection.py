@@ -2,8 +2,9 @@
 
 A fit of bad numbers looks like a fit of good ones. So every fit carries what can be seen from the
 table alone (units that cannot be, columns exchanged, copies, losses of different kinds) and from
-the fit (a run far from the others, a run that alone moves the answer). Nothing is left out or
-mended here: the codes say what to look at.
+the fit (a run far from the others, a run that alone moves the answer, groups that lie apart).
+Nothing is left out or mended here: the codes say what to look at. Where one mistake looks like
+another, only the more basic one is said: counts in millions also look exchanged.
 """
 
 from __future__ import annotations
@@ -32,16 +33,28 @@ INFLUENCE = 1.25
 """A run is influential if without it the best size at ten times the largest compute moves by more
 than this factor, and by more than all other runs' moves together (root of the summed squares)."""
 
+_LEAST_COUNT = 1e3
+"""No model that follows a law has fewer parameters, and no run that does has fewer tokens."""
+_EMPTY, _EMPTY_BESIDE_UNIT = 1e4, 300.0
+"""A gap this wide within a column parts it in two; the narrower one where a unit would close it."""
+_UNITS = (("millions", 1e6), ("billions", 1e9), ("trillions", 1e12))
 _RATIO = (0.8, 1.5)
 _AROUND_SHAPE = 0.1
+_ALIKE = 1.3  # ratios within this factor are one number
 _MOST_VOCABULARY = 300_000
 _GUESSING = 1.02
 _TRAINED_LOSS, _TRAINED_ON = 7.0, 1e8
 _FAR, _FAR_AT_LEAST = 10.0, 0.05
+_APART, _APART_AT_LEAST, _APART_SHARE = 8.0, 0.02, 0.6
+"""Groups lie apart at this many standard errors, by this much in log loss, where that is this share
+of what the residuals vary. What a law gets wrong at some budgets may be many standard errors too,
+but on the public tables it is no more than 0.45 of what the residuals vary."""
+_FEWEST_IN_GROUP = 4
 _EFFICIENT = 1.345
 _BEYOND = 10.0
 _STEP = 1e-4
 _LEAST_SPARE = 1e-6
+_TINY = float(np.finfo(float).tiny)
 
 
 @dataclass(frozen=True)
@@ -58,9 +71,11 @@ def inspect_runs(runs: Runs, *, along_curves: bool = False) -> tuple[Finding, ..
     along_curves: the rows are meant to be points along runs (laws of steps), so that losses at a
     high learning rate belong there.
     """
+    counts = _counts(runs, along_curves)
     found = [
+        counts,
+        None if counts or _counts_by_flops(runs) else _swapped(runs),
         _units(runs),
-        _swapped(runs),
         _flops(runs),
         None if along_curves else _hot(runs),
         _duplicates(runs),
@@ -84,7 +99,8 @@ def inspect(
     used = weights > 0
     found = [
         *inspect_runs(runs, along_curves=along_curves),
-        _outlier(runs.run[used], residuals[used]),
+        outlier(runs.run[used], residuals[used]),
+        _groups(runs.group[used], residuals[used]),
         _influential(design, coordinates, weights[used], runs.run[used], float(runs.c.max())),
     ]
     return tuple(one for one in found if one is not None)
@@ -96,6 +112,42 @@ def codes(findings: tuple[Finding, ...]) -> tuple[Status, ...]:
 
 
 # ---- the table -------------------------------------------------------------------------------
+
+
+def _counts(runs: Runs, along_curves: bool) -> Finding | None:
+    """A column of n or d that is no plain count, in all of its rows or in some."""
+    # The first points of a curve may lie far below its others.
+    for name in ("n",) if along_curves else ("n", "d"):
+        rising = np.sort(getattr(runs, name))
+        if len(rising) < 2 or rising[0] == rising[-1]:  # perhaps only a placeholder
+            continue
+        if rising[-1] < _LEAST_COUNT:
+            return Finding(
+                Status.WRONG_UNITS, f"{name} is {_span(rising)}: is it in millions or billions?"
+            )
+        gaps = rising[1:] / rising[:-1]
+        at = int(gaps.argmax()) + 1
+        low, high = rising[:at], rising[at:]
+        units = [
+            unit for unit, size in _UNITS if size * low[0] <= high[-1] and size * low[-1] >= high[0]
+        ]
+        if gaps[at - 1] >= (_EMPTY_BESIDE_UNIT if units else _EMPTY):
+            hint = f", as if in {units[0]}" if units else ""
+            return Finding(
+                Status.WRONG_UNITS,
+                f"{name} is {_span(low)} in {len(low)} of {len(rising)} runs{hint}, and "
+                f"{_span(high)} in the others, with nothing between",
+            )
+    return None
+
+
+def _span(values: Array) -> str:
+    return f"{format_number(float(values.min()))} to {format_number(float(values.max()))}"
+
+
+def _counts_by_flops(runs: Runs) -> bool:
+    """Whether the compute says that n or d are in millions or billions."""
+    return bool(_counts_hint(float(np.median(runs.c / (6.0 * runs.n * runs.d)))))
 
 
 def _units(runs: Runs) -> Finding | None:
@@ -136,7 +188,9 @@ def _swapped(runs: Runs) -> Finding | None:
     count = int((runs.d < runs.n).sum())
     if count > 0.5 * len(runs):
         return Finding(
-            Status.SWAPPED, f"{count} of {len(runs)} runs have fewer tokens than parameters"
+            Status.SWAPPED,
+            f"{count} of {len(runs)} runs have fewer tokens (d, {_span(runs.d)}) than parameters "
+            f"(n, {_span(runs.n)})",
         )
     return None
 
@@ -146,33 +200,39 @@ def _flops(runs: Runs) -> Finding | None:
         return None
     plain = 6.0 * runs.n * runs.d
     ratio = runs.c / plain
-    median = float(np.median(ratio))
     if "exact" in runs.costs:
         # 6 n d and Kaplan's count differ from the exact one by what they leave out, and say so.
         if runs.c_convention not in ("exact", "reported", "unknown"):
             return None
         implied = runs.costs["exact"] / plain
         off = np.abs(np.log(ratio / implied)) > _AROUND_SHAPE
-        wanted = f"{float(np.median(implied)):.3g}, as the shapes imply"
+        usual = f"where the shapes imply {float(np.median(implied)):.3g} times"
     else:
         off = (ratio < _RATIO[0]) | (ratio > _RATIO[1])
-        wanted = f"between {_RATIO[0]} and {_RATIO[1]}"
+        usual = f"where {_RATIO[0]} to {_RATIO[1]} times is usual"
     if not off.any():
         return None
+    low, high = float(ratio[off].min()), float(ratio[off].max())
+    times = f"{low:.4g} to {high:.4g}" if high > _ALIKE * low else f"{np.median(ratio[off]):.4g}"
     return Finding(
         Status.FLOPS_RATIO,
-        f"c / (6 n d) is {median:.3g} at the median and should be {wanted}, in {int(off.sum())} of "
-        f"{len(runs)} runs{_hint(median)}",
+        f"in {int(off.sum())} of {len(runs)} runs c is {times} times 6 n d, {usual}: "
+        f"{_hint(float(np.median(ratio[off])))}",
     )
 
 
 def _hint(ratio: float) -> str:
     """What unit or count a ratio of compute to 6 n d gives away."""
     if abs(ratio * 3 - 1) < 0.02:
-        return "; a third is the forward pass alone: multiply c by 3"
+        return "a third is the forward pass alone, so multiply c by 3"
     for unit, flops in (("GFLOPs", 1e9), ("TFLOPs", 1e12), ("PFLOPs", 1e15), ("PF-days", PF_DAY)):
         if _RATIO[0] / 1.5 < ratio * flops < 1.5 * _RATIO[1]:
-            return f"; it looks like {unit}: multiply c by {flops:.3g}"
+            return f"it looks like {unit}, so multiply c by {flops:.3g}"
+    return _counts_hint(ratio) or "check the units of c, n and d"
+
+
+def _counts_hint(ratio: float) -> str:
+    """What a ratio of compute to 6 n d says of the units of n and d."""
     for what, size in (
         ("n or d may be in millions", 1e6),
         ("n or d may be in billions", 1e9),
@@ -180,7 +240,7 @@ def _hint(ratio: float) -> str:
         ("n and d may both be in billions", 1e18),
     ):
         if _RATIO[0] / 1.5 < ratio / size < 1.5 * _RATIO[1]:
-            return f"; {what}"
+            return what
     return ""
 
 
@@ -225,15 +285,44 @@ def _diverged(runs: Runs) -> Finding | None:
 # ---- the fit ---------------------------------------------------------------------------------
 
 
-def _outlier(names: Names, residuals: Array) -> Finding | None:
+def outlier(names: Names, residuals: Array, fitted: int = 0) -> Finding | None:
+    """Find the run farthest from a law, if it lies out of all proportion to the others.
+
+    names, residuals: (m,). fitted: how many residuals a median fit sets to zero, which say nothing
+    of the noise: as many as it has coefficients, or 0 where there are far more runs than those.
+    """
     size = np.abs(residuals)
-    scale = robust_scale(size)
+    scale = robust_scale(np.sort(size)[min(fitted, len(size) - 1) :])
     row = int(size.argmax())
     if size[row] <= max(_FAR * scale, _FAR_AT_LEAST):
         return None
     return Finding(
         Status.OUTLIER,
         f"run {names[row]!s} lies {size[row]:.0%} from the law, {scale:.1%} being usual",
+    )
+
+
+def _groups(groups: Names, residuals: Array) -> Finding | None:
+    """The group of runs that lies farthest to one side of the law, against all others."""
+    names, where = np.unique(groups, return_inverse=True)
+    farthest: tuple[float, str, float] = (0.0, "", 0.0)
+    for number, name in enumerate(names):
+        own, rest = residuals[where == number], residuals[where != number]
+        if min(len(own), len(rest)) < _FEWEST_IN_GROUP:
+            continue
+        gap = float(rest.mean() - own.mean())
+        error = float(np.sqrt(own.var(ddof=1) / len(own) + rest.var(ddof=1) / len(rest)))
+        between = gap**2 * len(own) * len(rest) / len(residuals)
+        share = between / max(float(np.sum((residuals - residuals.mean()) ** 2)), _TINY)
+        if abs(gap) > max(_APART * error, _APART_AT_LEAST, farthest[0]) and share > _APART_SHARE:
+            farthest = (abs(gap), str(name), gap)
+    size, group, gap = farthest
+    if not size:
+        return None
+    return Finding(
+        Status.MIXED_GROUPS,
+        f"the losses of group {group!r} lie {size:.1%} {'above' if gap > 0 else 'below'} those of "
+        f"the others, held against the law",
     )
 
 
