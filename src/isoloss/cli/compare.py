@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from isoloss.cli.options import Json, Number, Reading, Seed
-from isoloss.cli.output import emit_json, plain, show
+from isoloss.cli.output import doubts, emit_json, plain, show
 
 if TYPE_CHECKING:
     from isoloss.trust import Comparison
@@ -38,6 +38,7 @@ def compare(
 
     Runs with equal n, d and seed are compared as twins. The answer is how many times more compute
     the first arm needs for the loss of the second, or that they are not distinguishable.
+    What is wrong with the runs of an arm is said below it: doubts, and where they were seen.
     Exit code 0 either way, 3 if the runs cannot be compared at all.
     """
     from isoloss.trust import compare as compare_arms
@@ -91,7 +92,9 @@ def _lines(found: Comparison, first: str, second: str) -> list[str]:
             f"doubt: asymptotes of their own fit better (p = {found.asymptotes_differ:.3f}); "
             "look at --asymptote free too"
         )
-    return lines
+    if found.status:
+        lines.append(f"arm a is {first}, arm b is {second}")
+    return [*lines, *doubts(found.status, found.findings)]
 
 
 def _times(value: float) -> str:

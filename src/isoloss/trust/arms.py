@@ -30,6 +30,9 @@ _WEAK = 100.0
 _FEWEST_TWINS = 5
 """With fewer twins, or with less than half an arm in them, all runs count as strangers."""
 _ROUNDS = 3
+_ROBUST_ROUNDS, _SETTLED_ENOUGH = 30, 1e-4
+_LEAST_SHARE = 1e-3
+"""A residual counts as no smaller than this share of their mean size, where medians are sought."""
 _STEPS = 40
 _SETTLED = 1e-9
 """The descent ends where a step would lower the objective by no more than this share."""
@@ -82,18 +85,18 @@ class Arms:
         return np.exp(floor), np.exp(floor + gap)
 
     def frontier(self, logs: Array) -> tuple[Array, Array]:
-        """Return K and gamma of the least reducible loss K / c ** gamma of arm a, for rows."""
+        """Return ln K and gamma of the least reducible loss K / c ** gamma of arm a, for rows."""
         if self.law == "c":
             exponent = np.exp(logs[:, self.place("alpha")])
-            return np.exp(logs[:, self.place("A")] + exponent * self.middle[0]), exponent
+            return logs[:, self.place("A")] + exponent * self.middle[0], exponent
         alpha, beta = (np.exp(logs[:, self.place(name)]) for name in ("alpha", "beta"))
         a = logs[:, self.place("A")] + alpha * self.middle[0]
         b = logs[:, self.place("B")] + beta * self.middle[1]
         # The best n for n d = 1: d(A / n ** alpha + B n ** beta) / dn = 0.
         best = (np.log(alpha / beta) + a - b) / (alpha + beta)
         gamma = alpha * beta / (alpha + beta)
-        scale = np.exp(a - alpha * best) + np.exp(b + beta * best)
-        return scale * self.cost**gamma, gamma
+        log_scale = np.logaddexp(a - alpha * best, b + beta * best)
+        return log_scale + gamma * math.log(self.cost), gamma
 
 
 def fit_arms(runs_a: Runs, runs_b: Runs, law: Literal["nd", "c"], *, free: bool) -> Arms:
@@ -101,14 +104,7 @@ def fit_arms(runs_a: Runs, runs_b: Runs, law: Literal["nd", "c"], *, free: bool)
 
     Raises FitError if the fit does not settle.
     """
-    both = [
-        np.log(np.concatenate([getattr(runs, name) for runs in (runs_a, runs_b)]))
-        for name in (("n", "d") if law == "nd" else ("c",))
-    ]
-    middle = np.array([column.mean() for column in both])
-    x = np.stack(both) - middle[:, None]
-    y = np.log(np.concatenate([runs_a.loss, runs_b.loss]))
-    second = np.arange(len(y)) >= len(runs_a)
+    x, middle, y, second = _laid(runs_a, runs_b, law)
     twins = pair(runs_a, runs_b)
     if len(twins) < max(_FEWEST_TWINS, min(len(runs_a), len(runs_b)) / 2):
         twins = twins[:0]
@@ -118,7 +114,8 @@ def fit_arms(runs_a: Runs, runs_b: Runs, law: Literal["nd", "c"], *, free: bool)
     variances = np.array([1e-4, 1e-4])
     centre = prior
     for _ in range(_ROUNDS):
-        centre, cov = _descend(centre, x, y, second, twins, variances, prior, spread, names)
+        weights = _weights(len(y), twins, variances)
+        centre, cov = _descend(centre, x, y, second, twins, weights, prior, spread, names)
         variances = _variances(centre, x, y, second, twins, names)
     apart = 1 + int(free)
     count = len(twins) if len(twins) else len(y) - len(names) + apart
@@ -135,6 +132,38 @@ def fit_arms(runs_a: Runs, runs_b: Runs, law: Literal["nd", "c"], *, free: bool)
         sd=float(np.sqrt(variances.mean())),
         sd_pairs=float(np.sqrt(2.0 * variances[1])) if len(twins) else math.nan,
     )
+
+
+def median_residuals(runs_a: Runs, runs_b: Runs, arms: Arms) -> Array:
+    """Return the residuals of the law of least absolute ones, which an outlier does not pull along.
+
+    By reweighted least squares from the fit `arms`; twins count as strangers.
+    Returns (m,) log predicted - log observed, the runs of arm a first.
+    """
+    x, _, y, second = _laid(runs_a, runs_b, arms.law)
+    prior, spread = _prior(arms.names, y)
+    alone = np.zeros((0, 2), dtype=np.intp)
+    logs = arms.centre
+    for _ in range(_ROBUST_ROUNDS):
+        before = logs
+        size = np.abs(_model(logs, x, second, arms.names)[0] - y)
+        usual = max(float(size.mean()), _LEAST_SD)
+        weights = 1.0 / (usual * np.maximum(size, _LEAST_SHARE * usual))
+        logs, _ = _descend(logs, x, y, second, alone, weights, prior, spread, arms.names)
+        if np.max(np.abs(logs - before)) < _SETTLED_ENOUGH:
+            break
+    return _model(logs, x, second, arms.names)[0] - y
+
+
+def _laid(runs_a: Runs, runs_b: Runs, law: Literal["nd", "c"]) -> tuple[Array, Array, Array, Flags]:
+    """The law's variables as logarithms about their means, the means, log losses, arm b's rows."""
+    both = [
+        np.log(np.concatenate([getattr(runs, name) for runs in (runs_a, runs_b)]))
+        for name in (("n", "d") if law == "nd" else ("c",))
+    ]
+    middle = np.array([column.mean() for column in both])
+    y = np.log(np.concatenate([runs_a.loss, runs_b.loss]))
+    return np.stack(both) - middle[:, None], middle, y, np.arange(len(y)) >= len(runs_a)
 
 
 def pair(runs_a: Runs, runs_b: Runs) -> Numbers:
@@ -212,13 +241,15 @@ def _descend(
     y: Array,
     second: Flags,
     twins: Numbers,
-    variances: Array,
+    weights: Array,
     prior: Array,
     spread: Array,
     names: tuple[str, ...],
 ) -> tuple[Array, Array]:
-    """The logarithms of least weighted squares (q,), and their covariance: damped Gauss-Newton."""
-    weights = _weights(len(y), twins, variances)
+    """The logarithms of least weighted squares (q,), and their covariance: damped Gauss-Newton.
+
+    weights: (m,) of the rows rotated at twins.
+    """
     precision = spread**-2.0
 
     def cost(logs: Array) -> float:

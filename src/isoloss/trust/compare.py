@@ -17,11 +17,13 @@ from typing import Literal, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from isoloss.errors import InputError, UnidentifiedError
+from isoloss.errors import InputError, Status, UnidentifiedError
+from isoloss.fitting.inspection import Finding, codes
 from isoloss.fitting.intervals import student_quantile
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
 from isoloss.trust.arms import Arms, fit_arms
+from isoloss.trust.arms_inspection import inspect_arms, refuse_losses
 from isoloss.trust.quantiles import Interval
 
 Verdict = Literal["a", "b", "not distinguishable"]
@@ -44,6 +46,8 @@ class Comparison:
     exponent: gamma. pairs: twins that were used as such. sd: of one run's log loss; sd_pairs: of
     the difference of twins (NaN without). asymptotes_differ: the two-sided p of equal asymptotes,
     NaN where there were too few runs to ask.
+    status: codes whose value is advice, empty if there is nothing to say. findings: what is wrong
+    with the runs, each a code and in which arm it was seen.
     """
 
     verdict: Verdict
@@ -60,6 +64,8 @@ class Comparison:
     asymptotes_differ: float
     runs_a: Runs
     runs_b: Runs
+    status: tuple[Status, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 def compute_multiplier(
@@ -103,11 +109,15 @@ def compare(
     multiplier is wanted; the largest that both arms reach. level: of the intervals and the verdict,
     so that equal arms are called different once in 1 / (1 - level) times. seed: of the draws.
     Returns a Comparison. The interval holds the noise of runs and the uncertainty of all
-    coefficients; a weak prior holds E and the exponents where the runs hardly do.
+    coefficients; a weak prior holds E and the exponents where the runs hardly do. Its `status` and
+    `findings` say what puts the verdict in doubt: what `inspect_runs` finds in an arm, a run far
+    from the law of both, losses of two units, a compute far beyond an arm.
     Raises InputError if the arms are not counted alike or a compute is out of place;
-    UnidentifiedError if an arm has fewer than four runs or the runs have one compute only.
+    UnidentifiedError if an arm has fewer than four runs or one loss only, or all runs have one
+    compute.
 
-    Source: `docs/methods/compare`. Left out: arms whose exponents differ, outliers.
+    Source: `docs/methods/compare`. Left out: arms whose exponents differ; an outlier is named, not
+    held off.
     """
     _refuse_options(asymptote, law, at, level)
     _refuse(runs_a, runs_b)
@@ -117,6 +127,12 @@ def compare(
     draws = arms.draws(_DRAWS, random)
     multiplier = _multipliers(arms, draws, budget)
     centre = _multipliers(arms, arms.centre[None], budget)[0]
+    if not centre > 0:
+        raise InputError(
+            f"at {budget:.3g} FLOPs the multiplier is too small a number to compute; ask for a "
+            "compute nearer to that of the runs"
+        )
+    findings = inspect_arms(runs_a, runs_b, arms, budget, float(centre))
     tails = 0.5 * (1.0 - level)
     low, high = np.quantile(multiplier, [tails, 1.0 - tails], method="nearest")
     step = student_quantile(1.0 - tails, arms.degrees) * arms.error("ratio")
@@ -136,17 +152,20 @@ def compare(
         asymptotes_differ=_differing(runs_a, runs_b, arms.law),
         runs_a=runs_a,
         runs_b=runs_b,
+        status=codes(findings),
+        findings=findings,
     )
 
 
 def _multipliers(arms: Arms, draws: Array, budget: float) -> Array:
     """k of each draw (k,): E_a + K / (k c) ** gamma = E_b + r K / c ** gamma."""
-    scale, exponent = arms.frontier(draws)
+    log_scale, exponent = arms.frontier(draws)
     exponent = np.maximum(exponent, _LEAST_EXPONENT)
-    floors = arms.asymptotes(draws)
-    with np.errstate(over="ignore", divide="ignore"):
-        reducible = scale * budget**-exponent
-        ratio = np.exp(draws[:, arms.place("ratio")]) + (floors[1] - floors[0]) / reducible
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        ratio = np.exp(draws[:, arms.place("ratio")])
+        if "gap" in arms.names:
+            floors = arms.asymptotes(draws)
+            ratio = ratio + (floors[1] - floors[0]) * np.exp(exponent * np.log(budget) - log_scale)
         found = np.where(ratio > 0, np.maximum(ratio, 1e-300) ** (-1.0 / exponent), np.inf)
     return np.asarray(found)
 
@@ -198,6 +217,7 @@ def _refuse(runs_a: Runs, runs_b: Runs) -> None:
             raise UnidentifiedError(
                 f"arm {letter} has {len(runs)} runs; a comparison needs {_FEWEST} in each"
             )
+    refuse_losses(runs_a, runs_b)
     computes: NDArray[np.float64] = np.concatenate([runs_a.c, runs_b.c])
     if computes.max() < 2.0 * computes.min():
         raise UnidentifiedError(
