@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from conftest import Command
 
 from isoloss.cli.app import run
+from isoloss.cli.options import SizeForm
 
+OUR_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 SWEEP = """
 [defaults]
 corpus = "text"
@@ -124,15 +127,17 @@ def test_a_report_on_runs_that_cannot_answer_says_so(isoloss: Command, runs_csv:
 def test_an_old_good_file_survives_a_failure(
     isoloss: Command, runs_csv: Path, tmp_path: Path
 ) -> None:
-    old = tmp_path / "old.html"
-    old.write_text("good", encoding="utf-8")
+    page, fit = tmp_path / "old.html", tmp_path / "old.json"
+    page.write_text(f"<!doctype html>{OUR_POLICY}", encoding="utf-8")
+    fit.write_text('{"form": "Chinchilla", "law": {}, "residuals": []}', encoding="utf-8")
+    before = page.read_bytes(), fit.read_bytes()
     lines = runs_csv.read_text(encoding="utf-8").splitlines()[:3]
     runs_csv.write_text("\n".join(lines), encoding="utf-8")
-    refused(isoloss, "fit", runs_csv, "--out", old, code=3, says="")
+    refused(isoloss, "fit", runs_csv, "--out", fit, code=3, says="add runs")
     runs_csv.write_text("params,tokens\n1e9,2e10\n", encoding="utf-8")
-    refused(isoloss, "report", runs_csv, old, says="")
-    assert old.read_text(encoding="utf-8") == "good"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["old.html", "runs.csv"]
+    refused(isoloss, "report", runs_csv, page, says="no column for the loss")
+    assert (page.read_bytes(), fit.read_bytes()) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old.html", "old.json", "runs.csv"]
 
 
 def test_a_result_into_a_folder_that_is_not_there(isoloss: Command, runs_csv: Path) -> None:
@@ -326,3 +331,52 @@ def test_absurd_numbers_are_refused_without_a_warning(
     rows = ["params,tokens,loss", "1e9,2e10,3.1", row]
     runs_csv.write_text("\n".join(rows), encoding="utf-8")
     refused(isoloss_process, "fit", runs_csv, says=says)
+
+
+@pytest.mark.parametrize("words", READERS[2:])
+def test_a_law_of_one_variable_plans_no_budget(
+    isoloss: Command, runs_csv: Path, words: tuple[str, ...]
+) -> None:
+    line = refused(isoloss, *words, "--form", "power", code=2, says="--form")
+    for form in get_args(SizeForm):
+        assert form in line
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("other.csv", "params,tokens\n1,2\n", ("fit", "runs.csv", "--out")),
+        ("other.json", '{"mine": 1}', ("fit", "runs.csv", "--out")),
+        ("other.json", "[1, 2]", ("fit", "runs.csv", "--out")),
+        ("notes.md", "# Notes\n", ("report", "runs.csv")),
+        ("page.html", "<!doctype html><p>mine</p>", ("report", "runs.csv")),
+        ("other.csv", "params,tokens\n1,2\n", ("tune", "runs.csv", "--out")),
+        ("rates.svg", "mine", ("tune", "runs.csv", "--figure")),
+    ],
+)
+def test_a_file_that_is_no_result_of_ours_is_not_replaced(
+    isoloss: Command, runs_csv: Path, name: str, content: str, words: tuple[str, ...]
+) -> None:
+    other = runs_csv.parent / name
+    other.write_text(content, encoding="utf-8")
+    refused(isoloss, *words, name, says="name another file, or remove it first")
+    assert other.read_text(encoding="utf-8") == content
+
+
+def test_a_result_of_ours_or_an_empty_file_is_replaced(isoloss: Command, runs_csv: Path) -> None:
+    out = runs_csv.parent / "fit.json"
+    out.touch()
+    for words in (("--draws", "0"), ("--draws", "2", "--conventions"), ("--draws", "0")):
+        assert isoloss("fit", runs_csv, *words, "--out", out).returncode == 0
+        assert out.stat().st_size
+
+
+@pytest.mark.parametrize("out", ["/proc/fit.json", "long" * 62 + ".json"])
+def test_a_place_that_cannot_be_written_is_refused_by_its_name(
+    isoloss: Command, runs_csv: Path, out: str
+) -> None:
+    if out.startswith("/proc") and not Path("/proc").is_dir():
+        pytest.skip("no folder here that nobody may write to")
+    runs_csv.write_text("no table", encoding="utf-8")  # and it is not even read
+    line = refused(isoloss, "fit", runs_csv, "--out", out, says=f"{out}: cannot be written")
+    assert ".tmp" not in line

@@ -21,7 +21,6 @@ from isoloss.cli.options import (
     law_of,
 )
 from isoloss.cli.output import (
-    check_output,
     doubts,
     emit_json,
     plain,
@@ -30,6 +29,7 @@ from isoloss.cli.output import (
     table,
     write_json,
 )
+from isoloss.cli.replacing import check_output, is_fit
 from isoloss.cli.views import approaches_view, conventions_view
 from isoloss.errors import InputError
 from isoloss.units import format_number
@@ -87,7 +87,7 @@ def fit(
         raise InputError("--all and --conventions are two views; ask for one at a time")
 
     if out is not None:
-        check_output(out, runs)
+        check_output(out, runs, is_fit)
     if flops is not None and not (approaches or conventions):
         raise InputError("--flops belongs to --all and --conventions; isoloss plan spends a budget")
     chosen = estimating or Estimating()

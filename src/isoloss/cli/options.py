@@ -25,17 +25,11 @@ def _number(type_: Any, tokens: Sequence[Token]) -> float:
 Number = Annotated[float, Parameter(converter=_number)]
 """A number such as 7B, 1.5T or 1e21; anything else is wrong usage."""
 
-Form = Literal[
-    "chinchilla",
-    "chinchilla-tied",
-    "kaplan-nd",
-    "power",
-    "saturating-power",
-    "m3",
-    "m4",
-    "broken-power",
-]
-"""The forms a fit may take: of size and tokens, and from "power" on of one variable."""
+SizeForm = Literal["chinchilla", "chinchilla-tied", "kaplan-nd"]
+"""The forms of size and tokens, which share out compute."""
+
+Form = Literal[SizeForm, "power", "saturating-power", "m3", "m4", "broken-power"]
+"""Also those of one variable, which need to be told which."""
 
 AnyForm = Literal[Form, "overtraining", "kaplan-ns", "data-constrained"]
 """Also those of other variables, which share out no compute."""
@@ -166,7 +160,7 @@ def law_of(form: AnyForm) -> type[Law]:
     }[form]
 
 
-def fitted(form: Form, path: Path, reading: Reading | None, *, draws: int, seed: int) -> Draws:
+def fitted(form: SizeForm, path: Path, reading: Reading | None, *, draws: int, seed: int) -> Draws:
     """Read the runs at `path`, fit a law of (n, d) to them, and resample it."""
     from isoloss.fitting import fit
     from isoloss.trust import bootstrap

@@ -79,29 +79,16 @@ def emit_json(value: object) -> None:
     print(to_json(value))
 
 
-def check_output(path: Path, source: Path) -> None:
-    """Refuse, before any work, a file that cannot be written or that is what is being read."""
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; give a file")
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: is no plain file; leave the option out to print")
-    if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}; make it first")
-    if path.exists() and source.exists() and path.samefile(source):
-        raise InputError(f"{path}: holds the runs themselves; write the result to another file")
-    if path.exists() and source.is_dir() and source.resolve() in path.resolve().parents:
-        raise InputError(f"{path}: lies among the runs; write the result to another file")
-
-
 def write_json(path: Path, value: object) -> None:
     """Write strict JSON to a file, whole or not at all."""
-    path = path.resolve()  # a link stays one, and its target is replaced
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    target = path.resolve()  # a link stays one, and its target is replaced
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(to_json(value) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
+        os.replace(temporary, target)
+    except OSError as error:
         temporary.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def to_json(value: object) -> str:

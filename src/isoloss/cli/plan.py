@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter, validators
 
-from isoloss.cli.options import Form, Json, Number, Reading, Seed, fitted
+from isoloss.cli.options import Json, Number, Reading, Seed, SizeForm, fitted
 from isoloss.cli.output import emit_json, interval, show, table
 from isoloss.units import PF_DAY, format_number
 
@@ -29,7 +29,7 @@ def plan(
     law: Annotated[
         str | None, Parameter(group=_SOURCE, help="A published law, such as hoffmann or kaplan.")
     ] = None,
-    form: Annotated[Form, Parameter(help="The law fitted to --runs.")] = "chinchilla",
+    form: Annotated[SizeForm, Parameter(help="The law fitted to --runs.")] = "chinchilla",
     draws: Annotated[int, Parameter(help="Resamplings behind the intervals.")] = 1000,
     level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
     seed: Seed = 0,

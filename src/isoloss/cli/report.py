@@ -9,8 +9,9 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from isoloss.cli.options import Form, Json, Number, Reading, Seed, law_of
+from isoloss.cli.options import Json, Number, Reading, Seed, SizeForm, law_of
 from isoloss.cli.output import emit_json
+from isoloss.cli.replacing import check_output, is_report
 
 
 def report(
@@ -20,7 +21,7 @@ def report(
     target_flops: Annotated[
         Number | None, Parameter(help="Training FLOPs to plan for, such as 1e21.")
     ] = None,
-    form: Annotated[Form, Parameter(help="The law to fit.")] = "chinchilla",
+    form: Annotated[SizeForm, Parameter(help="The law to fit.")] = "chinchilla",
     title: Annotated[str | None, Parameter(help="Title of the report.")] = None,
     seed: Seed = 0,
     reading: Annotated[Reading | None, Parameter(name="*")] = None,
@@ -35,6 +36,7 @@ def report(
     from isoloss.fitting import fit
     from isoloss.reporting import report as write_report
 
+    check_output(out, runs, is_report)
     found = (reading or Reading()).read(runs)
     path = write_report(
         found,

@@ -9,7 +9,8 @@ import numpy as np
 from cyclopts import Parameter
 
 from isoloss.cli.options import Json, Reading, Seed
-from isoloss.cli.output import check_output, doubts, emit_json, plain, say, show, table
+from isoloss.cli.output import doubts, emit_json, plain, say, show, table
+from isoloss.cli.replacing import check_output, is_figure, is_optima
 from isoloss.errors import InputError
 from isoloss.units import format_number
 
@@ -44,9 +45,9 @@ def tune(
     """
     from isoloss.fitting import tune as find
 
-    for path in (out, figure):
+    for path, kind in ((out, is_optima), (figure, is_figure)):
         if path is not None:
-            check_output(path, runs)
+            check_output(path, runs, kind)
     if out is not None and not out.suffix.lower().endswith("csv"):
         raise InputError(f"{out}: the table is written as CSV; give a name that ends in .csv")
     names = None if factors is None else [name.strip() for name in factors.split(",")]

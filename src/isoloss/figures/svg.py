@@ -64,8 +64,9 @@ def save_figure(ax: Axes, path: str | Path) -> Path:
     try:
         temporary.write_bytes(_rendered(_figure(ax), path.suffix[1:]))
         os.replace(temporary, path)
-    finally:
+    except OSError as error:
         temporary.unlink(missing_ok=True)
+        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
     return path
 
 
