@@ -13,6 +13,7 @@ from isoloss.laws.bends import M3, M4, BrokenPowerLaw
 from isoloss.laws.downstream import DownstreamError
 from isoloss.laws.forms import Chinchilla, KaplanND, Law, PowerLaw, SaturatingPowerLaw
 from isoloss.laws.joint import ChinchillaTied, DataConstrained, Overtraining
+from isoloss.laws.kaplan import KaplanFrontier, contradiction, trade_off
 from isoloss.laws.published import PublishedLaw
 from isoloss.laws.relations import CriticalBatch, KaplanNS, PowerRelation
 from isoloss.laws.tuning_rules import TUNING_RULES, TuningRule
@@ -32,6 +33,7 @@ __all__ = [
     "DataConstrained",
     "DownstreamError",
     "FineGrainedMoE",
+    "KaplanFrontier",
     "KaplanND",
     "KaplanNS",
     "Law",
@@ -46,6 +48,8 @@ __all__ = [
     "allocate",
     "annealing_sums",
     "as_law",
+    "contradiction",
     "near_optimal",
     "published",
+    "trade_off",
 ]

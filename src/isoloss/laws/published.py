@@ -16,6 +16,7 @@ from dataclasses import dataclass, fields
 
 from isoloss.errors import InputError
 from isoloss.laws.forms import Chinchilla, KaplanND, Law, PowerLaw
+from isoloss.laws.kaplan import KaplanFrontier
 from isoloss.laws.provenance import PublishedLaw as PublishedLaw
 from isoloss.laws.provenance import Range as Range
 from isoloss.laws.published_joint import GADRE_2024_C4 as GADRE_2024_C4
@@ -79,6 +80,14 @@ class Kaplan2020:
         }
         return {k: v for k, v in (found | rows).items() if isinstance(v, PublishedLaw)}
 
+    @property
+    def frontier(self) -> KaplanFrontier:
+        """What L(N, S_min) and the critical batch imply together; the fitted trends differ."""
+        loss_ns, critical_batch = self.loss_ns.law, self.critical_batch.law
+        assert isinstance(loss_ns, KaplanNS)
+        assert isinstance(critical_batch, CriticalBatch)
+        return KaplanFrontier(loss_ns, critical_batch)
+
     def compute_ratio(self, size_ratio: float) -> float:
         """Return how much more compute a size needs than the best size for the same loss.
 
@@ -89,9 +98,7 @@ class Kaplan2020:
         """
         if not size_ratio > 0:
             raise InputError(f"size_ratio is {size_ratio}; give a positive ratio n / n_best")
-        alpha_n, alpha_s = float(self.loss_ns.alpha_n), float(self.loss_ns.alpha_s)
-        bracket = 1 + alpha_s / alpha_n * (1 - size_ratio**-alpha_n)
-        return size_ratio * bracket ** (-1 / alpha_s) if bracket > 0 else math.inf
+        return float(self.frontier.compute_ratio(size_ratio))
 
     def near_optimal(self, excess: float = 0.05) -> Range:
         """Return the size ratios n / n_best between which compute exceeds the best by `excess`.
