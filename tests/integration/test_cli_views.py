@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,37 @@ def test_conventions_prints_a_row_for_every_count(isoloss: Command, tmp_path: Pa
     direct = conventions(published.BESIROGLU_2024.law.__class__, read_runs(path), draws=20)
     assert found["movement"] == pytest.approx(direct.movement)
     assert len(found["rows"]) == len(direct.rows) >= 2
+
+
+@pytest.mark.parametrize("view", ["--all", "--conventions"])
+def test_a_view_prints_doubts_and_fits_80_columns(
+    isoloss: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, view: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = ["params_total,params_non_embedding,params_active,tokens,flops,loss"]
+    for c in (1e18, 1e19, 1e20):
+        for n in 0.1 * c**0.5 * np.geomspace(0.2, 6.0, 8):
+            d = c / (6 * n)
+            loss = float(published.BESIROGLU_2024(n, d)) * (1.5 if len(lines) == 9 else 1.0)
+            lines.append(f"{n + 2e3 * n**0.5},{n},{0.9 * n},{d},{1.05 * c},{loss}")
+    path = tmp_path / "counted.csv"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    words = ("fit", path, view, "--draws", "30")
+    done = isoloss(*words)
+    assert done.returncode == 0, done.stderr
+    text = " ".join(done.stdout.split())
+    assert "doubt (outlier): a run lies far from the law" in text
+    assert "seen (outlier): run 9 lies" in text
+    printed = done.stdout.splitlines()
+    assert max(len(line) for line in printed) <= 80
+    # An interval stands on the line below its value, whole: none is broken at its dash.
+    cells = [cell for line in printed for cell in line.split("  ") if " - " in cell]
+    assert len(cells) >= 12
+    assert all(len(cell.split(" - ")) == 2 and all(cell.split(" - ")) for cell in cells)
+    assert not [line for line in printed if re.search(r"[^ ] -$", line.rstrip())]
+    found = json.loads(isoloss(*words, "--json").stdout)
+    assert "outlier" in [one["code"] for one in found["status"]]
+    assert "outlier" in [one["code"]["code"] for one in found["findings"]]
 
 
 def test_one_view_at_a_time_and_code_three_where_nothing_answers(

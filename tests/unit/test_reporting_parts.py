@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from simulated import COST, COUNT, SHAPES, demo_runs, plain_runs
 
 from isoloss.counting import count_params, flops_per_token
 from isoloss.errors import FitError
+from isoloss.fitting import IsoFlop, fit, inspect_runs
 from isoloss.fitting.cost import paid_cost
 from isoloss.laws import Chinchilla, Cost, KaplanND, published
 from isoloss.planning import Estimate, Plan
@@ -28,7 +31,9 @@ from isoloss.reporting.evidence import Evidence, Missing, attempt, gather, lowes
 from isoloss.reporting.exponents import pure_exponents, reducible_exponents
 from isoloss.reporting.html import to_html
 from isoloss.reporting.markdown import to_markdown
+from isoloss.reporting.summary import summary
 from isoloss.runs import Runs
+from isoloss.trust import approaches
 
 pytest.importorskip("matplotlib")
 DASH = "\N{EN DASH}"
@@ -158,6 +163,45 @@ def test_measured_exponents_recover_the_law_that_was_simulated(evidence: Evidenc
         assert row.measured.low is not None
         assert row.measured.high is not None
         assert row.measured.low - 0.02 < value < row.measured.high + 0.02
+
+
+def test_approach_2_is_that_of_approaches(evidence: Evidence) -> None:
+    """What `isoloss fit --all` prints of the same runs: interval, budgets, refusal."""
+    runs = demo_runs()
+    direct = approaches(runs, draws=60)
+    rows = [row for row in reducible_exponents(evidence) if row.how == "approach 2, IsoFLOP"]
+    for row, found in zip(rows, (direct.approaches[1].a, direct.approaches[1].b), strict=True):
+        assert isinstance(row.measured, Estimate)
+        assert (row.measured.low, row.measured.mid, row.measured.high) == tuple(map(float, found))
+    assert isinstance(evidence.isoflop, IsoFlop)
+    assert len(evidence.isoflop.budgets) == len(direct.minima.budgets)
+    assert evidence.isoflop.n_trend == direct.minima.n_trend
+
+    last = max(evidence.isoflop.usable, key=lambda budget: budget.c)
+    fewer = runs[np.setdiff1d(np.arange(len(runs)), last.rows)]
+    refused = approaches(fewer, draws=60)
+    two = replace(evidence, approaches=refused)
+    (refusal,) = {
+        row.measured.reason
+        for row in reducible_exponents(two)
+        if row.how == "approach 2, IsoFLOP" and isinstance(row.measured, Missing)
+    }
+    assert refusal == refused.approaches[1].refusal
+    assert "a trend needs three" in refusal
+
+
+def test_the_summary_says_what_was_seen_in_the_runs(evidence: Evidence) -> None:
+    runs = demo_runs()
+    odd = runs.replace(loss=np.where(np.arange(len(runs)) == 5, 1.5, 1.0) * runs.loss)
+    one_size = odd.replace(n=np.full(len(runs), 1e12))
+    for table, refused in ((odd, False), (one_size, True)):
+        fitted = attempt(lambda table=table: fit(Chinchilla, table))
+        assert isinstance(fitted, Missing) is refused
+        seen = inspect_runs(table) if refused else fitted.findings
+        assert seen
+        found = replace(evidence, main=replace(evidence.main, runs=table, fit=fitted))
+        (points,) = [block for block in summary(found) if isinstance(block, Points)]
+        assert points.lines == tuple(f"Seen in the runs: {one.detail}." for one in seen)
 
 
 def test_a_law_without_a_floor_has_no_reducible_exponents() -> None:

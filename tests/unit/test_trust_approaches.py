@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from isoloss.errors import InputError
+from isoloss.errors import InputError, Status
 from isoloss.laws import Chinchilla, KaplanND, PowerLaw, allocate
 from isoloss.runs import Runs
 from isoloss.trust import approaches
@@ -102,6 +102,44 @@ def test_a_law_that_the_runs_do_not_identify_leaves_no_interval_for_the_others()
         assert "the bias needs approach 3" in found.approaches[2].refusal
         assert np.isnan(found.isoflop_bias).all()
     assert float(found.approaches[1].a.mid) == pytest.approx(0.4, abs=1e-6)
+
+
+def test_doubts_are_heard_even_of_a_law_that_is_refused() -> None:
+    runs = study()
+    clean = approaches(runs, TARGET, draws=5)
+    edges = [budget for budget in clean.minima.budgets if not budget.usable]
+    assert clean.status == (Status.EDGE_BUDGET,)
+    told = [one.detail for one in clean.findings if one.code is Status.EDGE_BUDGET]
+    assert told == [f"{edge.reason}; {edge.mend}" for edge in edges] != []
+    odd = runs.replace(loss=np.where(np.arange(len(runs)) == 20, 2.0, 1.0) * runs.loss)
+    found = approaches(odd, TARGET, draws=5)
+    assert Status.OUTLIER in found.status
+    assert Status.OUTLIER in {one.code for one in found.findings}
+    one_size = runs.replace(n=np.full(len(runs), 1e12), c=runs.c)  # and fewer tokens than that
+    refused = approaches(one_size, TARGET, draws=5)
+    assert refused.approaches[3].n is None
+    assert Status.SWAPPED in refused.status
+    assert Status.SWAPPED in {one.code for one in refused.findings}
+    assert Status.EDGE_BUDGET not in refused.status  # its refusal says it
+
+
+def test_where_runs_are_grouped_as_budgets_approach_2_is_of_these() -> None:
+    runs = study(None)
+    strays = Runs(n=runs.n * 1.003, d=runs.d / 1.003, loss=1.05 * runs.loss)
+    order = np.random.default_rng(0).permutation(2 * len(runs))
+    group = np.array(["isoflop-1"] * len(runs) + ["grid"] * len(runs))[order]
+    both = Runs(
+        n=np.concatenate([runs.n, strays.n])[order],
+        d=np.concatenate([runs.d, strays.d])[order],
+        loss=np.concatenate([runs.loss, strays.loss])[order],
+        group=group,
+    )
+    alone, found = (approaches(table, TARGET, draws=5) for table in (runs, both))
+    assert [budget.runs for budget in found.minima.budgets] == [9] * 6
+    assert all((group[budget.rows] == "isoflop-1").all() for budget in found.minima.budgets)
+    assert found.approaches[1].n.mid == pytest.approx(alone.approaches[1].n.mid)
+    mixed = approaches(both.replace(group=[""] * len(both)), TARGET, draws=5)
+    assert [budget.runs for budget in mixed.minima.budgets] == [18] * 6
 
 
 def test_wrong_calls_are_refused() -> None:

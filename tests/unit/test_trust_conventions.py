@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from simulated import demo_runs
 
-from isoloss.errors import InputError
+from isoloss.errors import InputError, Status
 from isoloss.laws import Chinchilla, PowerLaw, allocate
 from isoloss.runs import Runs
 from isoloss.trust import conventions
@@ -86,3 +86,17 @@ def test_a_count_that_cannot_be_fitted_keeps_its_refusal() -> None:
         conventions(PowerLaw, runs)
     with pytest.raises(InputError, match="flops"):
         conventions(Chinchilla, runs, 0.0)
+
+
+def test_doubts_are_told_once_whichever_count_shows_them() -> None:
+    runs = counted_runs(0.003)
+    clean = conventions(Chinchilla, runs, 1e21, draws=10)
+    assert (clean.status, clean.findings) == ((), ())
+    other = runs.replace(counts={**runs.counts, "active": 1e6 * runs.n})
+    found = conventions(Chinchilla, other, 1e21, draws=10)
+    assert found.status.count(Status.SWAPPED) == 1  # only as active parameters n is above d
+    assert [one.code for one in found.findings].count(Status.SWAPPED) == 1
+    odd = other.replace(loss=np.where(np.arange(len(other)) == 20, 2.0, 1.0) * other.loss)
+    told = [one.code for one in conventions(Chinchilla, odd, 1e21, draws=10).findings]
+    assert told[0] is Status.OUTLIER
+    assert len(told) == len(set(told))

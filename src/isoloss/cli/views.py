@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from isoloss.cli.output import plain, table
+from isoloss.cli.output import doubts, plain, table
 from isoloss.units import format_number
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def approaches_view(
 
     found = approaches(runs, flops, form=form, level=level, draws=draws, seed=seed)
     measures = {"disagreement": plain(found.disagreement), "compatible": found.compatible}
-    parts = (_approaches(found), *_approach_lines(found))
+    told = doubts(found.status, found.findings)
+    parts = (_approaches(found), *_approach_lines(found), *told)
     return View({**plain(found), **measures}, parts, 0 if found.answered else NOT_IDENTIFIED)
 
 
@@ -46,7 +47,8 @@ def conventions_view(
     from isoloss.trust import conventions
 
     found = conventions(form, runs, flops, level=level, draws=draws, seed=seed)
-    parts = (_conventions(found), *_convention_lines(found))
+    told = doubts(found.status, found.findings)
+    parts = (*_conventions(found), *_convention_lines(found), *told)
     good = any(row.n is not None for row in found.rows)
     content = {**plain(found), "movement": plain(found.movement)}
     return View(content, parts, 0 if good else NOT_IDENTIFIED)
@@ -83,28 +85,21 @@ def _approach_lines(found: Approaches) -> list[str]:
     return lines + [f"refused: {reason}" for reason in refused]
 
 
-def _conventions(found: Conventions) -> object:
-    rows = [
-        (
-            row.n_convention,
-            row.c_convention,
-            _exponent(row.a),
-            _size(row.n),
-            _size(row.d),
-            _size(row.n_as_given),
-        )
-        for row in found.rows
+def _conventions(found: Conventions) -> list[object]:
+    """A table for each count of n: with the counts of c beside them one would be too wide."""
+    tables: list[object] = [
+        f"Best n and d of {found.form.__name__} at {found.flops:.3g} FLOPs, {found.level:.0%} "
+        f"intervals; last, the same n counted as {found.given}"
     ]
-    return table(
-        "n counted as",
-        "c as",
-        "n ~ c^",
-        "n",
-        "d",
-        f"n as {found.given}",
-        rows=rows,
-        title=f"Best n and d of {found.form.__name__} at {found.flops:.3g} FLOPs, so counted",
-    )
+    for convention in dict.fromkeys(row.n_convention for row in found.rows):
+        rows = [
+            (row.c_convention, _exponent(row.a), *map(_size, (row.n, row.d, row.n_as_given)))
+            for row in found.rows
+            if row.n_convention == convention
+        ]
+        names = ("c counted as", "n ~ c^", "n", "d", "n as given")
+        tables.append(table(*names, rows=rows, title=f"n counted as {convention}"))
+    return tables
 
 
 def _convention_lines(found: Conventions) -> list[str]:
@@ -124,7 +119,6 @@ def _size(value: Interval | None) -> str:
 
 
 def _written(value: Interval, write: Callable[[float], str]) -> str:
+    """A value above its interval: side by side they would make a table too wide."""
     low, mid, high = (float(end) for end in value)
-    if math.isnan(low):
-        return write(mid)
-    return f"{write(mid)} ({write(low)} - {write(high)})"
+    return write(mid) if math.isnan(low) else f"{write(mid)}\n{write(low)} - {write(high)}"

@@ -13,17 +13,19 @@ from typing import TypeVar
 import numpy as np
 
 from isoloss.errors import FitError, IsolossError
-from isoloss.fitting import Envelope, Fit, IsoFlop, PowerTrend, envelope, fit, isoflop, power_trend
+from isoloss.fitting import Envelope, Fit, IsoFlop, PowerTrend, envelope, fit, power_trend
 from isoloss.fitting.cost import paid_cost
 from isoloss.laws import Cost, KaplanND, Law, PowerLaw
 from isoloss.planning import Plan, plan
 from isoloss.runs import Runs
 from isoloss.trust import (
+    Approaches,
     Backtest,
     Conventions,
     Draws,
     Forecast,
     Outcome,
+    approaches,
     backtest,
     bootstrap,
     conventions,
@@ -66,7 +68,8 @@ class Evidence:
     """What the runs say, in every part of a report.
 
     main: as the runs are counted. others: counted otherwise, the fit and plan under each.
-    conventions: the best size under every count that the runs carry.
+    conventions: the best size under every count that the runs carry. approaches: the three ways
+    to it.
     kaplan: Kaplan's L(N, D); compute: a pure power law of c through the lowest losses; both as
     Kaplan counts where the runs allow it (`kaplan_runs`).
     envelope_trends: n and d along the envelope, from the compute of the smallest run on.
@@ -81,12 +84,21 @@ class Evidence:
     backtest: Backtest | Missing
     envelope: Envelope | Missing
     envelope_trends: tuple[PowerTrend, PowerTrend] | Missing
-    isoflop: IsoFlop | Missing
+    approaches: Approaches | Missing
     kaplan_runs: Runs
     kaplan: Draws | Missing
     compute: Draws | Missing
     outcomes: tuple[Outcome, ...]
     pending: tuple[Forecast, ...]
+
+    @property
+    def isoflop(self) -> IsoFlop | Missing:
+        """The budgets of approach 2."""
+        if isinstance(self.approaches, Missing):
+            return self.approaches
+        if not self.approaches.minima.budgets:
+            return Missing("no budget of compute holds four sizes: run four or more at one compute")
+        return self.approaches.minima
 
 
 def gather(
@@ -122,7 +134,7 @@ def gather(
         envelope_trends=curve
         if isinstance(curve, Missing)
         else attempt(lambda: _trends(curve, float(runs.c.min()))),
-        isoflop=_minima(runs),
+        approaches=attempt(lambda: approaches(runs, target, form=form, draws=draws, seed=seed)),
         kaplan_runs=counted_kaplan,
         kaplan=attempt(lambda: _doubted(fit(KaplanND, counted_kaplan), draws, seed)),
         compute=attempt(
@@ -200,17 +212,3 @@ def _curves(runs: Runs) -> Runs:
     if runs.curves is None:
         raise FitError("the table holds one loss per run")
     return runs.curves
-
-
-def _minima(runs: Runs) -> IsoFlop | Missing:
-    """Approach 2 on the runs grouped as IsoFLOP budgets, or on all where none are grouped so."""
-    found = attempt(lambda: isoflop(budget_runs(runs)))
-    if isinstance(found, IsoFlop) and not found.budgets:
-        return Missing("no budget of compute holds four sizes: run four or more at one compute")
-    return found
-
-
-def budget_runs(runs: Runs) -> Runs:
-    """Keep the runs of groups named isoflop..., or all where no group is named so."""
-    grouped = np.char.startswith(runs.group, "isoflop")
-    return runs[grouped] if grouped.any() else runs

@@ -8,18 +8,17 @@ times larger. Kaplan's come from different tables, and each row names its own.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from isoloss.figures import law_of
-from isoloss.fitting import PowerTrend
-from isoloss.fitting.intervals import student_quantile
 from isoloss.laws import Chinchilla, Law, published
 from isoloss.planning import Estimate
 from isoloss.reporting.evidence import Evidence, Missing
 from isoloss.reporting.wording import ALPHA, BETA
-from isoloss.trust import Draws
+from isoloss.trust import Draws, Interval
 
 KAPLAN = published.KAPLAN_2020
 _BESIROGLU_SE = {ALPHA: 0.02, BETA: 0.02}
@@ -110,8 +109,7 @@ def _of(draws: Draws | Missing, find: Callable[[Law], Any]) -> Estimate | Missin
     """The median of the draws and their interval."""
     if isinstance(draws, Missing):
         return draws
-    low, mid, high = draws.interval(find, 0.9)
-    return Estimate(float(low), float(mid), float(high))
+    return _estimate(draws.interval(find, 0.9))
 
 
 def _envelope_exponents(evidence: Evidence) -> tuple[Estimate | Missing, Estimate | Missing]:
@@ -124,19 +122,15 @@ def _envelope_exponents(evidence: Evidence) -> tuple[Estimate | Missing, Estimat
 
 
 def _isoflop_exponents(evidence: Evidence) -> tuple[Estimate | Missing, Estimate | Missing]:
-    found = evidence.isoflop
-    if isinstance(found, Missing):
-        return found, found
-    if found.n_trend is None or found.d_trend is None:
-        reason = f"{len(found.usable)} of {len(found.budgets)} budgets have a minimum, two needed"
-        return Missing(reason), Missing(reason)
-    budgets = len(found.usable)
-    return _with_error(found.n_trend, budgets), _with_error(found.d_trend, budgets)
+    """Approach 2 as `approaches` has it, in its own intervals."""
+    if isinstance(evidence.approaches, Missing):
+        return evidence.approaches, evidence.approaches
+    found = evidence.approaches.approaches[1]
+    if found.a is None or found.b is None:
+        return Missing(found.refusal), Missing(found.refusal)
+    return _estimate(found.a), _estimate(found.b)
 
 
-def _with_error(trend: PowerTrend, points: int) -> Estimate:
-    """The exponent with its 90 % interval by Student's t; two points leave none."""
-    if points < 3:
-        return Estimate(None, trend.exponent, None)
-    reach = student_quantile(0.95, points - 2) * trend.se
-    return Estimate(trend.exponent - reach, trend.exponent, trend.exponent + reach)
+def _estimate(found: Interval) -> Estimate:
+    low, mid, high = (float(end) for end in found)
+    return Estimate(None, mid, None) if math.isnan(low) else Estimate(low, mid, high)

@@ -20,7 +20,7 @@ from isoloss.figures import (
 )
 from isoloss.reporting import wording
 from isoloss.reporting.document import Block, Figure, Refusal
-from isoloss.reporting.evidence import Evidence, Missing, budget_runs
+from isoloss.reporting.evidence import Evidence, Missing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,7 +113,7 @@ def isoflop_figure(evidence: Evidence) -> Block:
         "(diamond) is the best size for that budget, and the minima should move right and down "
         "as the budget grows. A hollow curve has no minimum between its smallest and its largest "
         "size, and is not used.",
-        lambda: isoflop_curves(found, budget_runs(evidence.main.runs)),
+        lambda: isoflop_curves(found, evidence.main.runs),
     )
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from isoloss.fitting import inspect_runs
 from isoloss.planning import Plan
 from isoloss.reporting import wording
-from isoloss.reporting.document import Block, Card, Cards, Refusal
+from isoloss.reporting.document import Block, Card, Cards, Points, Refusal
 from isoloss.reporting.evidence import Evidence, Missing
 from isoloss.trust import Backtest
 
 
 def summary(evidence: Evidence) -> tuple[Block, ...]:
-    """Two cards, and a line for every doubt that the fit itself raises."""
+    """Two cards, a line for every doubt that the fit itself raises, and what was seen where."""
     blocks: list[Block] = [Cards((what_to_train(evidence), how_sure(evidence)))]
     fit = evidence.main.fit
-    if not isinstance(fit, Missing):
+    if isinstance(fit, Missing):
+        findings = inspect_runs(evidence.main.runs)
+    else:
+        findings = fit.findings
         blocks += [Refusal(f"The fit is doubtful: {status.value}.") for status in fit.status]
+    if findings:
+        blocks.append(Points(tuple(f"Seen in the runs: {one.detail}." for one in findings)))
     return tuple(blocks)
 
 

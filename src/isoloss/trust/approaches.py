@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from isoloss.errors import FitError, InputError, IsolossError, UnidentifiedError
-from isoloss.fitting import correct_isoflop, fit, isoflop
+from isoloss.errors import FitError, InputError, IsolossError, Status, UnidentifiedError
+from isoloss.fitting import Finding, Fit, correct_isoflop, inspect_runs, isoflop
 from isoloss.fitting.cost import paid_cost
 from isoloss.fitting.frontier import frontier, resampled_trends
 from isoloss.fitting.intervals import check_level
@@ -27,8 +27,9 @@ from isoloss.laws import Chinchilla, Law
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
 from isoloss.trust.budgets import spend, target_of
-from isoloss.trust.draws import Draws, bootstrap, check_draws
+from isoloss.trust.draws import Draws, check_draws
 from isoloss.trust.quantiles import Interval, interval
+from isoloss.trust.trial import trial
 
 _FEWEST_KEPT = 0.5
 _FEWEST_BUDGETS = 3
@@ -57,13 +58,18 @@ class Approaches:
     """The approaches at one budget, in order: envelope, IsoFLOP, IsoFLOP corrected, law.
 
     flops: the target. level: of the intervals. isoflop_bias: by what fraction the uncorrected
-    parabolas are off in n and d at the target, NaN if not known.
+    parabolas are off in n and d at the target, NaN if not known. minima: the budgets of approach
+    2. status, findings: what the law of approach 3 is doubted for, as in `Fit`, even where it has
+    no answer, and what the minima are.
     """
 
     flops: float
     level: float
     approaches: tuple[Approach, ...]
     isoflop_bias: tuple[float, float]
+    minima: IsoFlop
+    status: tuple[Status, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def answered(self) -> tuple[Approach, ...]:
@@ -99,7 +105,8 @@ def approaches(
 
     runs: at their ends. flops: the target, by default ten times the largest run's. form: the law of
     approach 3, which also shows the bias of approach 2. level, draws, seed: of the intervals.
-    tolerance: how far the compute of one budget may scatter, as in `isoflop`.
+    tolerance: how far the compute of one budget may scatter, as in `isoflop`. Where groups of runs
+    are named isoflop..., approach 2 is of these alone.
     The intervals of approach 3 are those of `bootstrap`; those of 1 and 2 come from noise drawn
     from its residuals and added to the losses, at fixed design. An approach that the runs do not
     allow keeps its refusal; its neighbours stand.
@@ -112,25 +119,26 @@ def approaches(
     target = target_of(runs, flops)
     if getattr(form, "variables", None) != ("n", "d"):
         raise InputError("the approaches need a law of (n, d), such as Chinchilla")
-    minima = isoflop(runs, tolerance=tolerance)
-    study = _study(runs, target, form, level, draws, seed, minima)
+    study = _study(runs, target, form, level, draws, seed, _minima(runs, tolerance))
     found = (
         _kept("1", "envelope of ends", _first, study),
         _kept("2", "IsoFLOP parabolas", _second, study),
         _kept("2 corrected", "parabolas without their bias", _corrected, study),
         _kept("3", f"{form.__name__} law", _third, study),
     )
-    return Approaches(target, level, found, _bias(study))
+    status, findings = _doubts(study, answered=found[1].n is not None)
+    return Approaches(target, level, found, _bias(study), study.minima, status, findings)
 
 
 @dataclass(frozen=True, eq=False)
 class _Study:
-    """What the approaches share: the runs, the target, and the law's draws or their refusal."""
+    """What the approaches share: the runs, the target, the law, and its draws or their refusal."""
 
     runs: Runs
     flops: float
     level: float
     minima: IsoFlop
+    fit: Fit | None
     model: Draws | None
     refusal: str
     noise: Array | None  # (k, m), to be added to the log losses
@@ -152,14 +160,23 @@ def _study(
     seed: int,
     minima: IsoFlop,
 ) -> _Study:
-    try:
-        model = bootstrap(fit(form, runs).check(), draws=draws, seed=seed)
-    except IsolossError as error:
-        return _Study(runs, flops, level, minima, None, str(error), None)
+    tried = trial(form, runs, draws=draws, seed=seed)
+    if tried.draws is None:
+        return _Study(runs, flops, level, minima, tried.fit, None, tried.refusal, None)
     random = np.random.default_rng([seed, 2])
-    noise = random.choice(model.noise, size=(draws, len(runs)))
+    noise = random.choice(tried.draws.noise, size=(draws, len(runs)))
     noise = noise * random.choice([-1.0, 1.0], size=noise.shape)
-    return _Study(runs, flops, level, minima, model, "", noise)
+    return _Study(runs, flops, level, minima, tried.fit, tried.draws, "", noise)
+
+
+def _minima(runs: Runs, tolerance: float) -> IsoFlop:
+    """Approach 2 on the runs grouped as IsoFLOP budgets, or on all where none are grouped so."""
+    grouped = np.flatnonzero(np.char.startswith(runs.group, "isoflop"))
+    if not len(grouped):
+        return isoflop(runs, tolerance=tolerance)
+    found = isoflop(runs[grouped], tolerance=tolerance)
+    budgets = (replace(budget, rows=grouped[budget.rows]) for budget in found.budgets)
+    return replace(found, budgets=tuple(budgets))
 
 
 _Answer = tuple[Interval, Interval, Interval, Interval]
@@ -224,6 +241,20 @@ def _third(study: _Study) -> _Answer:
 def _bias(study: _Study) -> tuple[float, float]:
     corrected = study.corrected
     return (math.nan, math.nan) if corrected is None else corrected.bias(study.flops)
+
+
+def _doubts(study: _Study, *, answered: bool) -> tuple[tuple[Status, ...], tuple[Finding, ...]]:
+    """What the law is doubted for and, where approach 2 answered, the budgets it left out."""
+    status = study.fit.status if study.fit else ()
+    findings = study.fit.findings if study.fit else inspect_runs(study.runs)
+    if not answered:
+        return status, findings
+    edges = tuple(
+        Finding(Status.EDGE_BUDGET, f"{budget.reason}; {budget.mend}")
+        for budget in study.minima.budgets
+        if not budget.usable
+    )
+    return (*status, *study.minima.status), (*findings, *edges)
 
 
 def _vertices(found: IsoFlop, runs: Runs, noise: Array) -> tuple[Array, Array]:

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from isoloss.errors import InputError, IsolossError
-from isoloss.fitting import fit
+from isoloss.errors import InputError, IsolossError, Status
+from isoloss.fitting import Finding
 from isoloss.fitting.cost import paid_cost
 from isoloss.fitting.intervals import check_level
 from isoloss.laws import Law
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
 from isoloss.trust.budgets import spend, target_of
-from isoloss.trust.draws import bootstrap, check_draws
+from isoloss.trust.draws import check_draws
 from isoloss.trust.quantiles import Interval, interval
+from isoloss.trust.trial import Trial, trial
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Conventions:
     """The answers under every way of counting, that of the runs first.
 
     form: of the law. flops: the target, the same number in every count of compute. given: the count
-    of `n_as_given`. level: of the intervals.
+    of `n_as_given`. level: of the intervals. status, findings: what the fits are doubted for, as in
+    `Fit`, each code once: as the first count that shows it does.
     """
 
     form: type[Law]
@@ -56,6 +58,8 @@ class Conventions:
     given: str
     level: float
     rows: tuple[Counted, ...]
+    status: tuple[Status, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def movement(self) -> float:
@@ -88,27 +92,27 @@ def conventions(
     check_draws(draws)
     target = target_of(runs, flops)
     rows: list[Counted] = []
+    status: list[Status] = []
+    findings: list[Finding] = []
     for name in dict.fromkeys((runs.n_convention, *runs.counts)):
-        rows += _under(form, runs, str(name), target, level, draws, seed)
-    return Conventions(form, target, runs.n_convention, level, tuple(rows))
+        counted = runs if name == runs.n_convention else runs.counted(str(name))
+        tried = trial(form, counted, draws=draws, seed=seed)
+        rows += _under(tried, counted, runs, target, level)
+        if tried.fit is not None:
+            told = {one.code for one in findings}
+            status += [code for code in tried.fit.status if code not in status]
+            findings += [one for one in tried.fit.findings if one.code not in told]
+    return Conventions(
+        form, target, runs.n_convention, level, tuple(rows), tuple(status), tuple(findings)
+    )
 
 
-def _under(
-    form: type[Law],
-    runs: Runs,
-    convention: str,
-    flops: float,
-    level: float,
-    draws: int,
-    seed: int,
-) -> list[Counted]:
+def _under(tried: Trial, counted: Runs, runs: Runs, flops: float, level: float) -> list[Counted]:
     """One count of n: a single fit, spent under each count of compute."""
     costs = dict.fromkeys((runs.c_convention, *runs.costs, "6nd"))
-    counted = runs if convention == runs.n_convention else runs.counted(convention)
-    try:
-        model = bootstrap(fit(form, counted).check(), draws=draws, seed=seed)
-    except IsolossError as error:
-        return [Counted(convention, name, refusal=str(error)) for name in costs]
+    convention, model = counted.n_convention, tried.draws
+    if model is None:
+        return [Counted(convention, name, refusal=tried.refusal) for name in costs]
     rows = []
     for name in costs:
         paid = None
