@@ -1,9 +1,9 @@
 """What follows from Kaplan's two fits: the frontier of efficient training, and where it ends.
 
-The loss of n parameters after s steps, `KaplanNS`, and the critical batch, `CriticalBatch`, together
-say what a budget of compute c = 6 n b_crit(loss) s should buy. Everything here is derived (Kaplan et
-al. 2020, appendix B); the paper's own fits of the same trends, which differ from it by up to a factor
-of two, are in `published.KAPLAN_2020.allocation`. Compute is in FLOPs throughout.
+The loss of n parameters after s steps, `KaplanNS`, and the critical batch, `CriticalBatch`, say
+together what a budget of compute c = 6 n b_crit(loss) s should buy. Everything here is derived
+(Kaplan et al. 2020, appendix B); the paper's own fits of the same trends, which differ from it by
+up to a factor of two, are in `published.KAPLAN_2020.allocation`. Compute is in FLOPs throughout.
 """
 
 from __future__ import annotations
