@@ -98,11 +98,18 @@ def test_counts_in_millions_are_not_taken_for_exchanged_columns() -> None:
     assert [one.code for one in inspect_runs(in_billions)] == [Status.WRONG_UNITS]
     both = Runs(n=runs.n / 1e6, d=runs.d / 1e9, loss=runs.loss, n_convention="total")
     assert [one.code for one in inspect_runs(both)] == [Status.WRONG_UNITS]
-    # d in millions, up to 98,000: only the compute beside it tells that from exchanged columns.
     in_millions = {"n": runs.n, "d": runs.d / 1e6, "loss": runs.loss, "n_convention": "total"}
-    assert [one.code for one in inspect_runs(Runs(**in_millions))] == [Status.SWAPPED]
-    (finding,) = inspect_runs(Runs(**in_millions, c=runs.c, c_convention="reported"))
-    assert finding.code is Status.FLOPS_RATIO
+    (finding,) = inspect_runs(Runs(**in_millions))
+    assert finding.code is Status.WRONG_UNITS
+    assert "is d in millions?" in finding.detail
+    (finding,) = inspect_runs(Runs(**in_millions | {"n": runs.n / 1e6, "d": runs.d}))
+    assert "is n in millions?" in finding.detail or finding.detail.startswith("n is ")
+    # Long runs of small models, d in millions: only the compute beside it says so.
+    long = {"n": 1e7 + 0.01 * runs.n, "d": 5e3 * runs.n / 1e6, "loss": runs.loss}
+    assert Status.SWAPPED in {one.code for one in inspect_runs(Runs(**long))}
+    found = inspect_runs(Runs(**long, c=6e6 * long["n"] * long["d"], c_convention="reported"))
+    assert Status.SWAPPED not in {one.code for one in found}
+    (finding,) = [one for one in found if one.code is Status.FLOPS_RATIO]
     assert finding.detail.endswith("n or d may be in millions")
 
 

@@ -33,8 +33,8 @@ INFLUENCE = 1.25
 """A run is influential if without it the best size at ten times the largest compute moves by more
 than this factor, and by more than all other runs' moves together (root of the summed squares)."""
 
-_LEAST_COUNT = 1e3
-"""No model that follows a law has fewer parameters, and no run that does has fewer tokens."""
+_LEAST_COUNT, _PER_PARAMETER = 1e3, (1e-3, 1e6)
+"""Fewer parameters or tokens, or tokens per parameter outside the range, are no laws' runs."""
 _EMPTY, _EMPTY_BESIDE_UNIT = 1e4, 300.0
 """A gap this wide within a column parts it in two; the narrower one where a unit would close it."""
 _UNITS = (("millions", 1e6), ("billions", 1e9), ("trillions", 1e12))
@@ -120,25 +120,36 @@ def _counts(runs: Runs, along_curves: bool) -> Finding | None:
     for name in ("n",) if along_curves else ("n", "d"):
         rising = np.sort(getattr(runs, name))
         if len(rising) < 2 or rising[0] == rising[-1]:  # perhaps only a placeholder
-            continue
-        if rising[-1] < _LEAST_COUNT:
-            return Finding(
-                Status.WRONG_UNITS, f"{name} is {_span(rising)}: is it in millions or billions?"
-            )
-        gaps = rising[1:] / rising[:-1]
-        at = int(gaps.argmax()) + 1
-        low, high = rising[:at], rising[at:]
-        units = [
-            unit for unit, size in _UNITS if size * low[0] <= high[-1] and size * low[-1] >= high[0]
-        ]
-        if gaps[at - 1] >= (_EMPTY_BESIDE_UNIT if units else _EMPTY):
-            hint = f", as if in {units[0]}" if units else ""
-            return Finding(
-                Status.WRONG_UNITS,
-                f"{name} is {_span(low)} in {len(low)} of {len(rising)} runs{hint}, and "
-                f"{_span(high)} in the others, with nothing between",
-            )
-    return None
+            return None
+        seen = _in_two(name, rising)
+        if not seen and np.median(rising) < _LEAST_COUNT:
+            seen = f"{name} is {_span(rising)}: is it in millions or billions?"
+        if seen:
+            return Finding(Status.WRONG_UNITS, seen)
+    each = float(np.median(runs.d / runs.n))
+    if along_curves or _PER_PARAMETER[0] <= each <= _PER_PARAMETER[1]:
+        return None
+    return Finding(
+        Status.WRONG_UNITS,
+        f"d is {each:.3g} times n at the median: is {'n' if each > 1 else 'd'} in millions?",
+    )
+
+
+def _in_two(name: str, rising: Array) -> str:
+    """Where a column falls in two that one unit would not part, in words; empty if nowhere."""
+    gaps = rising[1:] / rising[:-1]
+    at = int(gaps.argmax()) + 1
+    low, high = rising[:at], rising[at:]
+    units = [
+        unit for unit, size in _UNITS if size * low[0] <= high[-1] and size * low[-1] >= high[0]
+    ]
+    if gaps[at - 1] < (_EMPTY_BESIDE_UNIT if units else _EMPTY):
+        return ""
+    return (
+        f"{name} is {_span(low)} in {len(low)} of {len(rising)} runs"
+        f"{f', as if in {units[0]}' if units else ''}, and {_span(high)} in the others, with "
+        "nothing between"
+    )
 
 
 def _span(values: Array) -> str:
