@@ -1,4 +1,4 @@
-"""What a model costs: its shape, its parameters by group and convention, its FLOPs, its cache."""
+"""What a model costs: shape, parameters by group and convention, FLOPs, cache; and hardware."""
 
 from isoloss.counting.family import family_cost
 from isoloss.counting.flops import (
@@ -7,6 +7,14 @@ from isoloss.counting.flops import (
     chinchilla_flops,
     flops_all,
     flops_per_token,
+)
+from isoloss.counting.hardware import (
+    HARDWARE,
+    Booking,
+    Hardware,
+    checked_utilisation,
+    find_hardware,
+    parse_booking,
 )
 from isoloss.counting.huggingface import MODEL_TYPES, read_config
 from isoloss.counting.memory import kv_cache_bytes
@@ -23,21 +31,27 @@ from isoloss.counting.shape import Norm, Positions, QKNorm, Shape
 __all__ = [
     "COUNT_CONVENTIONS",
     "FLOP_CONVENTIONS",
+    "HARDWARE",
     "MODEL_TYPES",
+    "Booking",
     "CConvention",
+    "Hardware",
     "NConvention",
     "Norm",
     "Positions",
     "QKNorm",
     "Shape",
     "active_matrices",
+    "checked_utilisation",
     "chinchilla_flops",
     "count_all",
     "count_params",
     "family_cost",
+    "find_hardware",
     "flops_all",
     "flops_per_token",
     "kv_cache_bytes",
+    "parse_booking",
     "params_by_group",
     "read_config",
 ]
