@@ -124,8 +124,11 @@ def test_the_law_is_fitted_as_fit_fits_it(isoloss: Command, tmp_path: Path) -> N
     assert "s_min" in refused.stderr
 
 
-def test_a_long_resampling_is_announced(isoloss: Command, tmp_path: Path) -> None:
+@pytest.mark.parametrize("verb", ["fit", "backtest"])
+def test_a_long_resampling_is_announced(
+    isoloss: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
     runs = table(tmp_path / "runs.csv")
-    assert "resampling" not in isoloss("backtest", runs, *QUICK).stderr
-    words = ("backtest", runs, "--form", "power", "--x", "c", "--draws", "200000", "--cutoff", "1")
-    assert "resampling 60 rows 200,000 times" in isoloss(*words).stderr
+    assert "resampling" not in isoloss(verb, runs, *QUICK).stderr
+    monkeypatch.setattr("isoloss.cli.output._LONG", 60 * 40 - 1)
+    assert "resampling 60 rows 40 times; fewer" in isoloss(verb, runs, *QUICK).stderr

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from importlib import import_module
+
 import numpy as np
 import pytest
 
@@ -54,6 +57,20 @@ def test_noise_gives_every_approach_an_interval_around_its_answer() -> None:
     again = approaches(study(), TARGET, draws=60)
     assert again.approaches == found.approaches
     assert found.compatible
+
+
+def test_of_many_runs_few_copies_are_made_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = approaches(study(), TARGET, draws=300)
+    monkeypatch.setattr(import_module("isoloss.trust.approaches"), "_MOST_NOISE", 40 * 54)
+    parts = approaches(study(), TARGET, draws=300)
+    assert parts.approaches[3] == whole.approaches[3]
+    for one, other in zip(parts.approaches[:3], whole.approaches[:3], strict=True):
+        assert float(one.n.mid) == float(other.n.mid)
+        ends = [float(end) for end in (one.n.low, one.n.high)]
+        assert ends != [float(end) for end in (other.n.low, other.n.high)]
+        assert math.log(ends[1] / ends[0]) == pytest.approx(
+            math.log(other.n.high / other.n.low), rel=0.25
+        )
 
 
 @pytest.mark.full

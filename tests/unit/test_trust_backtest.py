@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -65,6 +66,15 @@ def test_only_the_runs_below_the_cut_decide() -> None:
     assert np.array_equal(honest.low, other.low)
     assert other.bias < honest.bias - 0.1
     assert other.coverage < honest.coverage
+
+
+def test_of_many_runs_some_are_predicted_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = backtest(Chinchilla, ladder(), cutoff=1e16, draws=50)
+    monkeypatch.setattr(import_module("isoloss.trust.backtest"), "_AT_ONCE", 5)
+    parts = backtest(Chinchilla, ladder(), cutoff=1e16, draws=50)
+    assert len(whole.test) % 5 != 0
+    for name in ("predicted", "low", "high", "error"):
+        assert getattr(parts, name) == pytest.approx(getattr(whole, name), rel=1e-12)
 
 
 def test_a_noise_free_law_is_predicted_exactly() -> None:

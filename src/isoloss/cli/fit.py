@@ -25,6 +25,7 @@ from isoloss.cli.output import (
     emit_json,
     plain,
     say,
+    say_long,
     show,
     table,
     write_json,
@@ -92,6 +93,7 @@ def fit(
         raise InputError("--flops belongs to --all and --conventions; isoloss plan spends a budget")
     chosen = estimating or Estimating()
     table_of_runs = (reading or Reading()).read(runs)
+    say_long(len(table_of_runs), draws)
     if approaches or conventions:
         _only_views(x, residual, delta, draws, chosen)
         view = (approaches_view if approaches else conventions_view)(

@@ -10,7 +10,7 @@ law shows it, divided out.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -33,6 +33,8 @@ from isoloss.trust.trial import trial
 
 _FEWEST_KEPT = 0.5
 _FEWEST_BUDGETS = 3
+_MOST_NOISE = 20_000_000
+"""Numbers of noise drawn at a time: 160 MB."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,22 @@ class _Study:
     fit: Fit | None
     model: Draws | None
     refusal: str
-    noise: Array | None  # (k, m), to be added to the log losses
+    draws: int
+    seed: int
+
+    def noises(self) -> Iterator[Array]:
+        """Noise from the law's residuals to add to the log losses: (k, m) of some draws at a time.
+
+        Of many runs few draws, so that they fit in memory; the same noise on every call.
+        """
+        if self.model is None:
+            return
+        size = max(1, _MOST_NOISE // len(self.runs))
+        for part, first in enumerate(range(0, self.draws, size)):
+            random = np.random.default_rng([self.seed, 2, *([part] if part else [])])
+            shape = min(size, self.draws - first), len(self.runs)
+            noise = random.choice(self.model.noise, size=shape)
+            yield noise * random.choice([-1.0, 1.0], size=shape)
 
     @cached_property
     def corrected(self) -> CorrectedIsoFlop | None:
@@ -161,12 +178,7 @@ def _study(
     minima: IsoFlop,
 ) -> _Study:
     tried = trial(form, runs, draws=draws, seed=seed)
-    if tried.draws is None:
-        return _Study(runs, flops, level, minima, tried.fit, None, tried.refusal, None)
-    random = np.random.default_rng([seed, 2])
-    noise = random.choice(tried.draws.noise, size=(draws, len(runs)))
-    noise = noise * random.choice([-1.0, 1.0], size=noise.shape)
-    return _Study(runs, flops, level, minima, tried.fit, tried.draws, "", noise)
+    return _Study(runs, flops, level, minima, tried.fit, tried.draws, tried.refusal, draws, seed)
 
 
 def _minima(runs: Runs, tolerance: float) -> IsoFlop:
@@ -192,9 +204,7 @@ def _kept(name: str, how: str, find: Callable[[_Study], _Answer], study: _Study)
 
 def _first(study: _Study) -> _Answer:
     found = frontier(study.runs)
-    values = None
-    if study.noise is not None:
-        values = resampled_trends(study.runs, study.noise, study.flops)
+    values = [resampled_trends(study.runs, noise, study.flops) for noise in study.noises()]
     return _answer(_mids(found.c, found.n, found.d, study.flops), values, study.level)
 
 
@@ -203,29 +213,31 @@ def _second(study: _Study) -> _Answer:
     c = np.array([budget.c for budget in found.usable])
     n = np.array([budget.n_opt for budget in found.usable])
     d = np.array([budget.d_opt for budget in found.usable])
-    values = None
-    if study.noise is not None:
-        values = _trends(c, *_vertices(found, study.runs, study.noise), study.flops)
+    values = [
+        _trends(c, *_vertices(found, study.runs, noise), study.flops) for noise in study.noises()
+    ]
     return _answer(_mids(c, n, d, study.flops), values, study.level)
 
 
 def _corrected(study: _Study) -> _Answer:
     found, corrected = study.minima.check(), study.corrected
-    if study.model is None or study.noise is None or corrected is None:
+    if study.model is None or corrected is None:
         raise FitError(f"the bias needs approach 3: {study.refusal}")
     good = np.isfinite(corrected.n_opt) & np.isfinite(corrected.d_opt)
     if good.sum() < _FEWEST_BUDGETS:
         raise UnidentifiedError("the law shows a minimum at fewer than three of the budgets")
     c = np.array([budget.c for budget in found.usable])[good]
     mids = _mids(c, corrected.n_opt[good], corrected.d_opt[good], study.flops)
-    log_n, log_d = _vertices(found, study.runs, study.noise)
     # Each noisy copy takes the bias of one draw of the law, so its doubt is in the interval.
-    pick = np.arange(len(log_n)) % len(study.model)
-    for i, budget in enumerate(found.usable):
-        by_n, by_d = vertex_shift(study.model.law, budget, study.runs)
-        log_n[:, i] -= np.log(by_n[pick])
-        log_d[:, i] -= np.log(by_d[pick])
-    values = _trends(c, log_n[:, good], log_d[:, good], study.flops)
+    biases = [vertex_shift(study.model.law, budget, study.runs) for budget in found.usable]
+    by_n, by_d = (np.log(np.array(factors)).T for factors in zip(*biases, strict=True))
+    values, first = [], 0
+    for noise in study.noises():
+        log_n, log_d = _vertices(found, study.runs, noise)
+        pick = np.arange(first, first + len(log_n)) % len(study.model)
+        log_n, log_d = log_n - by_n[pick], log_d - by_d[pick]
+        values.append(_trends(c, log_n[:, good], log_d[:, good], study.flops))
+        first += len(log_n)
     return _answer(mids, values, study.level)
 
 
@@ -288,10 +300,11 @@ def _mids(c: Array, n: Array, d: Array, flops: float) -> Array:
     return mids
 
 
-def _answer(mids: Array, values: Array | None, level: float) -> _Answer:
-    """Intervals around what was found: quantiles of the noisy copies about their median."""
+def _answer(mids: Array, parts: Sequence[Array], level: float) -> _Answer:
+    """Intervals around what was found: quantiles of the noisy copies (k, 4) about their median."""
     low = high = np.full(4, np.nan)
-    if values is not None:
+    if parts:
+        values = np.concatenate(parts)
         kept = values[np.isfinite(values).all(axis=1)]
         if len(kept) >= _FEWEST_KEPT * len(values):
             low, mid, high = interval(kept, level)

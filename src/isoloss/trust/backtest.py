@@ -24,6 +24,7 @@ from isoloss.trust.forecast_model import Method
 
 _REACHES = (10.0, 5.0, 3.0)
 _FEWEST = 8
+_AT_ONCE = 30_000
 
 
 class Estimating(TypedDict, total=False):
@@ -225,7 +226,12 @@ def _tested(
     points = variables_of(found.form, runs, found.x, found.given)
     held_out = [column[~below] for column in points]
     resampled = bootstrap(fitted, draws=draws, seed=seed)
-    low, predicted, high = resampled.predict(*held_out, level=level, forecast=forecast)
+    # Of very many runs some at a time: all draws of all runs at once need not fit in memory.
+    parts = [
+        resampled.predict(*(c[i : i + _AT_ONCE] for c in held_out), level=level, forecast=forecast)
+        for i in range(0, len(held_out[0]), _AT_ONCE)
+    ]
+    low, predicted, high = (np.concatenate(ends) for ends in zip(*parts, strict=True))
     method = resampled.forecast_method(forecast)
     if method == "plain":
         predicted = fitted.law(*held_out)
