@@ -137,6 +137,21 @@ def test_fit_prints_a_table_of_intervals(isoloss: Command, runs_csv: Path) -> No
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+def test_an_end_that_the_runs_do_not_set_is_not_bounded(isoloss: Command, tmp_path: Path) -> None:
+    rng = np.random.default_rng(10)
+    d = 20 * np.geomspace(1e7, 1e10, 15)
+    n = d / 20 * np.exp(0.05 * rng.standard_normal(15))  # hardly apart from the tokens
+    loss = published.BESIROGLU_2024(n, d) * np.exp(0.003 * rng.standard_normal(15))
+    rows = ["params,tokens,loss"]
+    rows += [",".join(map(repr, row)) for row in np.column_stack([n, d, loss]).tolist()]
+    (tmp_path / "tied.csv").write_text("\n".join(rows), encoding="utf-8")
+    words = ("fit", "tied.csv", "--draws", "200")
+    assert "not bounded" in isoloss(*words).stdout
+    intervals = strict(isoloss(*words, "--json").stdout)["intervals"]
+    assert intervals["alpha"]["high"] is None
+    assert intervals["A"]["high"] is None
+
+
 def test_fit_of_one_variable_and_named_columns(isoloss: Command, runs_csv: Path) -> None:
     text = runs_csv.read_text(encoding="utf-8").replace("val_loss", "my number")
     runs_csv.write_text(text, encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -167,12 +168,11 @@ def _leave(content: object, parts: Sequence[object], out: Path | None, json: boo
 
 
 def coefficient_intervals(draws: Draws, level: float) -> dict[str, Interval]:
-    """Return an interval for each coefficient of the law."""
+    """Return an interval for each coefficient of the law, infinite where the runs set no end."""
+    from isoloss.trust.limits import coefficient_interval
 
-    def interval(name: str) -> Interval:
-        return draws.interval(lambda law: law.coefficients()[name], level)
-
-    return {name: interval(name) for name in draws.fit.law.coefficients()}
+    names = draws.fit.law.coefficients()
+    return {name: coefficient_interval(draws, name, level) for name in names}
 
 
 def _coefficients(found: Fit, intervals: dict[str, Interval], level: float) -> object:
@@ -181,11 +181,18 @@ def _coefficients(found: Fit, intervals: dict[str, Interval], level: float) -> o
         row = [name, f"{float(value):.5g}"]
         if name in intervals:
             low, _, high = (float(end) for end in intervals[name])
-            row.append(f"{low:.5g} to {high:.5g}")
+            row.append(_span_of(low, high))
         rows.append(row)
     columns = ["", ">value", *([f"{level:.0%} interval"] if intervals else [])]
     title = f"{found.form.__name__} through {len(found.runs)} runs"
     return table(*columns, rows=rows, title=title)
+
+
+def _span_of(low: float, high: float) -> str:
+    if not (math.isfinite(low) or math.isfinite(high)):
+        return "not bounded"
+    ends = (f"{end:.5g}" if math.isfinite(end) else "not bounded" for end in (low, high))
+    return " to ".join(ends)
 
 
 def _outside(found: Fit, intervals: dict[str, Interval]) -> list[str]:
