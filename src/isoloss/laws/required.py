@@ -1,0 +1,117 @@
+"""How much compute a loss takes: at a given size, and at the best one.
+
+The inverse of `allocation`: there a budget is given and the loss sought, here the loss is given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from isoloss.errors import InputError
+from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND, as_law
+from isoloss.laws.forms import Array, Chinchilla, Law
+
+_MOST_LOG_TOKENS = np.log(1e40)
+_BISECTIONS = 60
+_MOST_LOG_SIZE, _SIZES = np.log(1e18), 73
+_GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
+_SECTIONS = 40
+
+
+def compute_at_size(
+    law: Law | HoldsLaw | LossOfND, n: ArrayLike, loss: ArrayLike, *, cost: Cost | None = None
+) -> Array:
+    """Return the training FLOPs with which models of n parameters reach a loss.
+
+    cost(n) * d where law(n, d) = loss; infinite where the size cannot reach it.
+    law: as in `allocate`; it falls with d. n: parameters, a number or (m,). loss: nats, a number,
+    or one for each of the k draws of the law, (k,). cost: n -> FLOPs per token, default 6 n.
+    Returns FLOPs, (m,) or (k, m), without the axis of what is a number.
+    Raises InputError for a size, loss or law that is none.
+    Source: for Chinchilla's law the closed form, else bisection of ln d.
+    """
+    found = as_law(law)
+    sizes = _positive(n, "n")
+    price = 6.0 * sizes if cost is None else _positive(cost(sizes), "cost")
+    target = _positive(loss, "loss")
+    if isinstance(found, Law):
+        coefficients = {k: np.asarray(v, dtype=np.float64) for k, v in found.coefficients().items()}
+        draws = np.broadcast_shapes(*(v.shape for v in coefficients.values()))
+        spread = draws + (1,) * sizes.ndim
+        found = replace(
+            found,
+            **{k: np.broadcast_to(v, draws).reshape(spread) for k, v in coefficients.items()},
+        )
+        target = target.reshape(target.shape + (1,) * sizes.ndim) if target.ndim else target
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        return np.asarray(price * _tokens_for(found, sizes, target))
+
+
+def compute_for_loss(
+    law: Law | HoldsLaw | LossOfND, loss: float, *, cost: Cost | None = None
+) -> Array:
+    """Return the least training FLOPs that reach a loss, at the best size.
+
+    min over n of compute_at_size(n); infinite where no size reaches it.
+    law, cost: as in `allocate`; a law of k draws gives (k,). loss: nats.
+    Raises InputError for a loss that is none.
+    Source: the same optimum as Hoffmann et al. 2022, Eq. 4, with budget and loss exchanged.
+    """
+    target = float(_positive(loss, "loss"))
+
+    def needed(log_n: Array) -> Array:
+        """ln FLOPs at sizes of one axis, or with the draws' axis first."""
+        return np.asarray(np.log(_each(law, np.exp(log_n), target, cost)))
+
+    grid = np.linspace(0.0, _MOST_LOG_SIZE, _SIZES)
+    values = np.log(compute_at_size(law, np.exp(grid), target, cost=cost))
+    best = np.argmin(values, axis=-1)
+    low, high = grid[np.maximum(best - 1, 0)], grid[np.minimum(best + 1, _SIZES - 1)]
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    at_left, at_right = needed(left), needed(right)
+    for _ in range(_SECTIONS):
+        falls = at_left < at_right
+        low, high = np.where(falls, low, left), np.where(falls, right, high)
+        left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+        at_left, at_right = needed(left), needed(right)
+    return np.asarray(np.exp(np.minimum(at_left, at_right)))
+
+
+def _each(law: Law | HoldsLaw | LossOfND, n: Array, loss: float, cost: Cost | None) -> Array:
+    """FLOPs at one size for each draw: n is (k,) as the draws are, or a number."""
+    found = as_law(law)
+    price = 6.0 * n if cost is None else _positive(cost(n), "cost")
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        return np.asarray(price * _tokens_for(found, n, np.asarray(loss)))
+
+
+def _tokens_for(law: Law | LossOfND, n: Array, loss: Array) -> Array:
+    if isinstance(law, Chinchilla):
+        return _chinchilla_tokens(law, n, loss)
+    return _tokens(law, n, loss)
+
+
+def _chinchilla_tokens(law: Chinchilla, n: Array, loss: Array) -> Array:
+    rest = loss - law.E - law.A / n**law.alpha
+    return np.where(rest > 0, (law.B / np.where(rest > 0, rest, 1.0)) ** (1.0 / law.beta), np.inf)
+
+
+def _tokens(law: Law | LossOfND, n: Array, loss: Array) -> Array:
+    shape = np.broadcast_shapes(np.shape(law(n, np.full_like(n, 1e9))), np.shape(loss))
+    low, high = np.zeros(shape), np.full(shape, _MOST_LOG_TOKENS)
+    never = np.asarray(law(n, np.exp(high))) > loss
+    for _ in range(_BISECTIONS):
+        middle = 0.5 * (low + high)
+        short = np.asarray(law(n, np.exp(middle))) > loss
+        low, high = np.where(short, middle, low), np.where(short, high, middle)
+    return np.where(never, np.inf, np.exp(0.5 * (low + high)))
+
+
+def _positive(values: ArrayLike, name: str) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if not np.all(np.isfinite(array) & (array > 0)):
+        raise InputError(f"{name} must be positive and finite")
+    return array
