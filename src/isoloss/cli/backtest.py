@@ -123,9 +123,10 @@ def _runs(found: Backtest) -> list[object]:
 def _doubts(found: Backtest) -> list[str]:
     """What all runs are doubted for, and what only those below the cut are."""
     below = [code for code in found.fit.status if code not in found.status]
+    seen = [one for one in found.fit.findings if one.code in below]
     return [
         *doubts(found.status, found.findings),
-        *(f"below the cut, {line}" for line in doubts(below)),
+        *(f"below the cut, {line}" for line in doubts(below, seen)),
     ]
 
 
