@@ -13,7 +13,7 @@ import pytest
 from isoloss.errors import InputError, UnidentifiedError
 from isoloss.fitting import Fit, fit
 from isoloss.laws import Chinchilla, Cost, KaplanND, PowerLaw, allocate, near_optimal, published
-from isoloss.planning import Estimate, Plan, plan, plan_kaplan, published_plans
+from isoloss.planning import Estimate, Plan, best_bet, plan, plan_kaplan, published_plans
 from isoloss.planning.plan import _agreed
 from isoloss.runs import Runs
 from isoloss.trust import Draws, bootstrap
@@ -149,12 +149,13 @@ def test_a_fit_gives_the_point_and_its_convention(fitted: Fit) -> None:
 
 
 @pytest.mark.parametrize("cost", [None, lambda n: 6 * n + 4e4 * np.sqrt(n)])
-def test_draws_give_the_median_plan_and_its_intervals(draws: Draws, cost: Cost | None) -> None:
+def test_draws_give_the_best_bet_and_its_intervals(draws: Draws, cost: Cost | None) -> None:
     found = plan(draws, flops=1e20, cost=cost)
     each = np.asarray(allocate(draws.law, 1e20, cost=cost).n)
     assert found.level == 0.9
     assert found.source == "200 draws of a fit of 35 runs"
-    assert found.n.mid == pytest.approx(float(np.median(each)))
+    assert found.n.mid == best_bet(draws, 1e20, cost=cost).n
+    assert found.n.mid == pytest.approx(float(np.median(each)), rel=0.02)  # for draws as narrow
     low, mid, high = draws.interval(
         lambda law: np.asarray(allocate(law, 1e20, cost=cost).d), level=0.9
     )
@@ -250,3 +251,65 @@ def test_a_fit_outside_its_draws_is_said(draws: Draws) -> None:
     )
     assert any("lies outside the interval" in note for note in plan(far, flops=1e20).notes)
     assert not any("lies outside" in note for note in plan(draws, flops=1e20).notes)
+
+
+def test_the_best_bet_wastes_least_and_says_what_other_sizes_waste(draws: Draws) -> None:
+    bet = best_bet(draws, 1e20)
+
+    def wasted(n: float) -> float:
+        """The mean excess by its definition, each draw on its own."""
+        found = []
+        for i in range(len(draws)):
+            values = {k: float(np.asarray(v)[i]) for k, v in draws.law.coefficients().items()}
+            law = Chinchilla(**values)
+            target = float(allocate(law, 1e20).loss)
+            left = target - law.E - law.A / n**law.alpha
+            needed = 6 * n * (law.B / left) ** (1 / law.beta) if left > 0 else math.inf
+            found.append(min(needed / 1e20 - 1, 10.0))
+        return float(np.mean(found))
+
+    assert bet.excess == pytest.approx(wasted(bet.n), rel=1e-6)
+    for factor in (0.9, 0.97, 1.03, 1.1):
+        assert wasted(factor * bet.n) > bet.excess
+    assert bet.at(2 * bet.n) == pytest.approx(wasted(2 * bet.n), rel=0.02)
+    found = plan(draws, flops=1e20)
+    assert found.expected_excess == bet.excess
+    assert [n / bet.n for n, _ in found.elsewhere] == pytest.approx([0.25, 0.5, 2, 4])
+    assert all(excess > bet.excess for _, excess in found.elsewhere)
+    # A loss 0.5 % above the least is reached by more sizes than 5 % more compute pays for here.
+    assert found.near_loss is not None
+    assert found.near_optimal is not None
+    assert found.near_loss[0] < found.near_optimal[0] < found.near_optimal[1] < found.near_loss[1]
+
+
+def test_a_skewed_doubt_moves_the_bet_away_from_the_median() -> None:
+    # Too small a model may never reach the loss, so with a long tail of large optima one hedges up.
+    runs = make_runs()
+    loss = np.asarray(runs.loss) * np.exp(
+        0.02 * np.random.default_rng(3).standard_normal(len(runs))
+    )
+    uncertain = bootstrap(fit(Chinchilla, runs.replace(loss=loss)), draws=400, seed=0)
+    each = np.asarray(allocate(uncertain, 1e21).n)
+    bet = best_bet(uncertain, 1e21)
+    assert bet.n > 1.05 * np.median(each)
+    assert bet.excess < bet.at(float(np.median(each)))
+
+
+def test_one_law_states_what_other_sizes_waste() -> None:
+    found = plan(TRUE, flops=2e20)
+    assert found.expected_excess is None
+    smaller, half, twice, larger = (excess for _, excess in found.elsewhere)
+    assert smaller > half > 0.05
+    assert larger > twice > 0.05
+    low, high = near_optimal(TRUE, 2e20, excess=0.0, worse=0.005)
+    assert found.near_loss == (low, high)
+    best = allocate(TRUE, 2e20)
+    for n in (low, high):
+        assert TRUE(n, 2e20 / 6 / n) == pytest.approx(1.005 * float(best.loss), rel=1e-9)
+    # Kaplan's are those of Eq. B.16.
+    twofold = published.KAPLAN_2020.compute_ratio(2.0) - 1
+    assert plan_kaplan(1e21).elsewhere[2][1] == pytest.approx(twofold)
+    with pytest.raises(InputError, match="worse is -1"):
+        near_optimal(TRUE, 2e20, worse=-1)
+    with pytest.raises(InputError, match="excess is 0"):
+        near_optimal(TRUE, 2e20, excess=0.0)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter, validators
 
-from isoloss.cli.options import Json, Number, Reading, Seed, SizeForm, fitted
-from isoloss.cli.output import emit_json, interval, show, table
+from isoloss.cli.options import Json, Number, Reading, Seed, SizeForm, Whole, fitted
+from isoloss.cli.output import emit_json, interval, percent, show, table
 from isoloss.units import PF_DAY, format_number
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def plan(
         str | None, Parameter(group=_SOURCE, help="A published law, such as hoffmann or kaplan.")
     ] = None,
     form: Annotated[SizeForm, Parameter(help="The law fitted to --runs.")] = "chinchilla",
-    draws: Annotated[int, Parameter(help="Resamplings behind the intervals.")] = 1000,
+    draws: Annotated[Whole, Parameter(help="Resamplings behind the intervals.")] = 1000,
     level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
     seed: Seed = 0,
     reading: Annotated[Reading | None, Parameter(name="*")] = None,
@@ -40,7 +41,9 @@ def plan(
 
     With neither --runs nor --law: what Kaplan, Hoffmann and Besiroglu would do, side by side.
     They count parameters differently: read the second row before comparing the first. "As good"
-    is the range of sizes that reach the same loss with at most 5 % more compute.
+    is the range of sizes that reach the same loss with at most 5 % more compute, beside it the
+    range whose loss is at most 0.5 % above the least, and what half and twice the size would waste.
+    With --runs the size is the one whose expected waste is least over the draws.
     """
     from isoloss.planning import plan as make_plan
     from isoloss.planning import published_plans
@@ -77,19 +80,27 @@ def _side_by_side(plans: tuple[Plan, ...]) -> object:
         ("parameters n", [_estimate(p.n) for p in plans]),
         ("  counted as", [p.n_convention for p in plans]),
         ("  as good", [interval(*p.near_optimal) if p.near_optimal else "-" for p in plans]),
+        ("  loss +0.5 %", [interval(*p.near_loss) if p.near_loss else "-" for p in plans]),
+        ("  half of it, twice", [_elsewhere(p) for p in plans]),
         ("tokens d", [_estimate(p.d) for p in plans]),
         ("tokens per parameter", [_estimate(p.tokens_per_param) for p in plans]),
         ("loss, nats per token", [_estimate(p.loss, "{:.3f}") for p in plans]),
         ("law", [p.law for p in plans]),
     )
     level = plans[0].level
-    doubt = f"; in brackets: {level:.0%} intervals" if level else ""
+    doubt = f"; in brackets: {percent(level)} intervals" if level else ""
     return table(
         "",
         *(p.source for p in plans),
         rows=[(name, *cells) for name, cells in rows],
         title=f"{flops:.4g} FLOPs, {format_number(flops / PF_DAY)} PF-days{doubt}",
     )
+
+
+def _elsewhere(plan: Plan) -> str:
+    """What half and twice the size waste, of the four that a plan states."""
+    wasted = [excess for _, excess in plan.elsewhere[1:3]]
+    return ", ".join("never" if math.isinf(excess) else f"{excess:+.0%}" for excess in wasted)
 
 
 def _estimate(value: Estimate, form: str | None = None) -> str:

@@ -16,6 +16,7 @@ from isoloss.laws.joint import ChinchillaTied, DataConstrained, Overtraining
 from isoloss.laws.kaplan import KaplanFrontier, contradiction, trade_off
 from isoloss.laws.published import PublishedLaw
 from isoloss.laws.relations import CriticalBatch, KaplanNS, PowerRelation
+from isoloss.laws.required import compute_at_size, compute_for_loss
 from isoloss.laws.tuning_rules import TUNING_RULES, TuningRule
 from isoloss.laws.variants import FineGrainedMoE, Precision, QuantizationLoss
 
@@ -48,6 +49,8 @@ __all__ = [
     "allocate",
     "annealing_sums",
     "as_law",
+    "compute_at_size",
+    "compute_for_loss",
     "contradiction",
     "near_optimal",
     "published",

@@ -96,28 +96,32 @@ def near_optimal(
     flops: ArrayLike,
     *,
     excess: float = 0.05,
+    worse: float = 0.0,
     cost: Cost | None = None,
 ) -> tuple[Coefficient, Coefficient]:
-    """Find the sizes that reach the optimum's loss with at most `excess` more compute.
+    """Find the sizes that reach the optimum's loss, or nearly, with at most `excess` more compute.
 
-    n is in the range if law(n, (1 + excess) * flops / cost(n)) <= min over n' of
+    n is in the range if law(n, (1 + excess) * flops / cost(n)) <= (1 + worse) * min over n' of
     law(n', flops / cost(n')). The range is the one that holds the optimum, cut at n = 1 and d = 1.
-    law, flops, cost: as in `allocate`. excess: a positive fraction, 0.05 being 5 %.
+    law, flops, cost: as in `allocate`. excess: a fraction, 0.05 being 5 %. worse: a fraction of the
+    loss; with excess 0 the sizes whose loss at the budget is as good.
     Returns (n_low, n_high) in parameters, shaped as `allocate` shapes n.
-    Raises InputError as `allocate` does, or if excess is not positive and finite.
+    Raises InputError as `allocate` does, or if the fractions are not both finite and one positive.
     Source: the question is Kaplan et al. 2020, Eq. B.16 and Fig. 12, asked of any law and cost.
     """
-    if not (math.isfinite(excess) and excess > 0):
-        raise InputError(f"excess is {excess}; give a positive fraction such as 0.05 for 5 %")
+    for name, value in (("excess", excess), ("worse", worse)):
+        if not (math.isfinite(value) and value >= 0):
+            raise InputError(f"{name} is {value}; give a positive fraction such as 0.05 for 5 %")
+    if excess == 0 and worse == 0:
+        raise InputError("excess is 0; give a positive fraction such as 0.05 for 5 %")
     best = allocate(law, flops, cost=cost)
     budget = _budgets(flops)
     laws, shape = _outer(as_law(law), budget)
     loss_of = _loss_along(laws, np.broadcast_to(budget, shape) * (1 + excess), cost)
     centre = np.log(np.asarray(best.n))
     ends = _log_n_limit(budget * (1 + excess))
-    low, high = (
-        np.exp(_crossing(loss_of, np.asarray(best.loss), centre, end)) for end in (0.0, ends)
-    )
+    target = np.asarray(best.loss) * (1 + worse)
+    low, high = (np.exp(_crossing(loss_of, target, centre, end)) for end in (0.0, ends))
     if shape == ():
         return float(low), float(high)
     return low, high

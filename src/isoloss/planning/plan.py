@@ -8,75 +8,44 @@ the range of sizes that reach the same loss for at most 5 % more compute.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from isoloss.errors import InputError, Status
 from isoloss.laws import Law, PublishedLaw, allocate, as_law, near_optimal, published
 from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND
-from isoloss.units import PF_DAY, format_number
+from isoloss.laws.required import compute_at_size
+from isoloss.planning.answer import (
+    ELSEWHERE,
+    EXCESS,
+    OWN_TEXT,
+    PROBABILITY,
+    WORSE,
+    Estimate,
+    Plan,
+    beyond,
+    budget_notes,
+    checked,
+    sure,
+)
+from isoloss.planning.decision import best_bet
+from isoloss.planning.kaplan import plan_kaplan
+from isoloss.units import format_number
 
 if TYPE_CHECKING:
     from isoloss.fitting import Fit
     from isoloss.runs import Runs
     from isoloss.trust import Draws
 
-EXCESS = 0.05
-"""A size is near-optimal if it reaches the optimum's loss with at most this more compute."""
-
-PROBABILITY = 0.8
-"""With draws, a size is near-optimal if at least this share of them says so."""
-
 FAR = 30.0
 """A budget beyond this many times the compute of the largest run is `extrapolated`."""
 
-_LEAST_FLOPS = 1e9
-_MOST_FLOPS = 1e28
-_OWN_TEXT = "the loss is on the paper's own text and tokens"
 _HOW = {
     "forecast model": "by the forecast model, which allows for misfit of the law beyond the runs",
     "plain": "with parameters and noise as uncertain as they are, the law's own misfit left out",
 }
-
-
-class Estimate(NamedTuple):
-    """A number with its interval; low and high are None where the source gives no doubt."""
-
-    low: float | None
-    mid: float
-    high: float | None
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What to train with a budget.
-
-    source: where it comes from, law: the form of the law. flops: the budget.
-    n: parameters, d: tokens, loss: nats per token, tokens_per_param: d / n; each `mid` belongs to
-    one plan (n.mid and d.mid cost `flops`), low and high are an interval at `level`.
-    near_optimal: the sizes within 5 % of the best compute for that loss; None if the draws agree
-    on no size. n_convention, c_convention: how n and flops are counted ("cost": by the cost given).
-    notes: what to know before trusting it. status: codes of the fit behind it, and `extrapolated`
-    where the budget is more than 30 times the compute of its largest run.
-    """
-
-    source: str
-    law: str
-    flops: float
-    n: Estimate
-    d: Estimate
-    loss: Estimate
-    tokens_per_param: Estimate
-    near_optimal: tuple[float, float] | None
-    n_convention: str
-    c_convention: str
-    level: float | None = None
-    citation: str = ""
-    notes: tuple[str, ...] = ()
-    status: tuple[Status, ...] = ()
 
 
 def plan(
@@ -88,11 +57,11 @@ def plan(
 ) -> Plan:
     """Plan one training run for a budget of compute.
 
-    n, d = argmin law(n, d) subject to cost(n) * d = flops. With draws: n.mid is the median of the
-    draws' own optima and its ends are their quantiles, d and d / n follow from n, the loss is that
-    of a new run at n.mid and d.mid, and a size is near-optimal if at least 80 % of the draws put it
-    within 5 % of their best. The median may differ from the fit's own optimum, for draws vary about
-    a sharper estimate than the published one.
+    n, d = argmin law(n, d) subject to cost(n) * d = flops. With draws: n.mid is the size of least
+    expected excess compute (`decision.best_bet`), its ends are quantiles of the draws' own optima,
+    d and d / n follow from n, the loss is that of a new run at n.mid and d.mid, and a size is
+    near-optimal if at least 80 % of the draws put it within 5 % of their best. It may differ from
+    the fit's own optimum, for draws vary about a sharper estimate than the published one.
     law_or_draws: Draws (the full answer), a Fit, a law, a PublishedLaw, or published.KAPLAN_2020.
     flops: training FLOPs. cost: n -> training FLOPs per token, rising, default 6 n.
     level: of intervals.
@@ -101,7 +70,7 @@ def plan(
     Source: Hoffmann et al. 2022, Eq. 4, for the optimum; Kaplan et al. 2020, section B.4, for the
     range. Batch, steps, learning rate and hardware are left out.
     """
-    budget = _checked(flops)
+    budget = checked(flops)
     if not 0 < level < 1:
         raise InputError(f"level is {level}; give a share between 0 and 1, such as 0.9")
     if isinstance(law_or_draws, published.Kaplan2020):
@@ -128,45 +97,6 @@ def plan(
     return _plan_point(law, budget, cost, source="given law", form=form, notes=_law_notes(law))
 
 
-def plan_kaplan(flops: float) -> Plan:
-    """Plan as Kaplan et al. 2020 would: trained at the critical batch, not to convergence.
-
-    C_min = C / (1 + B / B_crit) at B = B_crit, so C_min = C / 2; n = 1.3e9 C_min ** 0.73
-    (Table 6, C_min in PF-days), d = C / (6 n), loss = (3.1e8 / C_min) ** 0.050 (Table 5).
-    flops: training FLOPs C, 6 n d with n non-embedding. Returns Plan, without intervals.
-    Raises InputError for a bad budget.
-    Source: Kaplan et al. 2020, Table 6 and Eq. 5.5; at 1e21 it is the 4.68e9 parameters that
-    Hoffmann et al. 2022, D.4, quote. The range is Eq. B.16. Eq. 1.5 is left out: it describes
-    overfitting, and its minimum under a budget is not this allocation.
-    """
-    budget = _checked(flops)
-    fits = published.KAPLAN_2020
-    c_min = budget / 2 / PF_DAY
-    n = float(fits.allocation.n(c_min))
-    d = budget / (6 * n)
-    low, high = fits.near_optimal(EXCESS)
-    notes = [
-        "compute at the critical batch (C_min = C/2) by Table 6; one epoch, not to convergence",
-        f"the paper gives no interval; {_OWN_TEXT}",
-        *_beyond("n", n, fits.allocation.n.n_range),
-        *_beyond("d", d, fits.allocation.n.d_range),
-    ]
-    return Plan(
-        source=fits.name,
-        law="Table 6",
-        flops=budget,
-        n=_sure(n),
-        d=_sure(d),
-        loss=_sure(float(fits.loss_c_min(c_min))),
-        tokens_per_param=_sure(d / n),
-        near_optimal=(low * n, high * n),
-        n_convention="non_embedding",
-        c_convention="6nd",
-        citation=fits.citation,
-        notes=tuple(notes + _budget_notes(budget)),
-    )
-
-
 def published_plans(flops: float) -> tuple[Plan, ...]:
     """Plan a budget by each published law: Kaplan 2020, Hoffmann 2022, Besiroglu 2024.
 
@@ -180,23 +110,6 @@ def published_plans(flops: float) -> tuple[Plan, ...]:
     )
 
 
-def _checked(flops: float | None) -> float:
-    """The budget, refused where it cannot be one."""
-    if flops is None:
-        raise InputError("plan needs a budget: give flops=, such as flops=1e21")
-    if isinstance(flops, bool) or not isinstance(flops, int | float | np.integer | np.floating):
-        raise InputError(f"flops is {flops!r}; give one number of FLOPs, such as 1e21")
-    budget = float(flops)
-    if not (math.isfinite(budget) and budget > 0):
-        raise InputError(f"flops is {budget:g}; give a positive, finite number of FLOPs")
-    if budget < _LEAST_FLOPS:
-        raise InputError(
-            f"flops is {budget:g}, which trains nothing: the budget is in FLOPs, such as 1e21 "
-            f"(PF-days times {PF_DAY:g})"
-        )
-    return budget
-
-
 def _plan_published(law: PublishedLaw, budget: float, cost: Cost | None) -> Plan:
     if any(law is fit for fit in published.KAPLAN_2020.fits.values()):
         raise InputError(
@@ -205,10 +118,10 @@ def _plan_published(law: PublishedLaw, budget: float, cost: Cost | None) -> Plan
         )
     best = allocate(law, budget, cost=cost)
     notes = [
-        f"published without a joint interval of the coefficients, so none is given; {_OWN_TEXT}",
-        *_beyond("n", float(best.n), law.n_range),
-        *_beyond("d", float(best.d), law.d_range),
-        *_beyond("c", budget, law.c_range),
+        f"published without a joint interval of the coefficients, so none is given; {OWN_TEXT}",
+        *beyond("n", float(best.n), law.n_range),
+        *beyond("d", float(best.d), law.d_range),
+        *beyond("c", budget, law.c_range),
     ]
     return _plan_point(
         law,
@@ -254,19 +167,24 @@ def _plan_point(
     """The plan of one law, without doubt."""
     best = allocate(law, budget, cost=cost)
     low, high = near_optimal(law, budget, excess=EXCESS, cost=cost)
+    least, most = near_optimal(law, budget, excess=0.0, worse=WORSE, cost=cost)
+    sizes = float(best.n) * np.array(ELSEWHERE)
+    wasted = compute_at_size(law, sizes, best.loss, cost=cost) / budget - 1.0
     return Plan(
         source=source,
         law=form,
         flops=budget,
-        n=_sure(float(best.n)),
-        d=_sure(float(best.d)),
-        loss=_sure(float(best.loss)),
-        tokens_per_param=_sure(float(best.d) / float(best.n)),
+        n=sure(float(best.n)),
+        d=sure(float(best.d)),
+        loss=sure(float(best.loss)),
+        tokens_per_param=sure(float(best.d) / float(best.n)),
         near_optimal=(float(low), float(high)),
         n_convention=n_convention,
         c_convention="6nd" if cost is None else "cost",
+        near_loss=(float(least), float(most)),
+        elsewhere=tuple(zip(sizes.tolist(), wasted.tolist(), strict=True)),
         citation=citation,
-        notes=notes + tuple(_budget_notes(budget)),
+        notes=notes + tuple(budget_notes(budget)),
     )
 
 
@@ -275,11 +193,14 @@ def _plan_draws(draws: Draws, budget: float, cost: Cost | None, level: float) ->
     fit.check()
     each = allocate(draws, budget, cost=cost)
     sizes = np.asarray(each.n)
-    low, mid, high = (float(x) for x in draws.interval(lambda _: sizes, level=level))
+    low, _, high = (float(x) for x in draws.interval(lambda _: sizes, level=level))
+    bet = best_bet(draws, budget, cost=cost)
+    mid = bet.n
     # d and d / n fall where n rises, so their ends follow from n's, and their middles fit mid.
     d_low, d_mid, d_high = (_tokens(budget, x, cost) for x in (high, mid, low))
     loss = draws.predict(mid, d_mid, level=level, kind="run")
     near, notes = _agreed(*near_optimal(draws, budget, excess=EXCESS, cost=cost))
+    near_loss, _ = _agreed(*near_optimal(draws, budget, excess=0.0, worse=WORSE, cost=cost))
     lost = int(np.count_nonzero(each.at_edge))
     if lost:
         notes.append(
@@ -303,13 +224,16 @@ def _plan_draws(draws: Draws, budget: float, cost: Cost | None, level: float) ->
         near_optimal=near,
         n_convention=fit.runs.n_convention,
         c_convention="6nd" if cost is None else "cost",
+        near_loss=near_loss,
+        expected_excess=bet.excess,
+        elsewhere=tuple((r * mid, bet.at(r * mid)) for r in ELSEWHERE),
         level=level,
         notes=(
             f"the loss is that of one new run, {_HOW[draws.forecast_method()]}",
             *notes,
             *_law_notes(fit.law),
             *_fit_notes(fit, mid, d_mid, budget, cost),
-            *_budget_notes(budget),
+            *budget_notes(budget),
         ),
     )
 
@@ -340,28 +264,6 @@ def _agreed(lows: object, highs: object) -> tuple[tuple[float, float] | None, li
     return (float(edges[first // 2]), float(edges[last // 2])), []
 
 
-def _sure(value: float) -> Estimate:
-    return Estimate(None, value, None)
-
-
-def _beyond(name: str, value: float, measured: tuple[float, float] | None) -> list[str]:
-    """A note if value lies outside the measured range."""
-    what = {"n": "parameters", "d": "tokens", "c": "FLOPs"}[name]
-    if measured is None or measured[0] <= value <= measured[1]:
-        return []
-    if value > measured[1]:
-        place = f"{value / measured[1]:.3g} times the most measured, {format_number(measured[1])}"
-    else:
-        place = f"1/{measured[0] / value:.3g} of the least measured, {format_number(measured[0])}"
-    return [f"{format_number(value)} {what} is {place}: an extrapolation"]
-
-
-def _budget_notes(budget: float) -> list[str]:
-    if budget > _MOST_FLOPS:
-        return [f"{budget:.3g} FLOPs is far beyond any run yet trained: check the unit"]
-    return []
-
-
 def _law_notes(law: object) -> tuple[str, ...]:
     if type(law).__name__ != "KaplanND":
         return ()
@@ -386,5 +288,5 @@ def _fit_notes(fit: Fit, n: float, d: float, budget: float, cost: Cost | None) -
         )
     for name, value in (("n", n), ("d", d), ("c", budget)):
         seen = np.asarray(getattr(runs, name))
-        notes += _beyond(name, value, (float(seen.min()), float(seen.max())))
+        notes += beyond(name, value, (float(seen.min()), float(seen.max())))
     return notes

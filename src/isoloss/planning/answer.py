@@ -1,0 +1,112 @@
+"""What a plan is, and what it says of the numbers in it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from isoloss.errors import InputError, Status
+from isoloss.units import PF_DAY, format_number
+
+EXCESS = 0.05
+"""A size is near-optimal if it reaches the optimum's loss with at most this more compute."""
+
+WORSE = 0.005
+"""Beside it: the sizes whose loss at the budget is at most this fraction above the least."""
+
+ELSEWHERE = (0.25, 0.5, 2.0, 4.0)
+"""The sizes, over the one recommended, whose cost a plan states."""
+
+PROBABILITY = 0.8
+"""With draws, a size is near-optimal if at least this share of them says so."""
+
+OWN_TEXT = "the loss is on the paper's own text and tokens"
+
+_LEAST_FLOPS = 1e9
+_MOST_FLOPS = 1e28
+
+
+class Estimate(NamedTuple):
+    """A number with its interval; low and high are None where the source gives no doubt."""
+
+    low: float | None
+    mid: float
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to train with a budget.
+
+    source: where it comes from, law: the form of the law. flops: the budget.
+    n: parameters, d: tokens, loss: nats per token, tokens_per_param: d / n; each `mid` belongs to
+    one plan (n.mid and d.mid cost `flops`), low and high are an interval at `level`.
+    near_optimal: the sizes within 5 % of the best compute for that loss; None if the draws agree
+    on no size. near_loss: those whose loss at the budget is within 0.5 % of the least.
+    expected_excess: the compute that n.mid is expected to waste, as a fraction of the budget; None
+    without draws. elsewhere: other sizes and what they waste, (n, fraction) each; infinite where
+    a size cannot reach the loss. n_convention, c_convention: how n and flops are counted ("cost":
+    by the cost given).
+    notes: what to know before trusting it. status: codes of the fit behind it, and `extrapolated`
+    where the budget is more than 30 times the compute of its largest run.
+    """
+
+    source: str
+    law: str
+    flops: float
+    n: Estimate
+    d: Estimate
+    loss: Estimate
+    tokens_per_param: Estimate
+    near_optimal: tuple[float, float] | None
+    n_convention: str
+    c_convention: str
+    near_loss: tuple[float, float] | None = None
+    expected_excess: float | None = None
+    elsewhere: tuple[tuple[float, float], ...] = ()
+    level: float | None = None
+    citation: str = ""
+    notes: tuple[str, ...] = ()
+    status: tuple[Status, ...] = ()
+
+
+def checked(flops: float | None) -> float:
+    """The budget, refused where it cannot be one."""
+    if flops is None:
+        raise InputError("plan needs a budget: give flops=, such as flops=1e21")
+    if isinstance(flops, bool) or not isinstance(flops, int | float | np.integer | np.floating):
+        raise InputError(f"flops is {flops!r}; give one number of FLOPs, such as 1e21")
+    budget = float(flops)
+    if not (math.isfinite(budget) and budget > 0):
+        raise InputError(f"flops is {budget:g}; give a positive, finite number of FLOPs")
+    if budget < _LEAST_FLOPS:
+        raise InputError(
+            f"flops is {budget:g}, which trains nothing: the budget is in FLOPs, such as 1e21 "
+            f"(PF-days times {PF_DAY:g})"
+        )
+    return budget
+
+
+def sure(value: float) -> Estimate:
+    return Estimate(None, value, None)
+
+
+def beyond(name: str, value: float, measured: tuple[float, float] | None) -> list[str]:
+    """A note if value lies outside the measured range."""
+    what = {"n": "parameters", "d": "tokens", "c": "FLOPs"}[name]
+    if measured is None or measured[0] <= value <= measured[1]:
+        return []
+    if value > measured[1]:
+        place = f"{value / measured[1]:.3g} times the most measured, {format_number(measured[1])}"
+    else:
+        place = f"1/{measured[0] / value:.3g} of the least measured, {format_number(measured[0])}"
+    return [f"{format_number(value)} {what} is {place}: an extrapolation"]
+
+
+def budget_notes(budget: float) -> list[str]:
+    if budget > _MOST_FLOPS:
+        return [f"{budget:.3g} FLOPs is far beyond any run yet trained: check the unit"]
+    return []

@@ -1,0 +1,84 @@
+"""Which size to choose when the law is uncertain: the one whose mistakes should cost least.
+
+Every draw of a law has its own best size, and says what any other size would cost: the compute it
+needs for the loss of that draw's optimum, over the compute of the optimum. The expectation of that
+excess over the draws is what a choice of size costs, and the sizes that most draws hold cheap are
+as good as the best.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from isoloss.laws import Cost, allocate
+from isoloss.laws.forms import Array
+from isoloss.laws.required import compute_at_size
+
+if TYPE_CHECKING:
+    from isoloss.trust import Draws
+
+MOST_EXCESS = 10.0
+"""A draw in which a size never reaches the loss counts as this excess, as does any greater one."""
+
+_SIZES = 193
+_BEYOND = 8.0
+_TAILS = 0.02
+_MOST_DRAWS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Bet:
+    """The size of least expected excess compute, over draws of a law.
+
+    n: parameters. excess: the expectation at n, a fraction of the budget. sizes, expected: (m,) the
+    expectation along sizes, which is what leaving n costs.
+    """
+
+    n: float
+    excess: float
+    sizes: Array
+    expected: Array
+
+    def at(self, n: float) -> float:
+        """Return the expected excess of another size, between those of the nearest sizes."""
+        return float(np.interp(np.log(n), np.log(self.sizes), self.expected))
+
+
+def best_bet(draws: Draws, flops: float, *, cost: Cost | None = None) -> Bet:
+    """Find the size whose expected excess compute over the draws is least.
+
+    minimise over n: mean over k of min(c_k(n, loss_k) / flops - 1, 10), loss_k the least loss of
+    draw k at the budget and c_k(n, loss) the compute with which n parameters reach it in that draw.
+    draws: from `bootstrap`. flops: the budget. cost: n -> FLOPs per token, default 6 n.
+    Returns Bet. Raises InputError where no draw has an optimum.
+    Source: the excess is Kaplan et al. 2020, Eq. B.16, of any law; its expectation is ours. Draws
+    beyond 1,000 are left out of the expectation, which they hardly move.
+    """
+    best = allocate(draws, flops, cost=cost)
+    optima, losses = np.asarray(best.n), np.asarray(best.loss)
+    low, high = np.quantile(optima, [_TAILS, 1.0 - _TAILS])
+    sizes = np.geomspace(max(low / _BEYOND, 1.0), high * _BEYOND, _SIZES)
+    expected = _expected(draws, sizes, losses, flops, cost)
+    at = int(np.clip(expected.argmin(), 1, _SIZES - 2))
+    # The least of a smooth curve lies between points of a grid: the parabola through three.
+    before, here, after = expected[at - 1 : at + 2]
+    bend = before - 2.0 * here + after
+    shift = 0.5 * (before - after) / bend if bend > 0 else 0.0
+    step = np.log(sizes[1] / sizes[0])
+    n = float(sizes[at] * np.exp(step * np.clip(shift, -1.0, 1.0)))
+    excess = float(_expected(draws, np.array([n]), losses, flops, cost)[0])
+    return Bet(n, excess, sizes, expected)
+
+
+def _expected(draws: Draws, sizes: Array, losses: Array, flops: float, cost: Cost | None) -> Array:
+    """The mean excess of each size (m,) over the draws, each capped."""
+    law, count = draws.law, len(losses)
+    if count > _MOST_DRAWS:
+        law = type(law)(**{k: np.asarray(v)[:_MOST_DRAWS] for k, v in law.coefficients().items()})
+        losses = losses[:_MOST_DRAWS]
+    needed = compute_at_size(law, sizes, losses, cost=cost)
+    excess: Array = np.clip(needed / flops - 1.0, 0.0, MOST_EXCESS).mean(axis=0)
+    return excess
