@@ -380,3 +380,49 @@ def test_a_place_that_cannot_be_written_is_refused_by_its_name(
     runs_csv.write_text("no table", encoding="utf-8")  # and it is not even read
     line = refused(isoloss, "fit", runs_csv, "--out", out, says=f"{out}: cannot be written")
     assert ".tmp" not in line
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (("--fix", "E=1,E=2"), 1, "--fix gives E twice"),
+        (("--columns", "n=params,n=tokens"), 1, "--columns gives n twice"),
+        (("--draws", "1000.5"), 2, "--draws"),
+        (("--draws", "-1"), 1, "draws must be 2 or more"),
+        (("--seed", "0.5"), 2, "--seed"),
+        (("--draws", "100", "--level", "0.9999999"), 1, "100 draws do not reach"),
+        (("--level", "90"), 1, "a share between 0 and 1"),
+        (("--fix", "E=5"), 3, "or what was held does not suit the runs: E = 5"),
+    ],
+)
+def test_nonsense_for_an_option_is_one_line(
+    isoloss: Command, runs_csv: Path, words: tuple[str, ...], code: int, says: str
+) -> None:
+    refused(isoloss, "fit", runs_csv, *words, code=code, says=says)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--tokens", "0"), ("--tokens", "-5"), ("--tokens", "1e300"), ("--context", "0.5"),
+        ("--context", "0"), ("--context", "1e300"), ("--bytes-per-value", "0"),
+        ("--bytes-per-value", "1.5"),
+    ],
+)  # fmt: skip
+def test_nonsense_for_count_is_one_line(
+    isoloss: Command, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    config = '{"n_layer": 2, "d_model": 16, "n_heads": 2, "vocab": 256, "n_ctx": 64}'
+    (tmp_path / "config.json").write_text(config, encoding="utf-8")
+    assert isoloss("count", "config.json").returncode == 0
+    done = isoloss("count", "config.json", *words)
+    assert done.returncode in (1, 2)
+    assert len(done.stderr.splitlines()) == 1
+    huge = config.replace("16", "16000000000")
+    (tmp_path / "config.json").write_text(huge, encoding="utf-8")
+    refused(isoloss, "count", "config.json", says="d_model is 1.6e+10: it must be at most 1e+09")
+
+
+def test_a_level_is_printed_with_all_its_digits(isoloss: Command, runs_csv: Path) -> None:
+    done = isoloss("fit", runs_csv, "--draws", "200", "--level", "0.995")
+    assert "99.5% interval" in done.stdout

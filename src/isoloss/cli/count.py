@@ -7,10 +7,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from isoloss.cli.options import Json, Number
+from isoloss.cli.options import Json, Number, Whole
 from isoloss.cli.output import emit_json, show, table
 from isoloss.counting import count_all, flops_all, kv_cache_bytes, params_by_group, read_config
+from isoloss.errors import InputError
 from isoloss.units import PF_DAY, format_number
+
+MOST = 1e18
+"""More tokens than anyone will train on or keep."""
 
 
 def count(
@@ -20,9 +24,9 @@ def count(
         Number | None, Parameter(help="Training tokens, such as 20B: adds the whole run's FLOPs.")
     ] = None,
     context: Annotated[
-        Number | None, Parameter(help="Tokens in the KV cache; the model's n_ctx without it.")
+        Whole | None, Parameter(help="Tokens in the KV cache; the model's n_ctx without it.")
     ] = None,
-    bytes_per_value: Annotated[int, Parameter(help="Bytes per number in the KV cache.")] = 2,
+    bytes_per_value: Annotated[Whole, Parameter(help="Bytes per number in the KV cache.")] = 2,
     json: Json = False,
 ) -> None:
     """Count a model's parameters, FLOPs and KV cache, by every convention.
@@ -30,9 +34,13 @@ def count(
     The file is read, never executed. A paper's "N" and "FLOPs" mean different things in
     different papers: the rows say which.
     """
+    if tokens is not None and not 0 < tokens <= MOST:
+        raise InputError(f"--tokens is {tokens:g}: it must be above 0, and at most {MOST:g}")
+    if context is not None and not 0 < context <= MOST:
+        raise InputError(f"--context is {context:g}: it must be above 0, and at most {MOST:g}")
     shape = read_config(config)
     groups, counts, flops = params_by_group(shape), count_all(shape), flops_all(shape)
-    cached = int(context) if context is not None else shape.n_ctx
+    cached = shape.n_ctx if context is None else context
     cache = kv_cache_bytes(shape, tokens=cached, bytes_per_value=bytes_per_value)
     if json:
         emit_json(

@@ -19,11 +19,13 @@ from isoloss.cli.options import (
     Reading,
     Residual,
     Seed,
+    Whole,
     law_of,
 )
 from isoloss.cli.output import (
     doubts,
     emit_json,
+    percent,
     plain,
     say,
     say_long,
@@ -50,7 +52,7 @@ def fit(
     ] = None,
     residual: Residual = "log",
     delta: Delta = 1e-3,
-    draws: Annotated[int, Parameter(help="Resamplings for the intervals; 0 for none.")] = 1000,
+    draws: Annotated[Whole, Parameter(help="Resamplings for the intervals; 0 for none.")] = 1000,
     level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
     seed: Seed = 0,
     approaches: Annotated[
@@ -183,7 +185,7 @@ def _coefficients(found: Fit, intervals: dict[str, Interval], level: float) -> o
             low, _, high = (float(end) for end in intervals[name])
             row.append(_span_of(low, high))
         rows.append(row)
-    columns = ["", ">value", *([f"{level:.0%} interval"] if intervals else [])]
+    columns = ["", ">value", *([f"{percent(level)} interval"] if intervals else [])]
     title = f"{found.form.__name__} through {len(found.runs)} runs"
     return table(*columns, rows=rows, title=title)
 

@@ -25,6 +25,17 @@ def _number(type_: Any, tokens: Sequence[Token]) -> float:
 Number = Annotated[float, Parameter(converter=_number)]
 """A number such as 7B, 1.5T or 1e21; anything else is wrong usage."""
 
+
+def _whole(type_: Any, tokens: Sequence[Token]) -> int:
+    number = parse_number(tokens[0].value)
+    if not number.is_integer():
+        raise InputError(f"{tokens[0].value!r} is not a whole number")
+    return int(number)
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
+"""A whole number, such as 1000 or 1K; a half of one is wrong usage, not rounded."""
+
 SizeForm = Literal["chinchilla", "chinchilla-tied", "kaplan-nd"]
 """The forms of size and tokens, which share out compute."""
 
@@ -42,7 +53,9 @@ Delta = Annotated[float, Parameter(help="Where the Huber loss turns linear; 0 fo
 Json = Annotated[bool, Parameter(show_default=False, help="Print strict JSON on stdout.")]
 
 
-Seed = Annotated[int, Parameter(help="Seed of the resampling.", validator=validators.Number(gte=0))]
+Seed = Annotated[
+    Whole, Parameter(help="Seed of the resampling.", validator=validators.Number(gte=0))
+]
 
 
 @dataclass(frozen=True)
@@ -97,6 +110,7 @@ class Reading:
                 raise InputError(
                     f"--columns {self.columns!r} is not of the form n=params,d=tokens,loss=val_loss"
                 )
+        _once("--columns", [name.strip() for name, _, _ in pairs])
         return {name.strip(): column.strip() for name, _, column in pairs}
 
 
@@ -135,10 +149,18 @@ class Estimating:
 
 def _numbers(option: str, text: str, example: str) -> dict[str, float]:
     pairs = [pair.partition("=") for pair in text.split(",")]
+    _once(option, [name.strip() for name, _, _ in pairs])
     try:
         return {name.strip(): parse_number(value) for name, _, value in pairs}
     except InputError:
         raise InputError(f"{option} {text!r} is not of the form {example}") from None
+
+
+def _once(option: str, names: list[str]) -> None:
+    """Refuse a list that gives one name twice: which was meant is anyone's guess."""
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise InputError(f"{option} gives {twice[0]} twice; give it once")
 
 
 def law_of(form: AnyForm) -> type[Law]:

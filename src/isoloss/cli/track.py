@@ -10,7 +10,7 @@ import numpy as np
 from cyclopts import Parameter
 
 from isoloss.cli.options import Json
-from isoloss.cli.output import emit_json, plain, say, show, table
+from isoloss.cli.output import emit_json, percent, plain, say, show, table
 from isoloss.units import format_number
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ def _lines(course: Course) -> list[object]:
         f"run {curve.run}: {format_number(course.n)} parameters, "
         f"{format_number(course.d)} tokens, seen to step {curve.seen} of {curve.steps[-1]:.0f}",
         table("", ">low", ">loss", ">high", rows=rows),
-        f"{course.level:.0%} intervals; expected by {_METHODS[course.method]}; forecast by the "
-        f"{curve.form} form with {curve.sisters} sisters",
+        f"{percent(course.level)} intervals; expected by {_METHODS[course.method]}; forecast by "
+        f"the {curve.form} form with {curve.sisters} sisters",
     ]
 
 

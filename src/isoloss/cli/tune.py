@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from cyclopts import Parameter
 
-from isoloss.cli.options import Json, Reading, Seed
-from isoloss.cli.output import doubts, emit_json, plain, say, show, table
+from isoloss.cli.options import Json, Reading, Seed, Whole
+from isoloss.cli.output import doubts, emit_json, percent, plain, say, show, table
 from isoloss.cli.replacing import check_output, is_figure, is_optima
 from isoloss.errors import InputError
 from isoloss.units import format_number
@@ -26,7 +26,7 @@ def tune(
     factors: Annotated[
         str | None, Parameter(help="What was swept: lr,batch,weight_decay; found without it.")
     ] = None,
-    draws: Annotated[int, Parameter(help="Draws behind the intervals.")] = 1000,
+    draws: Annotated[Whole, Parameter(help="Draws behind the intervals.")] = 1000,
     level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
     seed: Seed = 0,
     out: Annotated[
@@ -118,7 +118,7 @@ def _row(one: Configuration, others: list[str]) -> list[str]:
 def _lines(found: Tuning) -> list[str]:
     flagged = [one for one in found.configurations if one.status]
     lines = [
-        f"{found.level:.0%} intervals; noise of a run {found.noise:.2%} of its loss; "
+        f"{percent(found.level)} intervals; noise of a run {found.noise:.2%} of its loss; "
         "lowest: the best arm; "
         f"n counted as {found.runs.n_convention}, loss in {found.runs.loss_unit}"
     ]

@@ -28,6 +28,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 _REQUIRED = ("n_layer", "d_model", "n_heads", "vocab", "n_ctx")
 _FLAGS = ("gated", "tied", "bias", "qkv_bias", "out_bias")
 _NON_NEGATIVE = ("n_experts", "n_active_experts", "d_ff_shared", "window")
+_MOST = 10**9  # no width, depth or context comes near it: beyond lie typing errors
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,8 @@ class Shape:
             raise InputError(f"{name} is {value!r}: it must be a whole number") from None
         if value < least:
             raise InputError(f"{name} is {value}: it must be at least {least}")
+        if value > _MOST:
+            raise InputError(f"{name} is {value:.3g}: it must be at most {_MOST:g}")
         object.__setattr__(self, name, value)
 
     def _check_rules(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cache
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from isoloss.errors import InputError
 from isoloss.laws.forms import Array
 
+_LEAST_OUTSIDE = 0.1
 _MAD = 1.4826  # the standard deviation of a normal over the median size of its deviations
 
 
@@ -39,8 +41,20 @@ def log_interval(mid: ArrayLike, se: ArrayLike, degrees: float, level: float) ->
 
 def check_level(level: float) -> None:
     """Raise InputError if the level of an interval is not between 0 and 1."""
-    if not 0 < level < 1:
+    if not (isinstance(level, Real) and 0 < level < 1):
         raise InputError(f"level is a share between 0 and 1, such as 0.9, not {level!r}")
+
+
+def check_reach(level: float, draws: int) -> None:
+    """Raise InputError if the draws are too few to reach the ends of an interval.
+
+    Less than a tenth of a draw outside: what such an interval shows is its most distant draws.
+    """
+    if (1 - level) * draws < _LEAST_OUTSIDE:
+        raise InputError(
+            f"{draws} draws do not reach the ends of an interval at level {level!r}; take a level "
+            f"of {1 - 1 / draws:.6g} or less, or more draws"
+        )
 
 
 def robust_scale(residuals: ArrayLike, spare: float | None = None) -> float:

@@ -10,8 +10,10 @@ multi-start searches, not assumed.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -91,11 +93,11 @@ class Fit:
         fit in `.partial` and say what would mend it.
         """
         if Status.NOT_CONVERGED in self.status:
-            raise FitError(_sentence(self.form, Status.NOT_CONVERGED), partial=self)
+            raise FitError(_sentence(self, Status.NOT_CONVERGED), partial=self)
         if Status.AT_BOUND in self.status:
-            raise UnidentifiedError(_sentence(self.form, Status.AT_BOUND), partial=self)
+            raise UnidentifiedError(_sentence(self, Status.AT_BOUND), partial=self)
         if diagnosis.effect_vanished(self.design, self.coordinates):
-            raise UnidentifiedError(_sentence(self.form, Status.VANISHED_TERM), partial=self)
+            raise UnidentifiedError(_sentence(self, Status.VANISHED_TERM), partial=self)
         return self
 
 
@@ -188,8 +190,11 @@ def single(law: Law) -> Law:
     return replace(law, **numbers)
 
 
-def _sentence(form: type[Law], code: Status) -> str:
-    return f"{form.__name__}: {code.value}"
+def _sentence(fitted: Fit, code: Status) -> str:
+    """What is wrong; a value that was held may be to blame for it, and no runs would mend that."""
+    held = ", ".join(f"{name} = {value:g}" for name, value in fitted.fixed.items())
+    blame = f"; or what was held does not suit the runs: {held}" if held else ""
+    return f"{fitted.form.__name__}: {code.value}{blame}"
 
 
 def checked_fixed(form: type[Law], fixed: Mapping[str, float] | None) -> dict[str, float]:
@@ -197,7 +202,12 @@ def checked_fixed(form: type[Law], fixed: Mapping[str, float] | None) -> dict[st
     if not (isinstance(form, type) and issubclass(form, Law)):
         raise InputError(f"fit takes the class of a law, such as Chinchilla, not {form!r}")
     known = [*form.scales, *form.exponents]
-    held = {name: float(value) for name, value in (fixed or {}).items()}
+    try:
+        held = {name: float(value) for name, value in (fixed or {}).items()}
+    except (AttributeError, TypeError, ValueError):
+        raise InputError(
+            f"fixed holds coefficients by name, such as {{'E': 1.7}}, not {fixed!r}"
+        ) from None
     for name, value in held.items():
         if name not in known:
             import difflib  # slow to load, and only needed here
@@ -225,19 +235,26 @@ def check_cost(residual: str, delta: float | None, asymmetry: float) -> None:
     """Raise InputError if what is minimised is not one of the losses that `fit` describes."""
     if residual not in ("log", "linear"):
         raise InputError(f'residual is "log" or "linear", not {residual!r}')
-    if delta is not None and not (np.isfinite(delta) and delta > 0):
+    if delta is not None and not _positive(delta):
         raise InputError(
             f"delta must be a positive number, or None (--delta 0) for squares, not {delta!r}"
         )
-    if not (np.isfinite(asymmetry) and asymmetry > 0):
+    if not _positive(asymmetry):
         raise InputError(f"asymmetry must be a positive number, not {asymmetry!r}")
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, Real) and 0 < float(value) < math.inf
 
 
 def checked_weights(weights: ArrayLike | None, count: int) -> Array:
     """Return the weights, all one if none are given, or raise InputError."""
     if weights is None:
         return np.ones(count)
-    given = np.asarray(weights, dtype=np.float64)
+    try:
+        given = np.asarray(weights, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InputError(f"weights must be numbers, one for each of {count} runs") from None
     if given.shape != (count,):
         raise InputError(f"weights have shape {given.shape}; there are {count} runs")
     if not np.all(np.isfinite(given) & (given >= 0)) or not np.any(given > 0):

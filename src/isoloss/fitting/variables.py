@@ -64,7 +64,9 @@ def given_at(given: Given | None, rows: NDArray[np.bool_]) -> Given | None:
 
 
 def some_runs(runs: Runs) -> None:
-    """Raise InputError if a table has no rows."""
+    """Raise InputError if this is no table of runs, or one without rows."""
+    if not isinstance(runs, Runs):
+        raise InputError(f"give a table of Runs, such as read_runs(path), not {runs!r}")
     if not len(runs):
         raise InputError("no runs are left: the table has no rows; check what selected them")
 

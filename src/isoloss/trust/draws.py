@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -141,10 +142,12 @@ def bootstrap(fit: Fit, *, draws: int = 1000, seed: int = 0, delta: float | None
     Source: Efron 1979; Besiroglu et al. 2024 (cases); Wu 1986 (leverage); Student's t for the
     spare runs. Left out: misfit of the law, which `predict` adds.
     """
+    if not isinstance(fit, Fit):
+        raise InputError(f"bootstrap takes a fit, such as fit(Chinchilla, runs), not {fit!r}")
     check_draws(draws)
     if not (isinstance(seed, int | np.integer) and seed >= 0):
         raise InputError(f"seed is a whole number from 0, not {seed!r}")
-    if delta is not None and not (np.isfinite(delta) and delta > 0):
+    if delta is not None and not (isinstance(delta, Real) and 0 < delta < np.inf):
         raise InputError(f"delta must be a positive number or None, not {delta!r}")
     design = fit.design
     used = fit.weights > 0
@@ -197,8 +200,8 @@ def bootstrap(fit: Fit, *, draws: int = 1000, seed: int = 0, delta: float | None
 
 def check_draws(draws: int) -> None:
     """Raise InputError if there are too few draws for an interval."""
-    if draws < 2:
-        raise InputError(f"draws must be 2 or more, not {draws}")
+    if not (isinstance(draws, int | np.integer) and draws >= 2):
+        raise InputError(f"draws must be 2 or more, a whole number, not {draws!r}")
 
 
 def robust_centre(fit: Fit, weights: Array) -> tuple[Array, float]:

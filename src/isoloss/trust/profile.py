@@ -70,6 +70,8 @@ def profile(fit: Fit, of: Quantity, *, level: float = 0.9) -> Profile:
     test). Left out: dependence between runs; where seeds of one configuration share an error, read
     `bootstrap` instead.
     """
+    if not isinstance(fit, Fit):
+        raise InputError(f"profile takes a fit, such as fit(Chinchilla, runs), not {fit!r}")
     check_level(level)
     problem = _Problem.of(fit, of)
     limit = student_quantile(0.5 + 0.5 * level, problem.spare) ** 2
@@ -125,6 +127,11 @@ class _Problem:
         if not np.isfinite(found):
             raise InputError("of must return one finite number for the fitted law")
         if not np.any(problem.slopes(problem.start)):
+            if _constant(fit.law, function, found):
+                raise InputError(
+                    "of gives the same number whatever the law; give the name of a coefficient, or "
+                    "a function of the law such as lambda law: law(1e9, 2e10)"
+                )
             raise UnidentifiedError(f"{_name(of)} does not depend on what these runs fix", fit)
         return replace(problem, logarithmic=found > 0)
 
@@ -148,7 +155,7 @@ class _Problem:
         with np.errstate(all="ignore"):
             try:
                 found = float(np.ravel(np.asarray(self.function(law), dtype=np.float64))[0])
-            except IsolossError:
+            except (IsolossError, TypeError, ValueError):
                 return float("nan")
             return float(np.log(found)) if self.logarithmic else found
 
@@ -196,12 +203,21 @@ class _Problem:
 
 
 def _function(fit: Fit, of: Quantity) -> Callable[[Law], ArrayLike]:
-    if not isinstance(of, str):
+    if callable(of):
         return of
     if of not in fit.coefficients or of in fit.fixed:
         names = ", ".join(name for name in fit.coefficients if name not in fit.fixed)
         raise InputError(f"{of!r} is no coefficient that was fitted; there are {names}")
     return lambda law: law.coefficients()[of]
+
+
+def _constant(law: Law, function: Callable[[Law], ArrayLike], value: float) -> bool:
+    """Whether a quantity stays as it is when every coefficient of the law is another."""
+    other = {name: 1.07 * float(each) + 0.01 for name, each in law.coefficients().items()}
+    try:
+        return float(np.ravel(np.asarray(function(replace(law, **other))))[0]) == value
+    except (IsolossError, TypeError, ValueError):
+        return False
 
 
 def _name(of: Quantity) -> str:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from isoloss.fitting.intervals import Interval as Interval
-from isoloss.fitting.intervals import check_level, normal_cdf, student_quantile
+from isoloss.fitting.intervals import check_level, check_reach, normal_cdf, student_quantile
 from isoloss.laws.forms import Array
 
 
@@ -17,9 +17,10 @@ def interval(values: Array, level: float, spare: float = math.inf) -> Interval:
     values: (k, ...). level: the share inside, such as 0.9. spare: how many runs are left over
     beyond the coefficients; the quantiles are taken as far out as Student's t with so many degrees
     of freedom lies beyond the normal, which keeps the shape of the draws.
-    Raises InputError if level is not between 0 and 1.
+    Raises InputError if level is not between 0 and 1, or so near 1 that no draw lies beyond.
     """
     check_level(level)
+    check_reach(level, len(values))
     upper = 0.5 + 0.5 * level
     if math.isfinite(spare):
         upper = normal_cdf(student_quantile(upper, spare))

@@ -85,6 +85,8 @@ def track(
     Raises InputError if the record does not count parameters as the law does, has finished in
     divergence, or the law is not one of n and d; UnidentifiedError if the run has shown too little.
     """
+    if not isinstance(run, Run):
+        raise InputError(f"track takes the record of a run, such as read_record(path), not {run!r}")
     if isinstance(fitted, Fit | Draws):
         fitted = FittedLaw.of(fitted)
     if type(fitted.law).variables != ("n", "d"):

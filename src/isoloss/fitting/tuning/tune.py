@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from isoloss.errors import InputError, Status, UnidentifiedError
 from isoloss.fitting.inspection import Finding, codes
-from isoloss.fitting.intervals import check_level
+from isoloss.fitting.intervals import check_level, check_reach
 from isoloss.fitting.tuning.arms import Arms, cells, collect, swept
 from isoloss.fitting.tuning.bowls import Optima, draw_optima, fit_common, gather, settle
 from isoloss.fitting.tuning.configurations import Configuration, Located, describe
@@ -151,9 +151,14 @@ def tune(
     as in Li et al. 2025 (Step Law) and Porian et al. 2024. Left out: the asymmetry of the bowl,
     which moves the vertex by little where the arms straddle it.
     """
+    if not isinstance(runs, Runs):
+        raise InputError(f"tune takes a table of Runs, such as read_runs(path), not {runs!r}")
     check_level(level)
-    if draws < 100:
-        raise InputError(f"draws is {draws}; take 100 or more")
+    if not (isinstance(draws, int | np.integer) and draws >= 100):
+        raise InputError(f"draws is {draws!r}; take 100 or more, a whole number")
+    if not (isinstance(seed, int | np.integer) and seed >= 0):
+        raise InputError(f"seed is a whole number from 0, not {seed!r}")
+    check_reach(level, int(draws))
     names = swept(runs, factors)
     arms, notes = collect(runs, names)
     refuse_flat(arms)
