@@ -1,0 +1,238 @@
+"""What there is to spend, in the form people have it, and what must not be exceeded.
+
+FLOPs, PF-days, hours of accelerators, dollars and a deadline are limits on the same thing,
+training compute; the tightest counts, and two that claim to be the whole budget must agree. A
+target loss may stand in place of a budget, or under one. Tokens and parameters are capped beside.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypedDict
+
+import numpy as np
+
+from isoloss.counting import Booking, Hardware, checked_utilisation, find_hardware, parse_booking
+from isoloss.errors import InputError
+from isoloss.units import PF_DAY, format_number
+
+UTILISATION = 0.4
+"""The share of the peak that is assumed where none is given, and said."""
+
+_HOUR = 3600.0
+_LEAST = {"flops": 1e9, "max_tokens": 1e4, "max_params": 1e3}
+_MOST = {"max_tokens": 1e17, "max_params": 1e15}
+_MOST_LOSS = math.log(300_000)
+_AGREE = 0.01
+_NEEDS = {
+    "gpu_hours": ("hardware",),
+    "dollars": ("hardware", "price"),
+    "deadline": ("hardware", "count"),
+}
+_WHOLE = ("flops", "pf_days", "booking")
+
+
+class Amounts(TypedDict, total=False):
+    """What `budget` and `plan` take, each left out or None where it is not given.
+
+    flops: training FLOPs. pf_days: the same in PF-days, 8.64e19 FLOPs. booking: accelerators and a
+    time, such as "64xH100:72h". gpu_hours: hours of one of `hardware`. dollars: at `price` dollars
+    for one hour of one device. deadline: hours of wall time, on `count` devices. hardware: a name
+    of `counting.HARDWARE`. utilisation: share of the peak reached, 0.4 if not given. precision: of
+    the matrix products, "bf16". loss: the target, nats per token. max_tokens: of text there is.
+    max_params: what can be served.
+    """
+
+    flops: float | None
+    pf_days: float | None
+    booking: str | Booking | None
+    gpu_hours: float | None
+    dollars: float | None
+    price: float | None
+    deadline: float | None
+    hardware: str | Hardware | None
+    count: int | None
+    utilisation: float | None
+    precision: str
+    loss: float | None
+    max_tokens: float | None
+    max_params: float | None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where the training runs: count devices at a utilisation; price in dollars per device-hour."""
+
+    hardware: Hardware
+    utilisation: float
+    precision: str = "bf16"
+    count: int | None = None
+    price: float | None = None
+
+    def gpu_hours(self, flops: float) -> float:
+        """Return the device-hours that some FLOPs take."""
+        return flops / self.hardware.flops_per_second(self.precision, self.utilisation) / _HOUR
+
+    def hours(self, flops: float) -> float | None:
+        """Return the wall time in hours, None where the number of devices is not known."""
+        return None if self.count is None else self.gpu_hours(flops) / self.count
+
+    def dollars(self, flops: float) -> float | None:
+        """Return the price, None where none was given."""
+        return None if self.price is None else self.gpu_hours(flops) * self.price
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may be spent: at most `flops`, to a loss or as low as it goes, within the caps.
+
+    flops: None where only a loss is given. bound_by: the limit that flops comes from. machine: None
+    without hardware. notes: what was assumed.
+    """
+
+    flops: float | None
+    bound_by: str
+    loss: float | None = None
+    max_tokens: float | None = None
+    max_params: float | None = None
+    machine: Machine | None = None
+    notes: tuple[str, ...] = ()
+
+
+def budget(amounts: Amounts) -> Budget:
+    """Read what there is to spend; see `Amounts` for what may be given.
+
+    Limits on compute may be combined, and the tightest counts.
+    Returns Budget. Raises InputError naming the amount that is wrong, that lacks another it needs,
+    or that contradicts another.
+    """
+    given = {name: value for name, value in amounts.items() if value is not None}
+    unknown = sorted(set(given) - set(Amounts.__annotations__))
+    if unknown:
+        raise InputError(f"there is no amount {unknown[0]!r}; see budget for those there are")
+    booking = _booking(given.pop("booking", None))
+    if booking is not None:
+        _merge_booking(given, booking)
+    numbers = {name: _number(name, given[name]) for name in _NUMBERS if name in given}
+    machine, notes = _machine(given, numbers, booked=booking is not None)
+    limits = _limits(numbers, machine, booking)
+    if not limits and "loss" not in numbers:
+        raise InputError("plan needs a budget: give flops=, such as flops=1e21, or loss=")
+    flops, bound_by = min((value, name) for name, value in limits.items()) if limits else (None, "")
+    if flops is not None and flops < _LEAST["flops"]:
+        raise InputError(
+            f"{bound_by} comes to {flops:.3g} FLOPs, which trains nothing: a budget is some 1e21 "
+            f"FLOPs (PF-days times {PF_DAY:g})"
+        )
+    return Budget(
+        flops=flops,
+        bound_by=bound_by,
+        loss=numbers.get("loss"),
+        max_tokens=numbers.get("max_tokens"),
+        max_params=numbers.get("max_params"),
+        machine=machine,
+        notes=notes,
+    )
+
+
+_NUMBERS = (
+    "flops", "pf_days", "gpu_hours", "dollars", "price", "deadline", "count", "utilisation", "loss",
+    "max_tokens", "max_params",
+)  # fmt: skip
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise InputError(f"{name} is {value!r}; give one number")
+    number = float(value)
+    if not (math.isfinite(number) and number > 0):
+        raise InputError(f"{name} is {number:g}; give a positive, finite number")
+    if name in _LEAST and name != "flops" and number < _LEAST[name]:
+        raise InputError(f"{name} is {number:g}, which trains nothing: check the unit")
+    if name in _MOST and number > _MOST[name]:
+        raise InputError(f"{name} is {number:g}, more than there is: check the unit")
+    if name == "loss" and number > _MOST_LOSS:
+        raise InputError(
+            f"loss is {number:g}, above guessing: give nats per token, such as 2.3, not perplexity"
+        )
+    if name == "count" and number != int(number):
+        raise InputError(f"count is {number:g}; give a whole number of devices")
+    return number
+
+
+def _booking(value: object) -> Booking | None:
+    if value is None or isinstance(value, Booking):
+        return value
+    return parse_booking(str(value))
+
+
+def _merge_booking(given: dict[str, object], booking: Booking) -> None:
+    """Put the booking's devices in, unless others are named beside it."""
+    parts = {"hardware": booking.hardware, "count": booking.count}
+    for name, value in parts.items():
+        if given.get(name, value) not in (value, booking.hardware.name):
+            raise InputError(f"the booking says its own {name}: leave {name} out")
+        given[name] = value
+
+
+def _machine(
+    given: Mapping[str, object], numbers: Mapping[str, float], *, booked: bool
+) -> tuple[Machine | None, tuple[str, ...]]:
+    for name, needed in _NEEDS.items():
+        missing = [other for other in needed if name in numbers and other not in given]
+        if missing:
+            raise InputError(f"{name} needs {' and '.join(missing)}")
+    named = given.get("hardware")
+    if named is None:
+        for name in ("utilisation", "count", "price"):
+            if name in numbers:
+                raise InputError(f"{name} needs hardware")
+        return None, ()
+    device = named if isinstance(named, Hardware) else find_hardware(str(named))
+    notes: tuple[str, ...] = ()
+    if "utilisation" in numbers:
+        share = checked_utilisation(numbers["utilisation"])
+    else:
+        share = UTILISATION
+        notes = (f"{share:.0%} of the peak is assumed: give utilisation as measured",)
+    machine = Machine(
+        hardware=device,
+        utilisation=share,
+        precision=str(given.get("precision", "bf16")),
+        count=int(numbers["count"]) if "count" in numbers else None,
+        price=numbers.get("price"),
+    )
+    machine.gpu_hours(1.0)  # refuses a precision that the device does not have
+    return machine, notes
+
+
+def _limits(
+    numbers: Mapping[str, float], machine: Machine | None, booking: Booking | None
+) -> dict[str, float]:
+    """What each amount comes to in FLOPs, those that claim to be the whole budget agreeing."""
+    limits = {}
+    if "flops" in numbers:
+        limits["flops"] = numbers["flops"]
+    if "pf_days" in numbers:
+        limits["pf_days"] = numbers["pf_days"] * PF_DAY
+    if machine is not None:
+        hourly = machine.hardware.flops_per_second(machine.precision, machine.utilisation) * _HOUR
+        if booking is not None:
+            limits["booking"] = booking.gpu_hours * hourly
+        if "gpu_hours" in numbers:
+            limits["gpu_hours"] = numbers["gpu_hours"] * hourly
+        if "dollars" in numbers and machine.price is not None:
+            limits["dollars"] = numbers["dollars"] / machine.price * hourly
+        if "deadline" in numbers and machine.count is not None:
+            limits["deadline"] = numbers["deadline"] * machine.count * hourly
+    whole = [name for name in _WHOLE if name in limits]
+    for first, second in pairwise(whole):
+        if abs(math.log(limits[first] / limits[second])) > _AGREE:
+            raise InputError(
+                f"{first} comes to {format_number(limits[first])} FLOPs and {second} to "
+                f"{format_number(limits[second])}: give one of them"
+            )
+    return limits
