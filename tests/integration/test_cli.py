@@ -137,6 +137,11 @@ def test_fit_prints_a_table_of_intervals(isoloss: Command, runs_csv: Path) -> No
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
+def test_a_narrow_table_keeps_its_title_in_one_line(isoloss: Command, runs_csv: Path) -> None:
+    done = isoloss("fit", runs_csv, "--draws", "0")
+    assert done.stdout.splitlines()[0].strip() == "Chinchilla through 32 runs"
+
+
 def test_an_end_that_the_runs_do_not_set_is_not_bounded(isoloss: Command, tmp_path: Path) -> None:
     rng = np.random.default_rng(10)
     d = 20 * np.geomspace(1e7, 1e10, 15)

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _LONG = 10_000_000
 """Rows times draws from which resampling takes more than some seconds."""
 
+_WIDTH = 80
+"""The columns that tables fit in, as where there is no terminal."""
+
 
 def say(message: str) -> None:
     """Talk to the person: one line on stderr."""
@@ -49,7 +52,11 @@ def show(*parts: object) -> None:
 
 def table(*columns: str, rows: Iterable[Iterable[object]], title: str | None = None) -> Table:
     """Build a table; a column whose name begins with `>` is set flush right."""
-    made = Table(title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold")
+    # A narrow table would break its title into a column of words.
+    width = min(len(title or ""), _WIDTH) or None
+    made = Table(
+        title=title, box=SIMPLE_HEAD, title_justify="left", title_style="bold", min_width=width
+    )
     for place, column in enumerate(columns):
         right = column.startswith(">")
         # Names come first and are never broken: they are what one types next.
