@@ -217,6 +217,9 @@ def test_doubts_are_codes_with_advice() -> None:
         Status.FEW_RUNS
         in fit(Chinchilla, grid(noise=0.01)[np.array([0, 5, 10, 15, 2, 7, 8])]).status
     )
+    eight = grid(noise=0.01)[np.array([0, 5, 10, 15, 2, 7, 8, 13])]
+    assert Status.FEW_RUNS in fit(Chinchilla, eight).status
+    assert Status.FEW_RUNS not in fit(Chinchilla, grid(noise=0.01)).status
     wide = fit(
         Chinchilla, runs_at(*np.exp(np.random.default_rng(1).uniform(15, 16, (2, 12))), 0.02)
     )
