@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-
-from isoloss.errors import InputError, Status
+from isoloss.errors import Status
+from isoloss.planning.budget import Budget
 from isoloss.units import PF_DAY, format_number
 
 EXCESS = 0.05
@@ -25,7 +23,6 @@ PROBABILITY = 0.8
 
 OWN_TEXT = "the loss is on the paper's own text and tokens"
 
-_LEAST_FLOPS = 1e9
 _MOST_FLOPS = 1e28
 
 
@@ -41,7 +38,8 @@ class Estimate(NamedTuple):
 class Plan:
     """What to train with a budget.
 
-    source: where it comes from, law: the form of the law. flops: the budget.
+    source: where it comes from, law: the form of the law. flops: what is spent; where a loss was
+    asked for, what the plan takes for it, and `compute` has its interval. budget: as it was given.
     n: parameters, d: tokens, loss: nats per token, tokens_per_param: d / n; each `mid` belongs to
     one plan (n.mid and d.mid cost `flops`), low and high are an interval at `level`.
     near_optimal: the sizes within 5 % of the best compute for that loss; None if the draws agree
@@ -64,6 +62,8 @@ class Plan:
     near_optimal: tuple[float, float] | None
     n_convention: str
     c_convention: str
+    budget: Budget
+    compute: Estimate
     near_loss: tuple[float, float] | None = None
     expected_excess: float | None = None
     elsewhere: tuple[tuple[float, float], ...] = ()
@@ -72,22 +72,28 @@ class Plan:
     notes: tuple[str, ...] = ()
     status: tuple[Status, ...] = ()
 
+    @property
+    def pf_days(self) -> float:
+        """The compute in PF-days."""
+        return self.flops / PF_DAY
 
-def checked(flops: float | None) -> float:
-    """The budget, refused where it cannot be one."""
-    if flops is None:
-        raise InputError("plan needs a budget: give flops=, such as flops=1e21")
-    if isinstance(flops, bool) or not isinstance(flops, int | float | np.integer | np.floating):
-        raise InputError(f"flops is {flops!r}; give one number of FLOPs, such as 1e21")
-    budget = float(flops)
-    if not (math.isfinite(budget) and budget > 0):
-        raise InputError(f"flops is {budget:g}; give a positive, finite number of FLOPs")
-    if budget < _LEAST_FLOPS:
-        raise InputError(
-            f"flops is {budget:g}, which trains nothing: the budget is in FLOPs, such as 1e21 "
-            f"(PF-days times {PF_DAY:g})"
-        )
-    return budget
+    @property
+    def gpu_hours(self) -> float | None:
+        """Device-hours, None without hardware."""
+        machine = self.budget.machine
+        return None if machine is None else machine.gpu_hours(self.flops)
+
+    @property
+    def hours(self) -> float | None:
+        """Wall time in hours, None where the number of devices is not known."""
+        machine = self.budget.machine
+        return None if machine is None else machine.hours(self.flops)
+
+    @property
+    def dollars(self) -> float | None:
+        """The price, None where none was given."""
+        machine = self.budget.machine
+        return None if machine is None else machine.dollars(self.flops)
 
 
 def sure(value: float) -> Estimate:

@@ -35,10 +35,10 @@ _NEEDS = {
 _WHOLE = ("flops", "pf_days", "booking")
 
 
-class Amounts(TypedDict, total=False):
-    """What `budget` and `plan` take, each left out or None where it is not given.
+class OtherAmounts(TypedDict, total=False):
+    """What `budget` and `plan` take beside FLOPs, each left out or None where it is not given.
 
-    flops: training FLOPs. pf_days: the same in PF-days, 8.64e19 FLOPs. booking: accelerators and a
+    pf_days: training compute in PF-days, 8.64e19 FLOPs. booking: accelerators and a
     time, such as "64xH100:72h". gpu_hours: hours of one of `hardware`. dollars: at `price` dollars
     for one hour of one device. deadline: hours of wall time, on `count` devices. hardware: a name
     of `counting.HARDWARE`. utilisation: share of the peak reached, 0.4 if not given. precision: of
@@ -46,7 +46,6 @@ class Amounts(TypedDict, total=False):
     max_params: what can be served.
     """
 
-    flops: float | None
     pf_days: float | None
     booking: str | Booking | None
     gpu_hours: float | None
@@ -60,6 +59,12 @@ class Amounts(TypedDict, total=False):
     loss: float | None
     max_tokens: float | None
     max_params: float | None
+
+
+class Amounts(OtherAmounts, total=False):
+    """All that `budget` takes: flops, training FLOPs, and `OtherAmounts`."""
+
+    flops: float | None
 
 
 @dataclass(frozen=True)
@@ -110,7 +115,7 @@ def budget(amounts: Amounts) -> Budget:
     or that contradicts another.
     """
     given = {name: value for name, value in amounts.items() if value is not None}
-    unknown = sorted(set(given) - set(Amounts.__annotations__))
+    unknown = sorted(set(given) - Amounts.__optional_keys__)
     if unknown:
         raise InputError(f"there is no amount {unknown[0]!r}; see budget for those there are")
     booking = _booking(given.pop("booking", None))
@@ -146,10 +151,12 @@ _NUMBERS = (
 
 def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise InputError(f"{name} is {value!r}; give one number")
+        example = " of FLOPs, such as 1e21" if name == "flops" else ""
+        raise InputError(f"{name} is {value!r}; give one number{example}")
     number = float(value)
     if not (math.isfinite(number) and number > 0):
-        raise InputError(f"{name} is {number:g}; give a positive, finite number")
+        unit = " of FLOPs" if name == "flops" else ""
+        raise InputError(f"{name} is {number:g}; give a positive, finite number{unit}")
     if name in _LEAST and name != "flops" and number < _LEAST[name]:
         raise InputError(f"{name} is {number:g}, which trains nothing: check the unit")
     if name in _MOST and number > _MOST[name]:

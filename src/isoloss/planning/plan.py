@@ -9,7 +9,7 @@ the range of sizes that reach the same loss for at most 5 % more compute.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 
@@ -27,11 +27,12 @@ from isoloss.planning.answer import (
     Plan,
     beyond,
     budget_notes,
-    checked,
     sure,
 )
+from isoloss.planning.budget import Budget, OtherAmounts, budget
 from isoloss.planning.decision import best_bet
 from isoloss.planning.kaplan import plan_kaplan
+from isoloss.planning.limits import limits, needed_for
 from isoloss.units import format_number
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
 FAR = 30.0
 """A budget beyond this many times the compute of the largest run is `extrapolated`."""
+
+_NEVER = 40.0
+"""The power of ten of FLOPs that stands for a loss never reached."""
 
 _HOW = {
     "forecast model": "by the forecast model, which allows for misfit of the law beyond the runs",
@@ -54,8 +58,9 @@ def plan(
     flops: float | None = None,
     cost: Cost | None = None,
     level: float = 0.9,
+    **amounts: Unpack[OtherAmounts],
 ) -> Plan:
-    """Plan one training run for a budget of compute.
+    """Plan one training run for a budget, or for a loss.
 
     n, d = argmin law(n, d) subject to cost(n) * d = flops. With draws: n.mid is the size of least
     expected excess compute (`decision.best_bet`), its ends are quantiles of the draws' own optima,
@@ -63,38 +68,39 @@ def plan(
     near-optimal if at least 80 % of the draws put it within 5 % of their best. It may differ from
     the fit's own optimum, for draws vary about a sharper estimate than the published one.
     law_or_draws: Draws (the full answer), a Fit, a law, a PublishedLaw, or published.KAPLAN_2020.
-    flops: training FLOPs. cost: n -> training FLOPs per token, rising, default 6 n.
-    level: of intervals.
-    Returns Plan. Raises InputError for a bad budget or law, UnidentifiedError where the runs
-    behind a fit do not identify the answer.
+    flops: training FLOPs; amounts: the other forms of a budget, a target loss and caps on n and d
+    (`OtherAmounts`). cost: n -> training FLOPs per token, rising, default 6 n. level: of intervals.
+    Returns Plan. Raises InputError for a bad or contradictory budget or a law that is none,
+    UnidentifiedError where the runs behind a fit do not identify the answer.
     Source: Hoffmann et al. 2022, Eq. 4, for the optimum; Kaplan et al. 2020, section B.4, for the
-    range. Batch, steps, learning rate and hardware are left out.
+    range. Batch, steps and learning rate are left out.
     """
-    budget = checked(flops)
+    spend = budget({"flops": flops, **amounts})
     if not 0 < level < 1:
         raise InputError(f"level is {level}; give a share between 0 and 1, such as 0.9")
     if isinstance(law_or_draws, published.Kaplan2020):
         if cost is not None:
             raise InputError("Kaplan's allocation counts 6 n per token: leave out cost")
-        return plan_kaplan(budget)
+        return plan_kaplan(flops, **amounts)
     if isinstance(law_or_draws, PublishedLaw):
-        return _plan_published(law_or_draws, budget, cost)
+        return _plan_published(law_or_draws, spend, cost)
     if not isinstance(law_or_draws, Law):
         # Imported here so that planning from published laws loads no fitter.
         from isoloss.fitting import Fit
         from isoloss.trust import Draws
 
         if isinstance(law_or_draws, Draws):
-            found = _plan_draws(law_or_draws, budget, cost, level)
-            return replace(found, status=_status(law_or_draws.fit, budget))
+            found = _plan_draws(law_or_draws, spend, cost, level)
+            return replace(found, status=_status(law_or_draws.fit, found.flops))
         if isinstance(law_or_draws, Fit):
-            found = _plan_fit(law_or_draws, budget, cost)
-            return replace(found, status=_status(law_or_draws, budget))
+            found = _plan_fit(law_or_draws, spend, cost)
+            return replace(found, status=_status(law_or_draws, found.flops))
     law = as_law(law_or_draws)
     if isinstance(law, Law) and any(np.ndim(value) for value in law.coefficients().values()):
         raise InputError("the law holds many draws: plan from the Draws they came from")
     form = type(law).__name__ if isinstance(law, Law) else "function"
-    return _plan_point(law, budget, cost, source="given law", form=form, notes=_law_notes(law))
+    found = _plan_point(law, spend, cost, source="given law", form=form)
+    return replace(found, notes=(*_law_notes(law), *found.notes))
 
 
 def published_plans(flops: float) -> tuple[Plan, ...]:
@@ -110,131 +116,168 @@ def published_plans(flops: float) -> tuple[Plan, ...]:
     )
 
 
-def _plan_published(law: PublishedLaw, budget: float, cost: Cost | None) -> Plan:
+def _plan_published(law: PublishedLaw, spend: Budget, cost: Cost | None) -> Plan:
     if any(law is fit for fit in published.KAPLAN_2020.fits.values()):
         raise InputError(
             "Kaplan's allocation is Table 6, not the minimum of one of his other fits: "
             "plan with published.KAPLAN_2020"
         )
-    best = allocate(law, budget, cost=cost)
-    notes = [
-        f"published without a joint interval of the coefficients, so none is given; {OWN_TEXT}",
-        *beyond("n", float(best.n), law.n_range),
-        *beyond("d", float(best.d), law.d_range),
-        *beyond("c", budget, law.c_range),
-    ]
-    return _plan_point(
+    found = _plan_point(
         law,
-        budget,
+        spend,
         cost,
         source=law.name,
         form=type(law.law).__name__,
         n_convention=law.n_convention,
         citation=law.citation,
-        notes=tuple(notes),
     )
+    notes = [
+        f"published without a joint interval of the coefficients, so none is given; {OWN_TEXT}",
+        *beyond("n", found.n.mid, law.n_range),
+        *beyond("d", found.d.mid, law.d_range),
+        *beyond("c", found.flops, law.c_range),
+    ]
+    return replace(found, notes=(*notes, *found.notes))
 
 
-def _plan_fit(fit: Fit, budget: float, cost: Cost | None) -> Plan:
+def _plan_fit(fit: Fit, spend: Budget, cost: Cost | None) -> Plan:
     fit.check()
-    best = allocate(fit, budget, cost=cost)
-    return _plan_point(
+    found = _plan_point(
         fit,
-        budget,
+        spend,
         cost,
         source=f"fit of {len(fit.runs)} runs",
         form=type(fit.law).__name__,
         n_convention=fit.runs.n_convention,
-        notes=(
-            "a fit alone gives no interval: plan from bootstrap(fit) for one",
-            *_law_notes(fit.law),
-            *_fit_notes(fit, float(best.n), float(best.d), budget, cost),
-        ),
     )
+    notes = (
+        "a fit alone gives no interval: plan from bootstrap(fit) for one",
+        *_law_notes(fit.law),
+        *_fit_notes(fit, found.n.mid, found.d.mid, found.flops, cost),
+    )
+    return replace(found, notes=(*notes, *found.notes))
 
 
 def _plan_point(
     law: Law | HoldsLaw | LossOfND,
-    budget: float,
+    spend: Budget,
     cost: Cost | None,
     *,
     source: str,
     form: str,
     n_convention: str = "unknown",
     citation: str = "",
-    notes: tuple[str, ...] = (),
 ) -> Plan:
     """The plan of one law, without doubt."""
-    best = allocate(law, budget, cost=cost)
-    low, high = near_optimal(law, budget, excess=EXCESS, cost=cost)
-    least, most = near_optimal(law, budget, excess=0.0, worse=WORSE, cost=cost)
-    sizes = float(best.n) * np.array(ELSEWHERE)
-    wasted = compute_at_size(law, sizes, best.loss, cost=cost) / budget - 1.0
+    held = limits(spend, law, cost)
+    best = allocate(law, held.flops, cost=cost)
+    n = held.hold(float(best.n))
+    d = _tokens(held.flops, n, cost)
+    loss = float(np.asarray(as_law(law)(np.asarray(n), np.asarray(d))))
+    low, high = near_optimal(law, held.flops, excess=EXCESS, cost=cost)
+    least, most = near_optimal(law, held.flops, excess=0.0, worse=WORSE, cost=cost)
+    sizes = n * np.array(ELSEWHERE)
+    wasted = compute_at_size(law, sizes, float(best.loss), cost=cost) / held.flops - 1.0
+    notes = list(held.notes)
+    if n != float(best.n):
+        needed = float(compute_at_size(law, n, float(best.loss), cost=cost))
+        notes.append(_capped_note(n, float(best.n), needed / held.flops - 1.0))
     return Plan(
         source=source,
         law=form,
-        flops=budget,
-        n=sure(float(best.n)),
-        d=sure(float(best.d)),
-        loss=sure(float(best.loss)),
-        tokens_per_param=sure(float(best.d) / float(best.n)),
-        near_optimal=(float(low), float(high)),
+        flops=held.flops,
+        budget=spend,
+        compute=sure(held.flops),
+        n=sure(n),
+        d=sure(d),
+        loss=sure(loss),
+        tokens_per_param=sure(d / n),
+        near_optimal=held.within((float(low), float(high))),
         n_convention=n_convention,
         c_convention="6nd" if cost is None else "cost",
-        near_loss=(float(least), float(most)),
+        near_loss=held.within((float(least), float(most))),
         elsewhere=tuple(zip(sizes.tolist(), wasted.tolist(), strict=True)),
         citation=citation,
-        notes=notes + tuple(budget_notes(budget)),
+        notes=(*notes, *spend.notes, *budget_notes(held.flops)),
     )
 
 
-def _plan_draws(draws: Draws, budget: float, cost: Cost | None, level: float) -> Plan:
+def _plan_draws(draws: Draws, spend: Budget, cost: Cost | None, level: float) -> Plan:
     fit = draws.fit
     fit.check()
-    each = allocate(draws, budget, cost=cost)
+    held = limits(spend, draws, cost)
+    flops = held.flops
+    each = allocate(draws, flops, cost=cost)
     sizes = np.asarray(each.n)
-    low, _, high = (float(x) for x in draws.interval(lambda _: sizes, level=level))
-    bet = best_bet(draws, budget, cost=cost)
-    mid = bet.n
+    bet = best_bet(draws, flops, cost=cost)
+    mid = held.hold(bet.n)
+    low, _, high = (held.hold(float(x)) for x in draws.interval(lambda _: sizes, level=level))
     # d and d / n fall where n rises, so their ends follow from n's, and their middles fit mid.
-    d_low, d_mid, d_high = (_tokens(budget, x, cost) for x in (high, mid, low))
+    d_low, d_mid, d_high = (_tokens(flops, x, cost) for x in (high, mid, low))
     loss = draws.predict(mid, d_mid, level=level, kind="run")
-    near, notes = _agreed(*near_optimal(draws, budget, excess=EXCESS, cost=cost))
-    near_loss, _ = _agreed(*near_optimal(draws, budget, excess=0.0, worse=WORSE, cost=cost))
+    near, notes = _agreed(*near_optimal(draws, flops, excess=EXCESS, cost=cost))
+    near_loss, _ = _agreed(*near_optimal(draws, flops, excess=0.0, worse=WORSE, cost=cost))
+    notes += held.notes
+    if mid != bet.n:
+        notes.append(_capped_note(mid, bet.n, bet.at(mid)))
     lost = int(np.count_nonzero(each.at_edge))
     if lost:
         notes.append(
             f"{lost} of {sizes.size} draws have no optimum inside one parameter and one token; "
             "they stand in the intervals at the end they run to"
         )
-    plain = allocate(fit, budget, cost=cost)
-    if not low <= float(plain.n) <= high:
+    if not low <= held.hold(float(allocate(fit, flops, cost=cost).n)) <= high:
         notes.append(
-            f"the fit's own optimum, {format_number(float(plain.n))} parameters, lies outside the "
-            "interval of its draws: doubt both"
+            f"the fit's own optimum, {format_number(float(allocate(fit, flops, cost=cost).n))} "
+            "parameters, lies outside the interval of its draws: doubt both"
         )
     return Plan(
         source=f"{sizes.size:,} draws of a fit of {len(fit.runs)} runs",
         law=type(fit.law).__name__,
-        flops=budget,
+        flops=flops,
+        budget=spend,
+        compute=_compute(draws, spend, flops, cost, level),
         n=Estimate(low, mid, high),
         d=Estimate(d_low, d_mid, d_high),
         loss=Estimate(float(loss.low), float(loss.mid), float(loss.high)),
         tokens_per_param=Estimate(d_low / high, d_mid / mid, d_high / low),
-        near_optimal=near,
+        near_optimal=held.within(near),
         n_convention=fit.runs.n_convention,
         c_convention="6nd" if cost is None else "cost",
-        near_loss=near_loss,
-        expected_excess=bet.excess,
+        near_loss=held.within(near_loss),
+        expected_excess=bet.at(mid) if mid != bet.n else bet.excess,
         elsewhere=tuple((r * mid, bet.at(r * mid)) for r in ELSEWHERE),
         level=level,
         notes=(
             f"the loss is that of one new run, {_HOW[draws.forecast_method()]}",
             *notes,
             *_law_notes(fit.law),
-            *_fit_notes(fit, mid, d_mid, budget, cost),
-            *budget_notes(budget),
+            *_fit_notes(fit, mid, d_mid, flops, cost),
+            *spend.notes,
+            *budget_notes(flops),
         ),
+    )
+
+
+def _compute(
+    draws: Draws, spend: Budget, flops: float, cost: Cost | None, level: float
+) -> Estimate:
+    """What a target loss takes, uncertain as the draws are; a budget is as it is."""
+    if spend.loss is None:
+        return sure(flops)
+    needed = needed_for(draws, spend, cost)
+    # Logarithms, capped: a draw in which the loss is never reached stands at the far end.
+    logs = np.minimum(np.log10(needed), _NEVER)
+    low, _, high = (float(x) for x in draws.interval(lambda _: logs, level=level))
+    return Estimate(10.0**low, flops, np.inf if high >= _NEVER else 10.0**high)
+
+
+def _capped_note(n: float, best: float, excess: float) -> str:
+    side = "max_params" if n < best else "max_tokens"
+    more = f"{excess:.0%} more compute" if np.isfinite(excess) else "endless compute"
+    return (
+        f"{side} holds n at {format_number(n)}, which takes {more} to the loss that "
+        f"{format_number(best)}, the best size, would reach"
     )
 
 

@@ -1,0 +1,112 @@
+"""Plans for a loss, under caps, and in hours and dollars."""
+
+import math
+
+import numpy as np
+import pytest
+
+from isoloss.errors import InputError
+from isoloss.fitting import fit
+from isoloss.laws import Chinchilla, allocate, published
+from isoloss.laws.required import compute_for_loss
+from isoloss.planning import plan, plan_kaplan
+from isoloss.runs import Runs
+from isoloss.trust import Draws, bootstrap
+
+LAW = Chinchilla(E=1.72, A=430.0, B=1520.0, alpha=0.338, beta=0.351)
+
+
+@pytest.fixture(scope="module")
+def draws() -> Draws:
+    n, d = np.meshgrid(np.geomspace(3e7, 1e9, 6), np.geomspace(6e8, 2e10, 6))
+    noise = 0.003 * np.random.default_rng(1).standard_normal(n.size)
+    runs = Runs(n=n.ravel(), d=d.ravel(), loss=LAW(n.ravel(), d.ravel()) * np.exp(noise))
+    return bootstrap(fit(Chinchilla, runs), draws=200, seed=0)
+
+
+def test_a_loss_takes_the_budget_that_buys_it() -> None:
+    bought = plan(LAW, flops=3e21)
+    asked = plan(LAW, loss=bought.loss.mid)
+    assert asked.flops == pytest.approx(3e21, rel=1e-9)
+    assert asked.n.mid == pytest.approx(bought.n.mid, rel=1e-6)
+    assert asked.compute.mid == asked.flops
+    kaplan = plan_kaplan(1e21)
+    assert plan(published.KAPLAN_2020, loss=kaplan.loss.mid).n.mid == pytest.approx(kaplan.n.mid)
+    with pytest.raises(InputError, match="no compute reaches a loss"):
+        plan(LAW, loss=1.7)
+    with pytest.raises(InputError, match=r"takes 3e\+21 FLOPs, more than the 1e\+21 that flops"):
+        plan(LAW, loss=bought.loss.mid, flops=1e21)
+    with pytest.raises(InputError, match="that pf_days allows"):
+        plan_kaplan(loss=kaplan.loss.mid, pf_days=1)
+
+
+def test_a_cap_on_parameters_trains_a_smaller_model_for_longer() -> None:
+    free = plan(LAW, flops=1e22)
+    capped = plan(LAW, flops=1e22, max_params=free.n.mid / 4)
+    assert capped.n.mid == free.n.mid / 4
+    assert 6 * capped.n.mid * capped.d.mid == pytest.approx(1e22)
+    assert capped.loss.mid > free.loss.mid
+    assert any("max_params holds n" in note for note in capped.notes)
+    assert capped.near_optimal is None
+    loose = plan(LAW, flops=1e22, max_params=10 * free.n.mid)
+    assert loose.n == free.n
+    # For a loss: the compute is what the capped size needs, more than the best size does.
+    asked = plan(LAW, loss=capped.loss.mid, max_params=capped.n.mid)
+    assert asked.flops == pytest.approx(1e22, rel=1e-6)
+    assert asked.flops > float(compute_for_loss(LAW, capped.loss.mid))
+
+
+def test_a_cap_on_tokens_trains_a_larger_model() -> None:
+    free = plan(LAW, flops=1e22)
+    capped = plan(LAW, flops=1e22, max_tokens=free.d.mid / 3)
+    assert capped.d.mid == pytest.approx(free.d.mid / 3)
+    assert capped.n.mid == pytest.approx(3 * free.n.mid)
+    assert any("max_tokens holds n" in note for note in capped.notes)
+    asked = plan(LAW, loss=capped.loss.mid, max_tokens=free.d.mid / 3)
+    assert asked.flops == pytest.approx(1e22, rel=1e-6)
+    # With a cost of its own: a token of a larger model costs more than 6 n.
+    dear = plan(LAW, flops=1e22, max_tokens=free.d.mid / 3, cost=lambda n: 6 * n + 1e5 * np.sqrt(n))
+    assert dear.d.mid == pytest.approx(free.d.mid / 3)
+
+
+def test_both_caps_may_leave_budget_over_or_put_a_loss_out_of_reach() -> None:
+    found = plan(LAW, flops=1e24, max_params=1e9, max_tokens=1e11)
+    assert found.n.mid == 1e9
+    assert found.d.mid == pytest.approx(1e11)
+    assert found.flops == pytest.approx(6e20)
+    assert any("unspent" in note for note in found.notes)
+    with pytest.raises(InputError, match="more than max_params"):
+        plan(LAW, loss=2.0, max_params=1e9, max_tokens=1e11)
+
+
+def test_draws_keep_to_the_caps_and_doubt_the_compute_of_a_loss(draws: Draws) -> None:
+    free = plan(draws, flops=1e21)
+    capped = plan(draws, flops=1e21, max_params=free.n.mid / 3)
+    assert capped.n.mid == capped.n.high == free.n.mid / 3
+    assert capped.expected_excess is not None
+    assert free.expected_excess is not None
+    assert capped.expected_excess > free.expected_excess
+    target = float(allocate(LAW, 1e21).loss)
+    asked = plan(draws, loss=target)
+    assert asked.compute.low is not None
+    assert asked.compute.high is not None
+    assert asked.compute.low < 1e21 < asked.compute.high
+    assert asked.flops == pytest.approx(float(np.median(compute_for_loss(draws.law, target))))
+    low = plan(draws, loss=1.75)
+    assert low.compute.high == math.inf or (low.compute.high or 0) > 1e25
+
+
+def test_hardware_turns_compute_into_time_and_money() -> None:
+    found = plan(LAW, booking="64xH100:72h", utilisation=0.4)
+    assert found.hours == pytest.approx(72)
+    assert found.gpu_hours == pytest.approx(64 * 72)
+    assert found.dollars is None
+    assert found.pf_days == pytest.approx(found.flops / 8.64e19)
+    paid = plan(LAW, loss=2.2, hardware="H100", count=8, price=2.5, utilisation=0.4)
+    assert paid.dollars == pytest.approx(2.5 * (paid.gpu_hours or 0))
+    assert paid.hours == pytest.approx((paid.gpu_hours or 0) / 8)
+    assert plan(LAW, flops=1e21).gpu_hours is None
+    assumed = plan(LAW, booking="64xH100:72h")
+    assert any("of the peak is assumed" in note for note in assumed.notes)
+    with pytest.raises(InputError, match="takes no caps"):
+        plan(published.KAPLAN_2020, flops=1e21, max_params=1e9)
