@@ -282,8 +282,8 @@ PYTHON = re.compile(r"=\{|=True|=None|\w+= |loss_unit|n_convention|given=|fixed=
     ("header", "words", "says"),
     [
         ("params,tokens,acc", (), "name it with --columns loss=NAME"),
-        ("flops,loss,x", (), "--columns n=NAME"),
-        ("params,loss,x", (), "--columns d=NAME"),
+        ("flops,loss,x", (), "add the parameters or the tokens, or name it with --columns n=NAME"),
+        ("params,loss,x", (), "add the tokens or the FLOPs, or name it with --columns d=NAME"),
         ("params,tokens,loss", ("--columns", "nn=params"), "--columns names 'nn'"),
         ("params,tokens,loss", ("--loss-unit", "foo"), "--loss-unit is 'foo'; use one of nats"),
         ("params,tokens,loss", ("--n-convention", "foo"), "--n-convention is 'foo'; use one of"),

@@ -28,6 +28,7 @@ FloatArray = npt.NDArray[np.float64]
 LOSS_UNITS = ("nats", "bits", "bits per byte", "perplexity")
 """What a loss column may be in; bits and perplexity are converted to nats, bits per byte kept."""
 
+_NEEDED = "a run has parameters and tokens, for a law of one variable too: add {}, or "
 _LEAST = 1e3
 """A table whose largest model or data set has fewer parameters or tokens is in another unit."""
 
@@ -240,24 +241,21 @@ def _tokens(reading: Reading, sizes: FloatArray | None, compute: FloatArray | No
         reading.notes.append("d is derived as epochs * tokens per epoch")
         return epochs * once
     if sizes is None:
-        both = "add them and the tokens" if compute is None else "add them, or the tokens"
-        raise reading.missing("n", "n, the parameters, nor for d", _every_run_needs(both))
+        one = "both" if compute is None else "the parameters or the tokens"
+        raise reading.missing("n", "n, the parameters, nor for d", _NEEDED.format(one))
     if compute is None:
         raise reading.missing(
-            "d", "d, the training tokens", _every_run_needs("add them, or the FLOPs")
+            "d", "d, the training tokens", _NEEDED.format("the tokens or the FLOPs")
         )
     reading.notes.append("d is derived as c / (6 n): the table has no token count")
     return compute / (6.0 * sizes)
 
 
-def _every_run_needs(mend: str) -> str:
-    """Why a law of one variable does not do with one column, and which other column would do."""
-    return f"a run has parameters and tokens, for a law of one variable too: {mend}, or "
-
-
 def _derived_sizes(reading: Reading, tokens: FloatArray, compute: FloatArray | None) -> FloatArray:
     if compute is None:
-        raise reading.missing("n", "n, the parameters", _every_run_needs("add them, or the FLOPs"))
+        raise reading.missing(
+            "n", "n, the parameters", _NEEDED.format("the parameters or the FLOPs")
+        )
     reading.notes.append("n is derived as c / (6 d): the table has no parameter count")
     return compute / (6.0 * tokens)
 
@@ -282,17 +280,14 @@ def _usable(
             "drop_invalid=True (--drop-invalid)"
         )
     if bad.any():
-        counted = [f"{name} in {k}" for name, v in wanted.items() if (k := _bad(v, alive))]
+        counts = {name: int((alive & ~sensible(values)).sum()) for name, values in wanted.items()}
+        counted = [f"{name} in {count}" for name, count in counts.items() if count]
         reading.notes.append(
             f"{int(bad.sum())} of {bad.size} rows are dropped as unusable ({', '.join(counted)})"
         )
     if not keep.any():
         raise InputError(f"{reading.raw.source}: no row has a usable n, d and loss")
     return keep
-
-
-def _bad(values: FloatArray, alive: npt.NDArray[np.bool_]) -> int:
-    return int((alive & ~sensible(values)).sum())
 
 
 def _complaint(reading: Reading, name: str, row: int, values: FloatArray) -> str:
