@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from isoloss.errors import InputError
 from isoloss.laws.forms import Array, Chinchilla, Coefficient, Law
+from isoloss.laws.minimum import minimum
 
 Cost = Callable[[Array], ArrayLike]
 LossOfND = Callable[[Array, Array], ArrayLike]
@@ -28,11 +29,7 @@ Flags = NDArray[np.bool_]
 
 _GRID_STEP = 0.25
 _BLOCK = 1_000_000
-_GOLDEN = (math.sqrt(5) - 1) / 2
-_GOLDEN_STEPS = 45
 _BISECTIONS = 42
-_STENCIL = 0.03
-_ROUNDING = 64  # ulp of the loss
 
 
 class HoldsLaw(Protocol):
@@ -260,47 +257,8 @@ def _minimise(law: Law | LossOfND, budget: Array, cost: Cost | None) -> tuple[Ar
         last = np.where(fits.any(axis=0), start + final, last)
     at_edge = (best == 0) | (best >= last)
     low, high = grid[np.maximum(best - 1, 0)], grid[np.minimum(best + 1, len(grid) - 1)]
-    found = _polish(loss_of, _golden(loss_of, low, high))
+    found = minimum(loss_of, low, high)
     return np.where(at_edge, grid[best], found), at_edge
-
-
-def _golden(loss_of: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """The minimum within [low, high] by golden sections, all problems in step."""
-    left = high - _GOLDEN * (high - low)
-    right = low + _GOLDEN * (high - low)
-    at_left, at_right = loss_of(left), loss_of(right)
-    for _ in range(_GOLDEN_STEPS):
-        falls = at_left < at_right
-        low, high = np.where(falls, low, left), np.where(falls, right, high)
-        width = _GOLDEN * (high - low)
-        fresh = np.where(falls, high - width, low + width)
-        value = loss_of(fresh)
-        left, right = np.where(falls, fresh, right), np.where(falls, left, fresh)
-        at_left, at_right = np.where(falls, value, at_right), np.where(falls, at_left, value)
-    return np.asarray((low + high) / 2)
-
-
-def _polish(loss_of: Callable[[Array], Array], start: Array) -> Array:
-    """Newton steps to a zero of the slope, kept only where the loss does not rise measurably."""
-    u, h = start, _STENCIL
-    for _ in range(3):
-        values = [loss_of(u + k * h) for k in range(-3, 4)]
-        with np.errstate(invalid="ignore", divide="ignore"):
-            slope = _weigh(values, (-1, 9, -45, 0, 45, -9, 1)) / (60 * h)
-            bend = _weigh(values, (2, -27, 270, -490, 270, -27, 2)) / (180 * h * h)
-            step = np.where(bend > 0, -slope / bend, 0.0)
-        u = u + np.where(np.abs(step) <= h, step, 0.0)
-    # Where the cost has a kink the slope jumps and Newton misleads; the golden section does not.
-    # The golden section ends where rounding happened to be lowest, so a few ulp are no rise.
-    before, after = loss_of(start), loss_of(u)
-    return np.where(after <= before + _ROUNDING * np.spacing(before), u, start)
-
-
-def _weigh(values: list[Array], weights: tuple[int, ...]) -> Array:
-    total = weights[0] * values[0]
-    for value, weight in zip(values[1:], weights[1:], strict=True):
-        total = total + weight * value
-    return total
 
 
 def _crossing(loss_of: Callable[[Array], Array], target: Array, centre: Array, end: float) -> Array:

@@ -13,12 +13,11 @@ from numpy.typing import ArrayLike
 from isoloss.errors import InputError
 from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND, as_law
 from isoloss.laws.forms import Array, Chinchilla, Law
+from isoloss.laws.minimum import minimum
 
 _MOST_LOG_TOKENS = np.log(1e40)
 _BISECTIONS = 60
 _MOST_LOG_SIZE, _SIZES = np.log(1e18), 73
-_GOLDEN = (np.sqrt(5.0) - 1.0) / 2.0
-_SECTIONS = 40
 
 
 def compute_at_size(
@@ -70,14 +69,21 @@ def compute_for_loss(
     values = np.log(compute_at_size(law, np.exp(grid), target, cost=cost))
     best = np.argmin(values, axis=-1)
     low, high = grid[np.maximum(best - 1, 0)], grid[np.minimum(best + 1, _SIZES - 1)]
-    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-    at_left, at_right = needed(left), needed(right)
-    for _ in range(_SECTIONS):
-        falls = at_left < at_right
-        low, high = np.where(falls, low, left), np.where(falls, right, high)
-        left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
-        at_left, at_right = needed(left), needed(right)
-    return np.asarray(np.exp(np.minimum(at_left, at_right)))
+    return np.asarray(np.exp(needed(minimum(needed, low, high))))
+
+
+def tokens_for_loss(law: Law | HoldsLaw | LossOfND, n: ArrayLike, loss: ArrayLike) -> Array:
+    """Return the tokens on which models of n parameters reach a loss.
+
+    The d where law(n, d) = loss; infinite where the size cannot reach it.
+    law: as in `allocate`; it falls with d. n: parameters, loss: nats; they broadcast with each
+    other and with the coefficients of the law, so that k draws may each have a size of their own.
+    Raises InputError for a size, loss or law that is none.
+    Source: for Chinchilla's law the closed form, else bisection of ln d.
+    """
+    found, sizes, target = as_law(law), _positive(n, "n"), _positive(loss, "loss")
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        return np.asarray(_tokens_for(found, sizes, target))
 
 
 def _each(law: Law | HoldsLaw | LossOfND, n: Array, loss: float, cost: Cost | None) -> Array:
