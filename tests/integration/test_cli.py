@@ -283,3 +283,37 @@ def test_every_option_is_documented(verb: str, isoloss: Command) -> None:
     positional = set(re.findall(r"[A-Z][A-Z-]+ (--[a-z-]+)", isoloss(verb, "--help").stdout))
     missing = {o for o in options - positional - {"--help"} if o not in section and o not in shared}
     assert not missing
+
+
+def test_a_plan_takes_a_budget_in_any_form_and_a_loss(isoloss: Command) -> None:
+    booked = isoloss("plan", "--booking", "64xH100:72h", "--utilisation", "0.4", "--json")
+    for plan in strict(booked.stdout)["plans"]:
+        assert plan["flops"] == pytest.approx(64 * 72 * 3600 * 989.5e12 * 0.4)
+        assert plan["budget"]["machine"]["hardware"]["name"] == "H100"
+    asked = isoloss(
+        "plan", "--loss", "2.2", "--hardware", "H100", "--count", "64", "--price", "2.5"
+    )
+    assert asked.returncode == 0
+    assert "dollars" in asked.stdout
+    assert "40% of the peak is assumed" in " ".join(asked.stdout.split())
+    assert all(len(line) <= 80 for line in asked.stdout.splitlines())
+    capped = isoloss("plan", "--flops", "1e22", "--law", "besiroglu", "--max-params", "1.5B")
+    assert "max_params holds n at 1.50B" in " ".join(capped.stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--gpu-hours", "5"], "gpu_hours needs hardware"),
+        (["--flops", "1e21", "--pf-days", "3"], "give one of them"),
+        (["--booking", "64xH100"], "64xH100:72h"),
+        (["--booking", "H100:3h", "--utilisation", "40"], "for 40 % write 0.4"),
+        (["--loss", "1.2", "--law", "besiroglu"], "no compute reaches a loss of 1.2"),
+        (["--loss", "900"], "not perplexity"),
+    ],
+)
+def test_a_budget_that_is_none_is_refused(isoloss: Command, words: list[str], says: str) -> None:
+    done = isoloss("plan", *words)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter, validators
 
-from isoloss.cli.options import Json, Number, Reading, Seed, SizeForm, Whole, fitted
+from isoloss.cli.options import Json, Reading, Seed, SizeForm, Whole, fitted
 from isoloss.cli.output import emit_json, interval, percent, show, table
+from isoloss.cli.spending import Spending
 from isoloss.units import PF_DAY, format_number
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _SOURCE = Group("Where the law comes from", validator=validators.mutually_exclus
 
 def plan(
     *,
-    flops: Annotated[Number, Parameter(help="Training FLOPs to spend, such as 1e21.")],
+    spending: Annotated[Spending | None, Parameter(name="*")] = None,
     runs: Annotated[
         Path | None, Parameter(group=_SOURCE, help="A table or directory of runs to fit.")
     ] = None,
@@ -37,7 +38,7 @@ def plan(
     reading: Annotated[Reading | None, Parameter(name="*")] = None,
     json: Json = False,
 ) -> None:
-    """Say which model to train with a budget, on how many tokens.
+    """Say which model to train with a budget or for a loss, on how many tokens.
 
     With neither --runs nor --law: what Kaplan, Hoffmann and Besiroglu would do, side by side.
     They count parameters differently: read the second row before comparing the first. "As good"
@@ -48,21 +49,21 @@ def plan(
     from isoloss.planning import plan as make_plan
     from isoloss.planning import published_plans
 
-    tested = ""
+    amounts, tested = (spending or Spending()).amounts(), ""
     if runs is not None:
         from isoloss.fitting.cost import paid_cost
         from isoloss.trust import backtest_line
 
         resampled = fitted(form, runs, reading, draws=draws, seed=seed)
         cost = paid_cost(resampled.fit.runs) or _six_per_parameter
-        plans: tuple[Plan, ...] = (make_plan(resampled, flops=flops, cost=cost, level=level),)
+        plans: tuple[Plan, ...] = (make_plan(resampled, cost=cost, level=level, **amounts),)
         tested = backtest_line(resampled, level=level)
     elif law is not None:
         from isoloss.cli.laws import law_to_plan
 
-        plans = (make_plan(law_to_plan(law), flops=flops),)
+        plans = (make_plan(law_to_plan(law), **amounts),)
     else:
-        plans = published_plans(flops)
+        plans = published_plans(**amounts)
     if json:
         emit_json({"plans": plans, **({"backtest": tested} if tested else {})})
         return
@@ -75,8 +76,7 @@ def _six_per_parameter(n: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _side_by_side(plans: tuple[Plan, ...]) -> object:
-    flops = plans[0].flops
-    rows = (
+    rows = [
         ("parameters n", [_estimate(p.n) for p in plans]),
         ("  counted as", [p.n_convention for p in plans]),
         ("  as good", [interval(*p.near_optimal) if p.near_optimal else "-" for p in plans]),
@@ -86,15 +86,33 @@ def _side_by_side(plans: tuple[Plan, ...]) -> object:
         ("tokens per parameter", [_estimate(p.tokens_per_param) for p in plans]),
         ("loss, nats per token", [_estimate(p.loss, "{:.3f}") for p in plans]),
         ("law", [p.law for p in plans]),
-    )
+    ]
+    alike = len({p.flops for p in plans}) == 1
+    if not alike or plans[0].compute.low is not None:
+        rows.insert(0, ("FLOPs", [_estimate(p.compute) for p in plans]))
+    rows += [
+        (name, [_written(getattr(p, field)) for p in plans])
+        for name, field in (
+            ("device-hours", "gpu_hours"),
+            ("hours", "hours"),
+            ("dollars", "dollars"),
+        )
+        if getattr(plans[0], field) is not None
+    ]
     level = plans[0].level
     doubt = f"; in brackets: {percent(level)} intervals" if level else ""
+    flops = plans[0].flops
+    spent = f"{flops:.4g} FLOPs, {format_number(flops / PF_DAY)} PF-days" if alike else "For a loss"
     return table(
         "",
         *(p.source for p in plans),
         rows=[(name, *cells) for name, cells in rows],
-        title=f"{flops:.4g} FLOPs, {format_number(flops / PF_DAY)} PF-days{doubt}",
+        title=f"{spent}{doubt}",
     )
+
+
+def _written(value: float | None) -> str:
+    return "-" if value is None else format_number(value)
 
 
 def _elsewhere(plan: Plan) -> str:

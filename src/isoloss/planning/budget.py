@@ -55,7 +55,7 @@ class OtherAmounts(TypedDict, total=False):
     hardware: str | Hardware | None
     count: int | None
     utilisation: float | None
-    precision: str
+    precision: str | None
     loss: float | None
     max_tokens: float | None
     max_params: float | None

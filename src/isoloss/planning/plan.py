@@ -103,17 +103,20 @@ def plan(
     return replace(found, notes=(*_law_notes(law), *found.notes))
 
 
-def published_plans(flops: float) -> tuple[Plan, ...]:
+def published_plans(
+    flops: float | None = None, **amounts: Unpack[OtherAmounts]
+) -> tuple[Plan, ...]:
     """Plan a budget by each published law: Kaplan 2020, Hoffmann 2022, Besiroglu 2024.
 
-    flops: training FLOPs. Their n are counted differently: read `n_convention` beside each.
+    flops, amounts: as in `plan`; Kaplan's tables know no caps on n or d, and are left out there.
+    Their n are counted differently: read `n_convention` beside each.
     Raises InputError for a bad budget. Source: see `laws.published`.
     """
-    return (
-        plan_kaplan(flops),
-        plan(published.HOFFMANN_2022, flops=flops),
-        plan(published.BESIROGLU_2024, flops=flops),
-    )
+    laws = (published.HOFFMANN_2022, published.BESIROGLU_2024)
+    plans = tuple(plan(law, flops=flops, **amounts) for law in laws)
+    if amounts.get("max_tokens") or amounts.get("max_params"):
+        return plans
+    return plan_kaplan(flops, **amounts), *plans
 
 
 def _plan_published(law: PublishedLaw, spend: Budget, cost: Cost | None) -> Plan:
@@ -274,7 +277,7 @@ def _compute(
 
 def _capped_note(n: float, best: float, excess: float) -> str:
     side = "max_params" if n < best else "max_tokens"
-    more = f"{excess:.0%} more compute" if np.isfinite(excess) else "endless compute"
+    more = f"{100 * excess:.2g} % more compute" if np.isfinite(excess) else "endless compute"
     return (
         f"{side} holds n at {format_number(n)}, which takes {more} to the loss that "
         f"{format_number(best)}, the best size, would reach"
