@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from isoloss.counting import (
@@ -10,6 +11,7 @@ from isoloss.counting import (
     count_params,
     flops_per_token,
     params_by_group,
+    usual_depth,
 )
 
 # Table A9: millions of parameters as printed, d_model, ffw size, kv size, heads, layers.
@@ -138,3 +140,14 @@ def test_exact_over_6n_falls_with_width() -> None:
         ratios.append(flops_per_token(shape) / (6 * count_params(shape, "non_embedding")))
     assert ratios[0] == pytest.approx(5.0, abs=0.1)
     assert ratios[1] == pytest.approx(1.25, abs=0.1)
+
+
+def test_usual_depth_is_the_regression_of_table_a9() -> None:
+    width = np.log([row[1] / 1024 for row in TABLE_A9])
+    depth = np.log([row[5] for row in TABLE_A9])
+    slope, intercept = np.polyfit(width, depth, 1)
+    assert usual_depth(1024) == pytest.approx(np.exp(intercept), rel=0.005)
+    assert np.log(usual_depth(2048) / usual_depth(1024)) / np.log(2) == pytest.approx(
+        slope, abs=2e-3
+    )
+    assert np.std(depth - slope * width - intercept) == pytest.approx(0.13, abs=0.005)

@@ -17,7 +17,16 @@ from isoloss.counting.hardware import (
     parse_booking,
 )
 from isoloss.counting.huggingface import MODEL_TYPES, read_config
-from isoloss.counting.memory import kv_cache_bytes
+from isoloss.counting.memory import (
+    Precision,
+    Recompute,
+    TrainingMemory,
+    activation_bytes,
+    checkpoint_bytes,
+    kv_cache_bytes,
+    training_memory,
+)
+from isoloss.counting.nearby import Nearby, Style, shape_near, usual_depth
 from isoloss.counting.parameters import (
     COUNT_CONVENTIONS,
     NConvention,
@@ -37,12 +46,19 @@ __all__ = [
     "CConvention",
     "Hardware",
     "NConvention",
+    "Nearby",
     "Norm",
     "Positions",
+    "Precision",
     "QKNorm",
+    "Recompute",
     "Shape",
+    "Style",
+    "TrainingMemory",
+    "activation_bytes",
     "active_matrices",
     "checked_utilisation",
+    "checkpoint_bytes",
     "chinchilla_flops",
     "count_all",
     "count_params",
@@ -54,4 +70,7 @@ __all__ = [
     "parse_booking",
     "params_by_group",
     "read_config",
+    "shape_near",
+    "training_memory",
+    "usual_depth",
 ]

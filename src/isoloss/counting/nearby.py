@@ -1,0 +1,210 @@
+"""A concrete shape near a wanted number of parameters.
+
+A law's best size is any number; a model has whole layers, and widths that heads and hardware like.
+Depth follows width as in Hoffmann et al. 2022, table A9: n_layer = 16.7 (d_model / 1024) ** 0.67,
+so d_model / n_layer rises slowly with size: about 40 at a width of 256, 130 at one of 10,000.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+from isoloss.counting.parameters import NConvention, count_params
+from isoloss.counting.shape import Shape
+from isoloss.errors import InputError
+
+Style = Literal["modern", "gpt2"]
+
+CLOSE = 0.02
+"""A shape within this fraction of the parameters asked for is near them."""
+
+_LAYERS_AT_1024, _DEPTH_EXPONENT = 16.7, 0.67
+_FEWEST_LAYERS = 2
+_STEPS = ((8, 256), (64, 2048), (128, 8192), (256, 16384), (512, 1 << 20))
+"""Widths are multiples of the first below the second."""
+_HEAD_SIZES = (128, 64, 32, 16, 8)
+_WIDE = {"modern": 8 / 3, "gpt2": 4.0}
+_STRETCH = 0.12
+"""How far a gated feed-forward may leave 8/3 of the width, so that n comes out right."""
+_OFF_TREND = 3.0
+_MOST = 1e15
+
+
+@dataclass(frozen=True)
+class Nearby:
+    """A shape and how near it is.
+
+    n: its parameters, counted as asked. asked: parameters. off: n / asked - 1.
+    """
+
+    shape: Shape
+    n: int
+    asked: float
+    off: float
+
+    @property
+    def close(self) -> bool:
+        """Whether n lies within 2 % of what was asked."""
+        return abs(self.off) <= CLOSE
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    nearby: Nearby
+    strain: float
+
+
+def shape_near(
+    n: float,
+    *,
+    vocab: int,
+    n_ctx: int,
+    style: Style = "modern",
+    convention: NConvention = "non_embedding_plus_head",
+    group: int = 1,
+    tied: bool | None = None,
+) -> Nearby:
+    """Find a sensible shape of about n parameters.
+
+    Widths are multiples of 8 below 256, of 64 below 2048, then of 128 and more; heads have at most
+    sqrt(8 d_model) numbers, 128 at most; two layers at least. Of the shapes within 2 % of n, or
+    else of those nearest to it, the one whose depth and feed-forward are most usual.
+    n: parameters, counted by `convention`. vocab, n_ctx: tokens. style: `gpt2` (LayerNorm, biases,
+    learned positions, GELU of 4 d_model, tied) or `modern` (RMSNorm, no biases, rotary, SwiGLU of
+    about 8/3 d_model, untied). group: query heads for each key-value head; widths with another
+    number of heads are left out, those with fewer heads have one. tied: the head is the embedding.
+    Returns Nearby, which says how far off it is: a large vocabulary leaves no small shape.
+    Raises InputError for a number, a style or a convention that is none.
+    Source: Hoffmann et al. 2022, table A9, for depth against width (our regression of its 50
+    models, which scatter by 13 %); Touvron et al. 2023 for 8/3. Left out: what hardware prefers
+    beyond these multiples.
+    """
+    _check(n, style, group)
+    fixed: dict[str, Any] = {"vocab": vocab, "n_ctx": n_ctx}
+    fixed |= _style_fields(style)
+    if tied is not None:
+        fixed["tied"] = tied
+    found: list[_Candidate] = []
+    for d_model in _widths():
+        usual = max(float(_FEWEST_LAYERS), usual_depth(d_model))
+        if n > d_model * (2 * vocab + n_ctx + 24 * d_model * _OFF_TREND * usual):
+            continue  # far too narrow: a layer has 12 d_model ** 2 or so
+        shape = _layered(d_model, group, style, fixed)
+        if shape is None:
+            continue
+        depth = _depth_for(shape, n, convention)
+        if found and depth < usual / _OFF_TREND:
+            break
+        if depth > usual * _OFF_TREND and depth > _FEWEST_LAYERS + 1:
+            continue
+        for layers in {max(_FEWEST_LAYERS, math.floor(depth) + k) for k in (0, 1)}:
+            fitted = _stretched(replace(shape, n_layer=layers), n, style, convention)
+            found.append(_judged(fitted, n, convention, usual))
+    near = [one for one in found if one.nearby.close]
+    if near:
+        return min(near, key=lambda one: one.strain).nearby
+    return min(found, key=lambda one: abs(math.log1p(one.nearby.off))).nearby
+
+
+def usual_depth(d_model: float) -> float:
+    """Return the layers that models of a width have: 16.7 (d_model / 1024) ** 0.67.
+
+    d_model: residual width. Returns layers, not rounded.
+    Source: our regression of ln n_layer on ln d_model over Hoffmann et al. 2022, table A9.
+    """
+    return float(_LAYERS_AT_1024 * (d_model / 1024) ** _DEPTH_EXPONENT)
+
+
+def _check(n: float, style: str, group: int) -> None:
+    if isinstance(n, bool) or not (math.isfinite(n) and 0 < n <= _MOST):
+        raise InputError(f"n is {n!r}: give a number of parameters above 0, at most {_MOST:g}")
+    if style not in get_args(Style):
+        raise InputError(f"style is {style!r}: it must be one of {', '.join(get_args(Style))}")
+    if isinstance(group, bool) or group != int(group) or group < 1:
+        raise InputError(f"group is {group!r}: it must be a whole number of query heads")
+
+
+def _style_fields(style: Style) -> dict[str, Any]:
+    if style == "gpt2":
+        return {}
+    return {
+        "gated": True,
+        "norm": "rmsnorm",
+        "positions": "rotary",
+        "tied": False,
+        "bias": False,
+    }
+
+
+def _widths() -> Iterator[int]:
+    width = 8
+    for step, below in _STEPS:
+        while width < below:
+            yield width
+            width += step
+
+
+def _layered(d_model: int, group: int, style: Style, fixed: dict[str, Any]) -> Shape | None:
+    """One width with two layers and the usual feed-forward, None if its heads fall into no groups.
+
+    The heads are the largest that divide the width and are no larger than sqrt(8 d_model).
+    """
+    largest = _largest_head(d_model)
+    head = next(h for h in _HEAD_SIZES if d_model % h == 0 and h <= largest)
+    heads = d_model // head
+    if heads > group and heads % group:
+        return None
+    step = _ff_step(d_model)
+    return Shape(
+        n_layer=_FEWEST_LAYERS,
+        d_model=d_model,
+        n_heads=heads,
+        n_kv_heads=max(1, heads // group),
+        d_ff=max(step, round(_WIDE[style] * d_model / step) * step),
+        **fixed,
+    )
+
+
+def _largest_head(d_model: int) -> int:
+    return next(h for h in _HEAD_SIZES if h * h <= 8 * d_model)
+
+
+def _ff_step(d_model: int) -> int:
+    """Small enough that one step changes n by 3 % at most."""
+    return 8 if d_model < 256 else 32 if d_model < 1024 else 64
+
+
+def _depth_for(shape: Shape, n: float, convention: NConvention) -> float:
+    """The layers, not rounded, that give n: every count is a line in them."""
+    here = count_params(shape, convention)
+    per_layer = count_params(replace(shape, n_layer=shape.n_layer + 1), convention) - here
+    return shape.n_layer + (n - here) / per_layer
+
+
+def _stretched(shape: Shape, n: float, style: Style, convention: NConvention) -> Shape:
+    """The shape with the gated feed-forward that comes nearest to n, not far from the usual one."""
+    if style != "modern":
+        return shape
+    step, usual = _ff_step(shape.d_model), _WIDE[style] * shape.d_model
+    here = count_params(shape, convention)
+    gain = count_params(replace(shape, d_ff=shape.d_ff + step), convention) - here
+    low = math.ceil((1 - _STRETCH) * usual / step)
+    high = math.floor((1 + _STRETCH) * usual / step)
+    steps = round(shape.d_ff / step + (n - here) / gain)
+    if low > high:  # a width of 8 has one feed-forward alone
+        return shape
+    return replace(shape, d_ff=step * min(max(steps, low), high))
+
+
+def _judged(shape: Shape, n: float, convention: NConvention, usual: float) -> _Candidate:
+    """Strain is 1 at twice or half the usual depth, at 4 % of n, at 20 % of the feed-forward."""
+    count = count_params(shape, convention)
+    off = count / float(n) - 1
+    wide = _WIDE["modern" if shape.gated else "gpt2"] * shape.d_model
+    strain = abs(math.log(shape.n_layer / usual)) / math.log(2)
+    strain += abs(off) / (2 * CLOSE) + abs(shape.d_ff / wide - 1) / 0.2
+    strain += abs(math.log(shape.head_size / _largest_head(shape.d_model))) / math.log(2) / 4
+    return _Candidate(Nearby(shape, count, float(n), off), strain)
