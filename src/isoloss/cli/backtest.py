@@ -17,6 +17,7 @@ from isoloss.cli.options import (
     Reading,
     Residual,
     Seed,
+    Whole,
     law_of,
 )
 from isoloss.cli.output import doubts, emit_json, say_long, show, table
@@ -41,7 +42,7 @@ def backtest(
     cutoff: Annotated[
         Number | None, Parameter(help="Fit runs up to this many FLOPs; chosen without it.")
     ] = None,
-    draws: Annotated[int, Parameter(help="Resamplings behind the intervals.")] = 400,
+    draws: Annotated[Whole, Parameter(help="Resamplings behind the intervals.")] = 400,
     level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
     seed: Seed = 0,
     plain: Annotated[

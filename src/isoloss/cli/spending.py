@@ -12,6 +12,7 @@ from isoloss.cli.options import Number, Whole
 if TYPE_CHECKING:
     from isoloss.planning import Amounts
 
+
 def _some(arguments: ArgumentCollection) -> None:
     if not arguments.filter_by(value_set=True):
         raise ValueError("say what there is to spend, such as --flops 1e21 or --loss 2.2")

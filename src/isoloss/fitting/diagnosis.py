@@ -21,12 +21,14 @@ from isoloss.fitting.polish import Solutions
 from isoloss.laws.forms import Array
 from isoloss.units import format_number
 
+FEWEST_SPARE = 4
+"""Runs beyond the coefficients; with fewer, intervals hold too seldom."""
+
+_NOUNS = {"n": "sizes", "d": "token counts"}
 _RANK = 1e-9
 _TIED, _NEARLY_TIED = 1e-4, 0.02  # share of the variance of log d that log n leaves over
 _VANISHED = 1e-6
 _EQUAL_LOSSES = 1e-9
-_FEWEST_SPARE = 4  # runs beyond the coefficients; with fewer, intervals hold too seldom
-_NOUNS = {"n": "sizes", "d": "token counts"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ def diagnose(design: Design, solution: Solutions) -> Verdict:
         (Status.FEW_SIZES, two and seen.counts[0] < 3),
         (Status.FEW_TOKENS, two and seen.counts[-1] < 3),
         (Status.WIDE_EXPONENT, not refusal and _wide(design, coordinates, free)),
-        (Status.FEW_RUNS, seen.runs < design.size + _FEWEST_SPARE),
+        (Status.FEW_RUNS, seen.runs < design.size + FEWEST_SPARE),
     )
     return Verdict(tuple(code for code, doubted in doubts if doubted), refusal)
 

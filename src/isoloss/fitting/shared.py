@@ -221,7 +221,7 @@ def _doubts(joint: _Joint, solution: Solutions) -> tuple[Status, ...]:
         (Status.NOT_CONVERGED, not solution.converged[0]),
         (Status.VANISHED_TERM, any(gone for _, _, gone in groups)),
         (Status.AT_BOUND, any(diagnosis.at_bound(*group) for group in groups)),
-        (Status.FEW_RUNS, len(joint.whole.log_loss) < joint.size + 3),
+        (Status.FEW_RUNS, len(joint.whole.log_loss) < joint.size + diagnosis.FEWEST_SPARE),
     )
     return tuple(code for code, doubted in codes if doubted)
 
