@@ -13,6 +13,7 @@ from isoloss.laws import (
     DownstreamError,
     FineGrainedMoE,
     KaplanNS,
+    OffsetPrecision,
     Overtraining,
     Precision,
     allocate,
@@ -78,6 +79,18 @@ def test_bits_and_grain_have_their_limits() -> None:
     fine = FineGrainedMoE(0.47, 2.1, 18.1, 30.8, 0.115, 0.147, 0.58)
     expected = 0.47 + (2.1 / 8**0.58 + 18.1) / N**0.115 + 30.8 / D**0.147
     assert fine(N, D, 8) == pytest.approx(expected, rel=1e-13)
+
+
+def test_offsets_shift_the_bits_that_a_model_needs() -> None:
+    plain = Precision(2.76, 4299.0, 18060.0, 0.4965, 0.47, 2.67, 2.21, 0.96)
+    none = OffsetPrecision(**plain.coefficients(), n_w=0.0, n_a=0.0, n_kv=0.0)
+    assert none(N, D, 4, 8, 3) == pytest.approx(plain(N, D, 4, 8, 3), rel=1e-14)
+    law = OffsetPrecision(**plain.coefficients(), n_w=0.3, n_a=1.4, n_kv=2.4)
+    # An offset of n takes n * gamma bits away, each from its own.
+    shifted = (4 + 0.3 * 2.67, 8 + 1.4 * 2.21, 3 + 2.4 * 0.96)
+    assert law(N, D, *shifted) == pytest.approx(plain(N, D, 4, 8, 3), rel=1e-13)
+    assert np.all(law(N, D, 8, 8, 2.4 * 0.96) == np.inf)
+    assert law.kept(8.0, 8.0, 1.0) == 0.0
 
 
 @pytest.mark.parametrize(

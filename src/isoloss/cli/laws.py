@@ -27,6 +27,7 @@ FORMULAS = {
     "DataConstrained": "E + A / n_eff^alpha + B / d_eff^beta",
     "DownstreamError": "eps - k exp(-gamma loss)",
     "Precision": "E + A / n_eff^alpha + B / d^beta",
+    "OffsetPrecision": "E + A / n_eff^alpha + B / d^beta",
     "QuantizationLoss": "CT d^gamma_d / n^gamma_n exp(-p_post / gamma_post)",
     "FineGrainedMoE": "c + (g / granularity^gamma + a) / n^alpha + b / d^beta",
 }
@@ -43,6 +44,7 @@ SERVES = {
     "DataConstrained": "the loss where tokens are seen again and again",
     "DownstreamError": "the error on tasks at a loss",
     "Precision": "the loss of models trained in few bits",
+    "OffsetPrecision": "the loss of models trained in few bits",
     "QuantizationLoss": "what quantizing a trained model adds to its loss",
     "FineGrainedMoE": "the loss of mixtures of small experts",
 }

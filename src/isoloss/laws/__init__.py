@@ -18,7 +18,7 @@ from isoloss.laws.published import PublishedLaw
 from isoloss.laws.relations import CriticalBatch, KaplanNS, PowerRelation
 from isoloss.laws.required import compute_at_size, compute_for_loss
 from isoloss.laws.tuning_rules import TUNING_RULES, TuningRule
-from isoloss.laws.variants import FineGrainedMoE, Precision, QuantizationLoss
+from isoloss.laws.variants import FineGrainedMoE, OffsetPrecision, Precision, QuantizationLoss
 
 __all__ = [
     "M3",
@@ -38,6 +38,7 @@ __all__ = [
     "KaplanND",
     "KaplanNS",
     "Law",
+    "OffsetPrecision",
     "Overtraining",
     "PowerLaw",
     "PowerRelation",

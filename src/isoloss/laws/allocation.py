@@ -130,9 +130,7 @@ def as_law(source: object) -> Law | LossOfND:
     source: a law, anything with a `.law` (PublishedLaw, Fit, Draws), or a function (n, d) -> loss.
     Raises InputError for anything else, or for a law of other variables.
     """
-    found = source
-    while (held := getattr(found, "law", None)) is not None:
-        found = held
+    found = held_law(source)
     variables = getattr(source, "variables", getattr(found, "variables", ("n", "d")))
     if not callable(found) or isinstance(found, type):
         what = (
@@ -150,6 +148,13 @@ def as_law(source: object) -> Law | LossOfND:
             "give a law of (n, d), such as Chinchilla"
         )
     return cast("Law | LossOfND", found)
+
+
+def held_law(source: object) -> object:
+    """Return what a PublishedLaw, a Fit or Draws holds, and anything else as it is."""
+    while (held := getattr(source, "law", None)) is not None:
+        source = held
+    return source
 
 
 def _name(law: object) -> str:

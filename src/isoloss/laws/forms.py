@@ -37,6 +37,12 @@ Array = NDArray[np.float64]
 Coefficient = float | Array
 
 
+def as_coefficient(value: ArrayLike) -> Coefficient:
+    """Return a number as a float, anything else as an array of its own."""
+    array = np.array(value, dtype=np.float64)
+    return float(array) if array.ndim == 0 else array
+
+
 def log(value: ArrayLike) -> Array:
     """Return the natural logarithm, minus infinity at zero without a warning; complex too."""
     array = np.asarray(value)

@@ -28,6 +28,7 @@ from isoloss.laws.published_joint import GADRE_2024_RW_ERROR as GADRE_2024_RW_ER
 from isoloss.laws.published_joint import KRAJEWSKI_2024 as KRAJEWSKI_2024
 from isoloss.laws.published_joint import KRAJEWSKI_2024_DENSE as KRAJEWSKI_2024_DENSE
 from isoloss.laws.published_joint import KUMAR_2024 as KUMAR_2024
+from isoloss.laws.published_joint import KUMAR_2024_OFFSETS as KUMAR_2024_OFFSETS
 from isoloss.laws.published_joint import KUMAR_2024_POST as KUMAR_2024_POST
 from isoloss.laws.published_joint import MUENNIGHOFF_2023 as MUENNIGHOFF_2023
 from isoloss.laws.relations import CriticalBatch, KaplanNS, PowerRelation

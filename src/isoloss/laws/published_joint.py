@@ -12,7 +12,7 @@ from isoloss.laws.downstream import DownstreamError
 from isoloss.laws.forms import Chinchilla, Law
 from isoloss.laws.joint import DataConstrained, Overtraining
 from isoloss.laws.provenance import PublishedLaw
-from isoloss.laws.variants import FineGrainedMoE, Precision, QuantizationLoss
+from isoloss.laws.variants import FineGrainedMoE, OffsetPrecision, Precision, QuantizationLoss
 
 _N, _D, _C = "parameters", "tokens", "FLOPs"
 _MUENNIGHOFF = (
@@ -140,6 +140,28 @@ KUMAR_2024 = _kumar(
     "up to 26e9 tokens; the paper's offsets to p / gamma (0.30, 1.41, 2.42) are left out",
 )
 """Kumar et al. 2024, the loss of training with few bits."""
+
+KUMAR_2024_OFFSETS = _kumar(
+    OffsetPrecision(
+        E=2.7648,
+        A=4.299e3,
+        B=1.806e4,
+        alpha=0.4965,
+        beta=0.4965,
+        gamma_w=2.6745,
+        gamma_a=2.2102,
+        gamma_kv=0.9578,
+        n_w=0.3037,
+        n_a=1.4072,
+        n_kv=2.4185,
+    ),
+    "training, with offsets",
+    "Table 2",
+    ("p_w", "p_a", "p_kv"),
+    "loss, nats per token",
+    "up to 26e9 tokens; nothing is left below 3.1 bits",
+)
+"""Kumar et al. 2024, the loss of training with few bits, with the offsets of the same table."""
 
 KUMAR_2024_POST = _kumar(
     QuantizationLoss(CT=0.0598, gamma_d=0.5068, gamma_n=0.3439, gamma_post=0.5907),

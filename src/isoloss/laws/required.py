@@ -33,9 +33,9 @@ def compute_at_size(
     Source: for Chinchilla's law the closed form, else bisection of ln d.
     """
     found = as_law(law)
-    sizes = _positive(n, "n")
-    price = 6.0 * sizes if cost is None else _positive(cost(sizes), "cost")
-    target = _positive(loss, "loss")
+    sizes = positive(n, "n")
+    price = 6.0 * sizes if cost is None else positive(cost(sizes), "cost")
+    target = positive(loss, "loss")
     if isinstance(found, Law):
         coefficients = {k: np.asarray(v, dtype=np.float64) for k, v in found.coefficients().items()}
         draws = np.broadcast_shapes(*(v.shape for v in coefficients.values()))
@@ -59,7 +59,7 @@ def compute_for_loss(
     Raises InputError for a loss that is none.
     Source: the same optimum as Hoffmann et al. 2022, Eq. 4, with budget and loss exchanged.
     """
-    target = float(_positive(loss, "loss"))
+    target = float(positive(loss, "loss"))
 
     def needed(log_n: Array) -> Array:
         """ln FLOPs at sizes of one axis, or with the draws' axis first."""
@@ -81,7 +81,7 @@ def tokens_for_loss(law: Law | HoldsLaw | LossOfND, n: ArrayLike, loss: ArrayLik
     Raises InputError for a size, loss or law that is none.
     Source: for Chinchilla's law the closed form, else bisection of ln d.
     """
-    found, sizes, target = as_law(law), _positive(n, "n"), _positive(loss, "loss")
+    found, sizes, target = as_law(law), positive(n, "n"), positive(loss, "loss")
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         return np.asarray(_tokens_for(found, sizes, target))
 
@@ -89,7 +89,7 @@ def tokens_for_loss(law: Law | HoldsLaw | LossOfND, n: ArrayLike, loss: ArrayLik
 def _each(law: Law | HoldsLaw | LossOfND, n: Array, loss: float, cost: Cost | None) -> Array:
     """FLOPs at one size for each draw: n is (k,) as the draws are, or a number."""
     found = as_law(law)
-    price = 6.0 * n if cost is None else _positive(cost(n), "cost")
+    price = 6.0 * n if cost is None else positive(cost(n), "cost")
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         return np.asarray(price * _tokens_for(found, n, np.asarray(loss)))
 
@@ -116,7 +116,8 @@ def _tokens(law: Law | LossOfND, n: Array, loss: Array) -> Array:
     return np.where(never, np.inf, np.exp(0.5 * (low + high)))
 
 
-def _positive(values: ArrayLike, name: str) -> Array:
+def positive(values: ArrayLike, name: str) -> Array:
+    """Return values as an array, refused unless all are positive and finite."""
     array = np.asarray(values, dtype=np.float64)
     if not np.all(np.isfinite(array) & (array > 0)):
         raise InputError(f"{name} must be positive and finite")

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from isoloss.laws.forms import Array, Coefficient, Law, log
 
 _BITS = (0.05, 20.0)
+_OFFSETS = (1e-3, 10.0)
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Precision(Law):
 
     n_eff = n * prod_x (1 - exp(-p_x / gamma_x)) over weights, activations and the key-value cache.
     p_w, p_a, p_kv: their bits. gamma_w, gamma_a, gamma_kv: bits.
-    Source: Kumar et al. 2024. Left out: the variant with an offset n_x to p / gamma.
+    Source: Kumar et al. 2024. The variant with offsets is `OffsetPrecision`.
     """
 
     E: Coefficient
@@ -44,18 +46,77 @@ class Precision(Law):
         "gamma_kv": _BITS,
     }
 
+    def kept(self, p_w: ArrayLike, p_a: ArrayLike, p_kv: ArrayLike) -> Array:
+        """Return the share of the parameters that training in these bits leaves, n_eff / n."""
+        gammas = (self.gamma_w, self.gamma_a, self.gamma_kv)
+        return np.asarray(_share((p_w, p_a, p_kv), gammas, (0.0, 0.0, 0.0)))
+
     def log_terms(self, *logs: Array) -> tuple[Array, ...]:
         log_n, log_d, *log_bits = logs
-        gammas = (self.gamma_w, self.gamma_a, self.gamma_kv)
-        kept: Any = sum(
-            np.log(-np.expm1(-np.exp(bits) / gamma))
-            for bits, gamma in zip(log_bits, gammas, strict=True)
-        )
+        left = log(self.kept(*(np.exp(bits) for bits in log_bits)))
         return (
             log(self.E),
-            log(self.A) - self.alpha * (log_n + kept),
+            log(self.A) - self.alpha * (log_n + left),
             log(self.B) - self.beta * log_d,
         )
+
+
+@dataclass(frozen=True)
+class OffsetPrecision(Law):
+    """Precision with an offset to each: n_eff = n * prod_x (1 - exp(n_x - p_x / gamma_x)).
+
+    n_w, n_a, n_kv: the offsets, without unit; at n_x * gamma_x bits nothing is left, and below. The
+    other coefficients are those of `Precision`.
+    Source: Kumar et al. 2024, the variant with which Table 2 states its scales.
+    """
+
+    E: Coefficient
+    A: Coefficient
+    B: Coefficient
+    alpha: Coefficient
+    beta: Coefficient
+    gamma_w: Coefficient
+    gamma_a: Coefficient
+    gamma_kv: Coefficient
+    n_w: Coefficient
+    n_a: Coefficient
+    n_kv: Coefficient
+
+    variables = ("n", "d", "p_w", "p_a", "p_kv")
+    scales = ("E", "A", "B")
+    exponents: ClassVar = {
+        **Precision.exponents,
+        "n_w": _OFFSETS,
+        "n_a": _OFFSETS,
+        "n_kv": _OFFSETS,
+    }
+
+    def kept(self, p_w: ArrayLike, p_a: ArrayLike, p_kv: ArrayLike) -> Array:
+        """Return the share of the parameters that training in these bits leaves, n_eff / n."""
+        gammas = (self.gamma_w, self.gamma_a, self.gamma_kv)
+        return np.asarray(_share((p_w, p_a, p_kv), gammas, (self.n_w, self.n_a, self.n_kv)))
+
+    def log_terms(self, *logs: Array) -> tuple[Array, ...]:
+        log_n, log_d, *log_bits = logs
+        left = log(self.kept(*(np.exp(bits) for bits in log_bits)))
+        return (
+            log(self.E),
+            log(self.A) - self.alpha * (log_n + left),
+            log(self.B) - self.beta * log_d,
+        )
+
+
+def _share(
+    bits: tuple[ArrayLike, ...],
+    gammas: tuple[Coefficient, ...],
+    offsets: tuple[Coefficient, ...],
+) -> Any:
+    """prod_x (1 - exp(n_x - p_x / gamma_x)), nothing where a factor is negative."""
+    share: Any = 1.0
+    for p, gamma, offset in zip(bits, gammas, offsets, strict=True):
+        factor = -np.expm1(offset - np.asarray(p) / gamma)
+        share = share * np.where(np.real(factor) > 0, factor, 0.0)
+    return share
 
 
 @dataclass(frozen=True)
