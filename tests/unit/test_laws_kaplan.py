@@ -120,3 +120,27 @@ def test_wrong_calls_are_refused() -> None:
         TABLE_3.loss(-1.0)
     with pytest.raises(InputError, match="batch must be positive"):
         trade_off(0.0, 1e6)
+
+
+def test_a_fixed_batch_moves_the_compute_of_a_loss_and_not_its_size() -> None:
+    assert TABLE_3.c(TABLE_3.n(3e20)) == pytest.approx(3e20)
+    for c, batch in ((1e17, 2.0**19), (1e21, 2.0**19), (1e19, 2e6)):
+        paid = float(TABLE_3.at_batch(c, batch))
+        loss = float(TABLE_3.loss(c))
+
+        def compute(u: float, loss: float = loss, batch: float = batch) -> float:
+            s_min = float(TABLE_3.compute(np.exp(u), loss)) / float(TABLE_3.critical_batch(loss))
+            return s_min * (batch + float(TABLE_3.critical_batch(loss)))
+
+        best = minimize_scalar(
+            compute,
+            bounds=(np.log(float(TABLE_3.n(c)) / 3), np.log(float(TABLE_3.n(c)) * 20)),
+            method="bounded",
+            options={"xatol": 1e-9},
+        )
+        assert best.fun == pytest.approx(paid, rel=1e-9)
+        assert np.exp(best.x) == pytest.approx(float(TABLE_3.n(c)), rel=1e-4)
+    # Far above the critical batch it is the exponent of least steps, alpha_s / (alpha_n + alpha_s).
+    low, high = TABLE_3.at_batch([1e15, 1e16], 1e15)
+    far = np.log(float(TABLE_3.n(1e16) / TABLE_3.n(1e15))) / np.log(high / low)
+    assert far == pytest.approx(0.76 / 0.837, rel=1e-6)

@@ -10,6 +10,7 @@ from isoloss.laws import published
 from isoloss.laws.allocation import Allocation, Cost, allocate, as_law, near_optimal
 from isoloss.laws.annealing import Annealing, annealing_sums
 from isoloss.laws.bends import M3, M4, BrokenPowerLaw
+from isoloss.laws.chinchilla import ChinchillaFrontier, UncountedFrontier
 from isoloss.laws.downstream import DownstreamError
 from isoloss.laws.forms import Chinchilla, KaplanND, Law, PowerLaw, SaturatingPowerLaw
 from isoloss.laws.joint import ChinchillaTied, DataConstrained, Overtraining
@@ -28,6 +29,7 @@ __all__ = [
     "Annealing",
     "BrokenPowerLaw",
     "Chinchilla",
+    "ChinchillaFrontier",
     "ChinchillaTied",
     "Cost",
     "CriticalBatch",
@@ -47,6 +49,7 @@ __all__ = [
     "QuantizationLoss",
     "SaturatingPowerLaw",
     "TuningRule",
+    "UncountedFrontier",
     "allocate",
     "annealing_sums",
     "as_law",

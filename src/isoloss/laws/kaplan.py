@@ -114,6 +114,21 @@ class KaplanFrontier:
         c = _positive(c, "c")
         return np.asarray(c / (6.0 * self.n(c) * self.batch(c)))
 
+    def c(self, n: ArrayLike) -> Array:
+        """Return the FLOPs for which n parameters are best: Eq. B.9 solved for the compute."""
+        alpha_n = float(self.loss_ns.alpha_n)
+        largest = float(self.loss_ns.Nc) * (1.0 + self.excess) ** (1.0 / alpha_n)
+        share = _positive(n, "n") / largest
+        return np.asarray(self.scale * share ** (1.0 / self.exponents["n"]))
+
+    def at_batch(self, c: ArrayLike, batch: float) -> Array:
+        """Return the FLOPs that a fixed batch takes for what c FLOPs do well below the critical.
+
+        c (1 + batch / b_crit(loss(c))); the best size is that of c, for a batch costs every size
+        the same factor at one loss. c: FLOPs. batch: tokens. Source: Eq. 5.5 turned round.
+        """
+        return np.asarray(_positive(c, "c") * trade_off(batch, self.batch(c)).tokens)
+
     def compute(self, n: ArrayLike, loss: ArrayLike) -> Array:
         """Return the FLOPs with which n parameters reach a loss, infinite where they cannot.
 
