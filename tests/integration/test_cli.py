@@ -317,3 +317,20 @@ def test_a_budget_that_is_none_is_refused(isoloss: Command, words: list[str], sa
     assert done.returncode == 1
     assert says in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_plans_by_several_laws_and_fit_files_stand_side_by_side(
+    isoloss: Command, runs_csv: Path
+) -> None:
+    assert isoloss("fit", runs_csv, "--out", "mine.json", "--draws", "100").returncode == 0
+    runs_csv.unlink()  # the file of a fit is read without its data
+    done = isoloss("plan", "--flops", "1e21", "--law", "mine.json", "--law", "kaplan", "--json")
+    answer = strict(done.stdout)
+    mine, kaplan = answer["plans"]
+    assert (mine["source"], kaplan["source"]) == ("mine.json", "Kaplan 2020")
+    assert mine["n"]["low"] < mine["n"]["mid"] < mine["n"]["high"]
+    ratio = max(kaplan["n"]["mid"] / mine["n"]["mid"], mine["n"]["mid"] / kaplan["n"]["mid"])
+    assert ("disagreement" in answer) is (ratio > 2)
+    far = isoloss("plan", "--flops", "1e23", "--law", "besiroglu", "--law", "kaplan")
+    assert "the best sizes differ 4.6 times" in " ".join(far.stdout.split())
+    assert "no such file" in isoloss("plan", "--flops", "1e21", "--law", "no.json").stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from isoloss.planning import Estimate, Plan
+    from isoloss.planning import Amounts, Estimate, Plan
 
 _SOURCE = Group("Where the law comes from", validator=validators.mutually_exclusive)
 
@@ -29,7 +30,12 @@ def plan(
         Path | None, Parameter(group=_SOURCE, help="A table or directory of runs to fit.")
     ] = None,
     law: Annotated[
-        str | None, Parameter(group=_SOURCE, help="A published law, such as hoffmann or kaplan.")
+        list[str] | None,
+        Parameter(
+            group=_SOURCE,
+            help="A published law, such as hoffmann or kaplan, or the file of a fit; several, each "
+            "with a --law of its own, side by side.",
+        ),
     ] = None,
     form: Annotated[SizeForm, Parameter(help="The law fitted to --runs.")] = "chinchilla",
     draws: Annotated[Whole, Parameter(help="Resamplings behind the intervals.")] = 1000,
@@ -46,8 +52,8 @@ def plan(
     range whose loss is at most 0.5 % above the least, and what half and twice the size would waste.
     With --runs the size is the one whose expected waste is least over the draws.
     """
+    from isoloss.planning import disagreement, published_plans
     from isoloss.planning import plan as make_plan
-    from isoloss.planning import published_plans
 
     amounts, tested = (spending or Spending()).amounts(), ""
     if runs is not None:
@@ -59,15 +65,34 @@ def plan(
         plans: tuple[Plan, ...] = (make_plan(resampled, cost=cost, level=level, **amounts),)
         tested = backtest_line(resampled, level=level)
     elif law is not None:
-        from isoloss.cli.laws import law_to_plan
-
-        plans = (make_plan(law_to_plan(law), **amounts),)
+        plans = tuple(_plan_by(name, level, amounts) for name in law)
     else:
         plans = published_plans(**amounts)
     if json:
-        emit_json({"plans": plans, **({"backtest": tested} if tested else {})})
+        lines = {"backtest": tested, "disagreement": disagreement(plans)}
+        emit_json({"plans": plans, **{name: line for name, line in lines.items() if line}})
         return
-    show(_side_by_side(plans), *_notes(plans), *([f"{tested}."] if tested else []))
+    said = [f"{line}." for line in (disagreement(plans), tested) if line]
+    show(_side_by_side(plans), *_notes(plans), *said)
+
+
+def _plan_by(name: str, level: float, amounts: Amounts) -> Plan:
+    """The plan by a published law, or by the file of a fit if there is one of that name."""
+    from isoloss.planning import plan as make_plan
+
+    path = Path(name)
+    if path.suffix != ".json" and not path.is_file():
+        from isoloss.cli.laws import law_to_plan
+
+        return make_plan(law_to_plan(name), **amounts)
+    from isoloss.trust import bootstrap, read_fit
+
+    read = read_fit(path)
+    if read.fit is None:
+        found = make_plan(read.law, **amounts)
+        return replace(found, source=path.name, n_convention=read.n_convention)
+    drawn = bootstrap(read.fit.check(), draws=read.draws, seed=read.seed)
+    return replace(make_plan(drawn, level=level, **amounts), source=path.name)
 
 
 def _six_per_parameter(n: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ the range of sizes that reach the same loss for at most 5 % more compute.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
 
 FAR = 30.0
 """A budget beyond this many times the compute of the largest run is `extrapolated`."""
+
+TWOFOLD = 2.0
+"""Plans whose best sizes differ by more than this factor are said to disagree."""
 
 _NEVER = 40.0
 """The power of ten of FLOPs that stands for a loss never reached."""
@@ -117,6 +121,23 @@ def published_plans(
     if amounts.get("max_tokens") or amounts.get("max_params"):
         return plans
     return plan_kaplan(flops, **amounts), *plans
+
+
+def disagreement(plans: Sequence[Plan]) -> str:
+    """Say by how much the best sizes of several plans differ, where it is more than twofold.
+
+    Returns a sentence without a full stop, empty where they agree.
+    """
+    ranked = sorted(plans, key=lambda one: one.n.mid)
+    if len(ranked) < 2 or ranked[-1].n.mid <= TWOFOLD * ranked[0].n.mid:
+        return ""
+    least, most = ranked[0], ranked[-1]
+    counted = "" if least.n_convention == most.n_convention else ", which count n differently"
+    return (
+        f"the best sizes differ {most.n.mid / least.n.mid:.2g} times, from "
+        f"{format_number(least.n.mid)} by {least.source} to {format_number(most.n.mid)} by "
+        f"{most.source}{counted}: the law is the doubt"
+    )
 
 
 def _plan_published(law: PublishedLaw, spend: Budget, cost: Cost | None) -> Plan:

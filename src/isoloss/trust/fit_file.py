@@ -27,6 +27,9 @@ from isoloss.trust.resampling import seed_spread
 
 _SAMPLE = 400
 _DRAWS = 1000
+VERSION = 1
+"""Of the file. A reader refuses later ones; files without it are of the first."""
+
 _SETTLED = 1e-3
 """How far, in log loss, the law fitted again may lie from the law of the file at its runs."""
 
@@ -106,11 +109,11 @@ class FittedLaw:
         return Interval(*(np.asarray(mid * math.exp(side * half)) for side in (-1.0, 0.0, 1.0)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what the file holds beside the fit itself: `sample`, and the runs in `forecast`.
+        """Return what the file holds beside the fit: `version`, `sample`, the runs in `forecast`.
 
         Runs are left out of fits that `track` cannot use, where the law is not one of n and d.
         """
-        content: dict[str, Any] = {}
+        content: dict[str, Any] = {"version": VERSION}
         if self.sample:
             content["sample"] = {name: values.tolist() for name, values in self.sample.items()}
         if self.fit is not None and _of_n_and_d(type(self.law)):
@@ -151,6 +154,11 @@ def _fitted(document: Any) -> FittedLaw:
     if not isinstance(document, Mapping) or any(key not in document for key in wanted):
         raise InputError(
             f"not a fit: it must hold {', '.join(wanted)}; write one with isoloss fit --out"
+        )
+    version = document.get("version", VERSION)
+    if version != VERSION:
+        raise InputError(
+            f"written in version {version} of the file, and this isoloss reads {VERSION}: update it"
         )
     form = _form(str(document["form"]))
     names = [*form.scales, *form.exponents]
@@ -197,11 +205,18 @@ def _again(document: Mapping[str, Any], content: Any, law: Law, residuals: Array
         raise InputError("forecast draws and seed must be whole numbers, draws 2 to a million")
     fixed, delta = document.get("fixed") or {}, document.get("delta")
     unit = str(document["runs"].get("loss_unit", "nats"))
+    convention = str(document["runs"].get("n_convention", "unknown"))
     if not isinstance(fixed, Mapping):
         raise InputError("`fixed` must hold coefficients")
     found = fit(
         type(law),
-        Runs(n=rows["n"], d=rows["d"], loss=rows["loss"], loss_unit=unit),
+        Runs(
+            n=rows["n"],
+            d=rows["d"],
+            loss=rows["loss"],
+            loss_unit=unit,
+            n_convention=convention,
+        ),
         residual=document.get("residual", "log"),
         delta=None if delta is None else float(_numbers([delta], "delta")[0]),
         fixed={
