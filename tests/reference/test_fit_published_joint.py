@@ -20,6 +20,7 @@ from isoloss.laws import (
     PowerLaw,
     published,
 )
+from isoloss.planning.repetition import RIVALS
 from isoloss.runs import Runs
 
 
@@ -110,6 +111,17 @@ def test_muennighoff_s_profile_is_flat(repeated: Runs, base: dict[str, float]) -
     for rd, objective in profile.items():
         found = fit(DataConstrained, repeated, fixed=base | {"Rd": rd})
         assert found.objective == pytest.approx(objective, abs=1e-6)
+
+
+def test_the_rivals_of_a_plan_with_repeats_fit_as_well(
+    repeated: Runs, base: dict[str, float]
+) -> None:
+    """What `allocate_repeated` takes its range from: other Rd, each with its own Rn."""
+    lowest = fit(DataConstrained, repeated, fixed=base).objective
+    for rd, rn in RIVALS:
+        found = fit(DataConstrained, repeated, fixed=base | {"Rd": rd})
+        assert found.law.Rn == pytest.approx(rn, rel=2e-3)
+        assert found.objective < 1.007 * lowest
 
 
 def test_caballero_s_released_example() -> None:
