@@ -18,7 +18,7 @@ VERBS = {
     "corpus": ("corpus:app", "List, fetch and tokenize text to train on."),
     "count": ("count:count", "Count a model's parameters, FLOPs and KV cache."),
     "train": ("train:train", "Train one run and leave its record."),
-    "sweep": ("sweep:sweep", "Train every run of a sweep, on all cores."),
+    "sweep": ("sweep:app", "Train every run of a sweep, on all cores."),
     "fit": ("fit:fit", "Fit a law to runs."),
     "backtest": ("backtest:backtest", "Fit the cheap runs, predict the expensive ones."),
     "tune": ("tune:tune", "Find the best learning rate of each model in a sweep."),

@@ -19,6 +19,7 @@ _KEYS = (
 _LOOKED_AT = 1 << 14
 _OPTIMA = b"run,group,params,tokens,flops,loss,"
 _PAGE = b"default-src 'none'; style-src 'unsafe-inline'"
+_DESIGN = b"# A design of kind "
 _FIGURES = (b"<?xml", b"<svg", b"\x89PNG", b"%PDF")
 
 Kind = Callable[[Path], bool]
@@ -71,6 +72,11 @@ def is_optima(path: Path) -> bool:
     """Whether a file holds the table that `isoloss tune --out` writes."""
     header, _, rows = _begins(path).partition(b"\n")
     return header.startswith(_OPTIMA) and rows.startswith(b"optimum of ")
+
+
+def is_design(path: Path) -> bool:
+    """Whether a file is a sweep, as `isoloss sweep design --out` writes it."""
+    return _begins(path).startswith(_DESIGN)
 
 
 def is_figure(path: Path) -> bool:

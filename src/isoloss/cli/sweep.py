@@ -5,14 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from isoloss.cli.options import Json
 from isoloss.cli.output import emit_json, say
 from isoloss.cli.progress import progress
 from isoloss.errors import InputError
 
+app = App(name="sweep")
+app.command("isoloss.cli.sweep_design:design", name="design")
 
+
+@app.default
 def sweep(
     sweep_file: Annotated[Path, Parameter(help="The sweep, a TOML file.")],
     *,
@@ -28,7 +32,7 @@ def sweep(
     ] = False,
     json: Json = False,
 ) -> int:
-    """Train every run of a sweep, on all cores.
+    """Train every run of a sweep, on all cores; `isoloss sweep design` writes one for a budget.
 
     Runs that are finished are skipped and begun ones resumed, so after Ctrl-C or a crash the same
     command goes on. A run that diverges is a record too; one that fails does not stop the others,

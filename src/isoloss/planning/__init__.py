@@ -7,6 +7,7 @@ from isoloss.planning.designs import Design, grid_design, isoflop_design, ladder
 from isoloss.planning.kaplan import plan_kaplan
 from isoloss.planning.kaplan_design import kaplan_design
 from isoloss.planning.plan import disagreement, plan, published_plans
+from isoloss.planning.recipe import PlannedRun, Recipe
 
 __all__ = [
     "Amounts",

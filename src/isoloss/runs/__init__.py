@@ -14,6 +14,7 @@ from isoloss.runs.record import (
 )
 from isoloss.runs.schedules import scheduled_rate, scheduled_rates, warmup_steps
 from isoloss.runs.spec import RunSpec, Schedule, read_sweep
+from isoloss.runs.sweep_file import sweep_text, write_sweep
 from isoloss.runs.table import Runs
 
 __all__ = [
@@ -33,7 +34,9 @@ __all__ = [
     "read_sweep",
     "scheduled_rate",
     "scheduled_rates",
+    "sweep_text",
     "versions",
     "warmup_steps",
     "write_runs",
+    "write_sweep",
 ]
