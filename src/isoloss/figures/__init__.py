@@ -10,6 +10,7 @@
     backtest_errors         the same for runs held out of a fit
     steps_against_batch     steps to a loss against batch, and the critical batch
     tuning_curves           loss against learning rate, with the optimum of each model
+    exponent_walks          from Kaplan's exponent to Hoffmann's, step by step
 
 Without an Axes each makes its own figure, outside pyplot, so nothing is left behind;
 `save_figure(ax, path)` writes it. The look is set locally while drawing (`style`).
@@ -26,11 +27,13 @@ from isoloss.figures.residuals import residuals
 from isoloss.figures.style import house_style, loss_unit, panels, power_of_ten, short_number
 from isoloss.figures.svg import COLOURS, inline_svg, save_figure
 from isoloss.figures.tuning import tuning_curves
+from isoloss.figures.walks import exponent_walks
 
 __all__ = [
     "COLOURS",
     "backtest_errors",
     "curve_ahead",
+    "exponent_walks",
     "forecasts_and_outcomes",
     "house_style",
     "inline_svg",

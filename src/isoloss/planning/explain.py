@@ -89,7 +89,7 @@ def _kaplan(flops: float) -> Walk:
             "batch of 2^19 tokens",
             "compute as spent at one batch for all sizes",
             0.88,
-            f"{fits.citation}, Fig. 14 (left)",
+            f"{fits.citation}, label of Fig. 14 (left), read in secondary copies",
             float(KAPLAN_FIXED_BATCH(days)),
         ),
         _computed("  from his other fits", "the same", fixed.exponent, own, float(fixed(flops))),

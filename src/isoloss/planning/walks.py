@@ -100,7 +100,7 @@ class Explanation:
             rows += [
                 (
                     f"  {step.label}",
-                    _written(step.exponent),
+                    _written(step),
                     "" if step.n is None else format_number(step.n),
                     step.how,
                 )
@@ -109,8 +109,8 @@ class Explanation:
         return tuple(rows)
 
 
-def _written(value: Estimate) -> str:
-    if value.low is None or value.high is None:
-        return f"{value.mid:.3f}".rstrip("0").ljust(4, "0")
-    low, mid, high = (f"{x:.3f}" for x in value)
-    return f"{mid} ({low} - {high})"
+def _written(step: Step) -> str:
+    low, mid, high = step.exponent
+    if low is not None and high is not None:
+        return f"{mid:.3f} ({low:.3f} - {high:.3f})"
+    return f"{mid:.3f}" if step.how == "computed" else f"{mid:.2f}"
