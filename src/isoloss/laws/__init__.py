@@ -17,7 +17,7 @@ from isoloss.laws.joint import ChinchillaTied, DataConstrained, Overtraining
 from isoloss.laws.kaplan import KaplanFrontier, contradiction, trade_off
 from isoloss.laws.published import PublishedLaw
 from isoloss.laws.relations import CriticalBatch, KaplanNS, PowerRelation
-from isoloss.laws.required import compute_at_size, compute_for_loss
+from isoloss.laws.required import compute_at_size, compute_for_loss, tokens_for_loss
 from isoloss.laws.tuning_rules import TUNING_RULES, TuningRule
 from isoloss.laws.variants import FineGrainedMoE, OffsetPrecision, Precision, QuantizationLoss
 
@@ -58,5 +58,6 @@ __all__ = [
     "contradiction",
     "near_optimal",
     "published",
+    "tokens_for_loss",
     "trade_off",
 ]
