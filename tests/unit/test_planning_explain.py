@@ -98,6 +98,22 @@ def test_rows_fit_a_narrow_table_and_hold_every_step() -> None:
     assert all(isinstance(step, Step) and step.source for w in FOUND.walks for step in w.steps)
 
 
+def test_what_does_not_follow_is_listed_by_paper() -> None:
+    (_, kaplan), (_, hoffmann) = FOUND.inconsistent
+    assert (len(kaplan), len(hoffmann)) == (12, 7)
+    assert not any(one.agrees for one in (*kaplan, *hoffmann))
+    rows = FOUND.printed_rows()
+    assert ("  exponent of steps", "Table 6, fitted", "0.03", "0.0684", "2.28") in rows
+    assert (
+        "  budget of 175B parameters",
+        "Table A3, approach 3",
+        "1.26e24",
+        "1.26e+25",
+        "10.00",
+    ) in (rows)
+    assert sum(max(len(row[i]) for row in rows) for i in range(5)) + 10 <= 80
+
+
 def test_the_quoted_fits_are_those_that_porian_released(shared_data: Path) -> None:
     labels = (
         "base_long_kaplan_kaplan_train",

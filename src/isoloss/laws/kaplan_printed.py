@@ -118,7 +118,7 @@ def _at_one_pf_day() -> tuple[Printed, ...]:
         ("least steps", "Table 6", "5.4e3", at("steps"), "steps"),
         ("critical batch", "Table 6", "2.0e6", at("batch"), "tokens"),
         ("loss", "Table 5, L(C_min)", loss, at("loss"), "nats"),
-        ("compute where the loss is 1 nat", "Table 5", "3.1e8", scale, "PF-days"),
+        ("compute of a loss of 1 nat", "Table 5", "3.1e8", scale, "PF-days"),
     )
     return tuple(
         _record(what, where, text, quantity, _TABLE_3, how, unit)
@@ -186,12 +186,10 @@ def _crossing() -> tuple[Printed, ...]:
 
 
 def _labels() -> tuple[Printed, ...]:
-    where = "labels of Figs 1 and 13"
+    where = "Figs 1, 13, label"
     scale, b_star = float(KAPLAN.loss_c_min.xc), _TABLE_5[4]
     return (
-        Printed(
-            "compute where the loss is 1 nat", where, "2.3e8", scale, "Table 5", unit="PF-days"
-        ),
+        Printed("compute of a loss of 1 nat", where, "2.3e8", scale, "Table 5", unit="PF-days"),
         Printed("B_star", "Eq. 1.4", "2e8", b_star, "Table 5", unit="tokens"),
     )
 

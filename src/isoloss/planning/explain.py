@@ -17,7 +17,8 @@ from isoloss.errors import InputError
 from isoloss.laws import published
 from isoloss.laws.chinchilla import ChinchillaFrontier, Lines, UncountedFrontier, through
 from isoloss.laws.forms import Array, Chinchilla
-from isoloss.laws.hoffmann_printed import HOFFMANN_TABLE_3, HOFFMANN_TABLE_A3_2
+from isoloss.laws.hoffmann_printed import HOFFMANN_TABLE_3, HOFFMANN_TABLE_A3_2, hoffmann_printed
+from isoloss.laws.kaplan_printed import kaplan_printed
 from isoloss.laws.porian import (
     PORIAN_CITATION,
     PORIAN_OPENWEBTEXT2,
@@ -25,6 +26,7 @@ from isoloss.laws.porian import (
     PORIAN_VARIANTS,
     MeasuredExponent,
 )
+from isoloss.laws.printed import Printed
 from isoloss.laws.provenance import PublishedLaw
 from isoloss.laws.relations import PowerRelation
 from isoloss.planning.answer import Estimate, sure
@@ -73,7 +75,7 @@ def explain(flops: float = CHINCHILLA_FLOPS) -> Explanation:
         _pearce_runs(),
         _hoffmann(flops),
     )
-    return Explanation(float(flops), walks, seen, _notes(walks, seen))
+    return Explanation(float(flops), walks, seen, _inconsistent(), _notes(walks, seen))
 
 
 def _kaplan(flops: float) -> Walk:
@@ -242,6 +244,13 @@ def _hoffmann(flops: float) -> Walk:
 
 def _through(label: str, trend: PowerRelation, where: str, flops: float) -> Step:
     return _computed(label, "the power law through its rows", trend.exponent, where, trend(flops))
+
+
+def _inconsistent() -> tuple[tuple[str, tuple[Printed, ...]], ...]:
+    papers = (("Kaplan 2020", kaplan_printed()), ("Hoffmann 2022", hoffmann_printed()))
+    return tuple(
+        (paper, tuple(one for one in records if not one.agrees)) for paper, records in papers
+    )
 
 
 def _quoted(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from isoloss.laws.printed import Printed
 from isoloss.planning.answer import Estimate
 from isoloss.units import format_number
 
@@ -81,12 +82,14 @@ class Explanation:
     """Why the papers disagree: walks from Kaplan's exponent to Hoffmann's.
 
     flops: the budget at which the steps give sizes. walks: in the order to read them.
-    uncounted: Pearce & Song's formula for two laws. notes: what to take away.
+    uncounted: Pearce & Song's formula for two laws. inconsistent: by paper, the numbers it prints
+    that do not follow from its others, beyond rounding. notes: what to take away.
     """
 
     flops: float
     walks: tuple[Walk, ...]
     uncounted: tuple[Uncounted, ...]
+    inconsistent: tuple[tuple[str, tuple[Printed, ...]], ...]
     notes: tuple[str, ...]
 
     def rows(self) -> tuple[tuple[str, str, str, str], ...]:
@@ -105,6 +108,20 @@ class Explanation:
                     step.how,
                 )
                 for step in walk.steps
+            ]
+        return tuple(rows)
+
+    def printed_rows(self) -> tuple[tuple[str, str, str, str, str], ...]:
+        """Return `inconsistent` for five columns: what, where, printed, what follows, its ratio.
+
+        A paper begins with a row of its name and empty cells.
+        """
+        rows: list[tuple[str, str, str, str, str]] = []
+        for paper, records in self.inconsistent:
+            rows.append((paper, "", "", "", ""))
+            rows += [
+                (f"  {one.what}", one.where, one.text, f"{one.follows:.3g}", f"{one.ratio:.2f}")
+                for one in records
             ]
         return tuple(rows)
 
