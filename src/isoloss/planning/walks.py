@@ -20,8 +20,8 @@ class Step:
     label: what it is. changed: what differs from the step before. exponent: of the best size in
     compute, with an interval where the source gives one. how: "quoted", as the paper prints or
     released it, or "computed" here from the paper's constants. source: paper and place.
-    n: the best size at the budget of the explanation, None where the source gives no coefficient;
-    counted as the source counts.
+    n: the best size at the budget of the explanation, by the source's own power law or law, counted
+    as it counts; None where it gives no coefficient.
     """
 
     label: str
