@@ -334,3 +334,17 @@ def test_plans_by_several_laws_and_fit_files_stand_side_by_side(
     far = isoloss("plan", "--flops", "1e23", "--law", "besiroglu", "--law", "kaplan")
     assert "the best sizes differ 4.6 times" in " ".join(far.stdout.split())
     assert "no such file" in isoloss("plan", "--flops", "1e21", "--law", "no.json").stderr
+
+
+def test_plan_explains_why_the_papers_disagree(isoloss: Command) -> None:
+    done = isoloss("plan", "--explain")
+    assert done.returncode == 0
+    for words in ("batch of 2^19 tokens", "0.835", "0.785", "0.513", "1.26e24", "does not follow"):
+        assert words in done.stdout
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    answer = strict(isoloss("plan", "--explain", "--flops", "1e21", "--json").stdout)
+    assert answer["flops"] == 1e21
+    assert len(answer["walks"]) >= 5
+    refused = isoloss("plan", "--explain", "--law", "kaplan")
+    assert refused.returncode == 1
+    assert "goes with --flops alone" in refused.stderr

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Group, Parameter, validators
 
 from isoloss.cli.options import Json, Reading, Seed, SizeForm, Whole, fitted
-from isoloss.cli.output import emit_json, interval, percent, show, table
-from isoloss.cli.spending import Spending
-from isoloss.units import PF_DAY, format_number
+from isoloss.cli.output import emit_json, interval, show, table
+from isoloss.cli.spending import BUDGET, Spending
+from isoloss.errors import InputError
+from isoloss.units import PF_DAY, format_number, percent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,6 +42,14 @@ def plan(
     draws: Annotated[Whole, Parameter(help="Resamplings behind the intervals.")] = 1000,
     level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
     seed: Seed = 0,
+    explain: Annotated[
+        bool,
+        Parameter(
+            group=BUDGET,
+            show_default=False,
+            help="Why Kaplan's answer and Hoffmann's differ, step by step; at --flops.",
+        ),
+    ] = False,
     reading: Annotated[Reading | None, Parameter(name="*")] = None,
     json: Json = False,
 ) -> None:
@@ -56,6 +65,11 @@ def plan(
     from isoloss.planning import plan as make_plan
 
     amounts, tested = (spending or Spending()).amounts(), ""
+    if explain:
+        if runs is not None or law is not None or set(amounts) - {"flops"}:
+            raise InputError("--explain is about the papers: it goes with --flops alone")
+        _explain(amounts.get("flops"), json)
+        return
     if runs is not None:
         from isoloss.fitting.cost import paid_cost
         from isoloss.trust import backtest_line
@@ -74,6 +88,29 @@ def plan(
         return
     said = [f"{line}." for line in (disagreement(plans), tested) if line]
     show(_side_by_side(plans), *_notes(plans), *said)
+
+
+def _explain(flops: float | None, json: bool) -> None:
+    """Walk from Kaplan's exponent to Hoffmann's."""
+    from isoloss.planning.explain import CHINCHILLA_FLOPS
+    from isoloss.planning.explain import explain as walk
+
+    found = walk(flops or CHINCHILLA_FLOPS)
+    if json:
+        emit_json(found)
+        return
+    at = f"{found.flops:.3g} FLOPs"
+    show(
+        table(
+            "", "n ~ C^a: a", f">n at {at}", "number",
+            rows=found.rows(), title="From Kaplan's exponent to Hoffmann's",
+        ),
+        table(
+            "", "where", "printed", ">follows", ">ratio",
+            rows=found.printed_rows(), title="What the papers print that does not follow",
+        ),
+        *(f"{note}." for note in found.notes),
+    )  # fmt: skip
 
 
 def _plan_by(name: str, level: float, amounts: Amounts) -> Plan:

@@ -18,7 +18,7 @@ def _some(arguments: ArgumentCollection) -> None:
         raise ValueError("say what there is to spend, such as --flops 1e21 or --loss 2.2")
 
 
-_BUDGET = Group("What there is to spend (one or more)", validator=_some)
+BUDGET = Group("What to answer (one or more)", validator=_some)
 _WITH = Group("What it is spent on, and what must not be exceeded")
 
 
@@ -27,25 +27,25 @@ class Spending:
     """A budget in whatever form, or a target loss, and what goes with it."""
 
     flops: Annotated[
-        Number | None, Parameter(group=_BUDGET, help="Training FLOPs, such as 1e21.")
+        Number | None, Parameter(group=BUDGET, help="Training FLOPs, such as 1e21.")
     ] = None
     pf_days: Annotated[
-        Number | None, Parameter(group=_BUDGET, help="Training compute in PF-days.")
+        Number | None, Parameter(group=BUDGET, help="Training compute in PF-days.")
     ] = None
     booking: Annotated[
-        str | None, Parameter(group=_BUDGET, help="Accelerators and a time: 64xH100:72h.")
+        str | None, Parameter(group=BUDGET, help="Accelerators and a time: 64xH100:72h.")
     ] = None
     gpu_hours: Annotated[
-        Number | None, Parameter(group=_BUDGET, help="Hours of one device of --hardware.")
+        Number | None, Parameter(group=BUDGET, help="Hours of one device of --hardware.")
     ] = None
     dollars: Annotated[
-        Number | None, Parameter(group=_BUDGET, help="Dollars, at --price for a device-hour.")
+        Number | None, Parameter(group=BUDGET, help="Dollars, at --price for a device-hour.")
     ] = None
     deadline: Annotated[
-        Number | None, Parameter(group=_BUDGET, help="Hours of wall time, on --count devices.")
+        Number | None, Parameter(group=BUDGET, help="Hours of wall time, on --count devices.")
     ] = None
     loss: Annotated[
-        Number | None, Parameter(group=_BUDGET, help="The loss to reach, nats per token.")
+        Number | None, Parameter(group=BUDGET, help="The loss to reach, nats per token.")
     ] = None
     hardware: Annotated[
         str | None, Parameter(group=_WITH, help="The accelerator, such as H100 or TPU v5p.")
