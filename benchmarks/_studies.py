@@ -7,6 +7,7 @@ it, and the noise is Student's t with 4 degrees of freedom, of the same standard
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,7 +95,7 @@ def simulate(
     if exact:
         noise = sigma * random.standard_normal(count + 1)
     else:
-        wrong = _smooth(np.append(n, best.n), np.append(d, best.d), random)
+        wrong = smooth(random)(np.append(n, best.n), np.append(d, best.d))
         wrong *= LACK_OF_FIT / np.sqrt(np.mean(wrong[:-1] ** 2))
         loss, aim = loss * np.exp(wrong[:-1]), aim * float(np.exp(wrong[-1]))
         noise = sigma * np.sqrt(0.5) * random.standard_t(4, count + 1)
@@ -102,12 +103,16 @@ def simulate(
     return Study(runs, c, float(best.n), float(best.d), aim, aim * float(np.exp(noise[-1])))
 
 
-def _smooth(n: Array, d: Array, random: np.random.Generator) -> Array:
-    """A random smooth function of log n and log d, of mean zero, at m points."""
+def smooth(random: np.random.Generator) -> Callable[[Array, Array], Array]:
+    """A random smooth function of log n and log d, of mean zero and variance one, at m points."""
     waves = random.standard_normal((_WAVES, 2)) / _LENGTH
     phases = random.uniform(0, 2 * np.pi, _WAVES)
-    wrong: Array = np.cos(np.stack([np.log(n), np.log(d)], axis=1) @ waves.T + phases).sum(axis=1)
-    return wrong
+
+    def at(n: Array, d: Array) -> Array:
+        places = np.stack([np.log(n), np.log(d)], axis=1)
+        return np.asarray(np.cos(places @ waves.T + phases).sum(axis=1) / np.sqrt(_WAVES / 2))
+
+    return at
 
 
 def log_best(law: Chinchilla, c: float) -> Array:

@@ -7,7 +7,7 @@ import pytest
 
 from isoloss.errors import InputError
 from isoloss.laws import Chinchilla, ChinchillaTied, Overtraining, allocate, published
-from isoloss.planning.overtraining import (
+from isoloss.planning.overheads import (
     chinchilla_token_ratio,
     least_size_ratio,
     overhead,
