@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from itertools import groupby
 from pathlib import Path
@@ -183,12 +183,12 @@ def design(
     """
     from isoloss import planning
 
+    spent, placed = spent or Spent(), placed or Placed()
     if out is not None:
-        check_output(out, out, is_design)
-    spent = spent or Spent()
+        check_output(out, Path(placed.law or "besiroglu"), is_design)
     budget = spent.budget()
     assert budget.flops is not None
-    recipe, options = (models or Models()).recipe(), (placed or Placed()).options(kind)
+    recipe, options = (models or Models()).recipe(), placed.options(kind)
     if kind == "isoflop":
         found = planning.isoflop_design(budget.flops, recipe=recipe, **options)
     elif kind == "ladder":
@@ -205,20 +205,22 @@ def design(
         return
     groups = groupby(found.runs, key=lambda run: run.group)
     show(
-        *(_table(name, runs) for name, runs in groups),
+        *(_table(name, list(runs)) for name, runs in groups),
         *_summary(found, time),
         *(f"note: {in_options(line)}." for line in found.notes),
     )
 
 
 def _law(name: str) -> Any:
-    from isoloss.cli.laws import law_to_plan
+    """A published law, or the law of a fit's file if there is one of that name."""
+    path = Path(name)
+    if path.suffix != ".json" and not path.is_file():
+        from isoloss.cli.laws import law_to_plan
 
-    if Path(name).suffix == ".json":
-        from isoloss.trust import read_fit
+        return law_to_plan(name)
+    from isoloss.trust import read_fit
 
-        return read_fit(Path(name))
-    return law_to_plan(name)
+    return read_fit(path)
 
 
 def _numbers(option: str, text: str, example: str, count: int | None = None) -> tuple[float, ...]:
@@ -261,13 +263,15 @@ def _time(found: Design, budget: Budget, throughput: float | None) -> dict[str, 
     }
 
 
-def _table(group: str, runs: Iterable[PlannedRun]) -> object:
+def _table(group: str, runs: Sequence[PlannedRun]) -> object:
+    repeats = any(run.unique_tokens is not None for run in runs)
     rows = [
         (
             format_number(run.n),
             f"{run.spec.shape.n_layer}x{run.spec.shape.d_model}",
+            *([format_number(run.unique_tokens or run.d)] if repeats else []),
             format_number(run.d),
-            format_number(run.d / run.n),
+            *([] if repeats else [format_number(run.d / run.n)]),
             format_number(run.batch),
             run.steps,
             f"{run.flops:.1e}",
@@ -275,7 +279,8 @@ def _table(group: str, runs: Iterable[PlannedRun]) -> object:
         )
         for run in runs
     ]
-    names = (">n", ">layers x width", ">tokens", ">d/n", ">batch", ">steps", ">FLOPs", ">off")
+    of_text = (">of text", ">tokens") if repeats else (">tokens", ">d/n")
+    names = (">n", ">layers x width", *of_text, ">batch", ">steps", ">FLOPs", ">off")
     return table(*names, rows=rows, title=group)
 
 

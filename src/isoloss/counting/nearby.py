@@ -52,8 +52,36 @@ class Nearby:
 
 
 @dataclass(frozen=True)
+class _Width:
+    """All shapes of one width: n(layers, k) is `here` at two layers and the usual feed-forward.
+
+    per_layer: parameters of a layer more. per_step: of a step more of one layer's feed-forward.
+    """
+
+    shape: Shape
+    usual_depth: float
+    step: int
+    here: int
+    per_layer: int
+    per_step: int
+
+    def count(self, layers: int, k: int) -> int:
+        more = (layers - _FEWEST_LAYERS) * self.per_layer
+        return self.here + more + layers * k * self.per_step
+
+    def depth(self, n: float) -> float:
+        """The layers, not rounded, that give n."""
+        return _FEWEST_LAYERS + (n - self.here) / self.per_layer
+
+
+@dataclass(frozen=True)
 class _Candidate:
-    nearby: Nearby
+    """So many layers of a width, k steps more of feed-forward: its parameters and its strain."""
+
+    width: _Width
+    layers: int
+    k: int
+    off: float
     strain: float
 
 
@@ -92,21 +120,25 @@ def shape_near(
         usual = max(float(_FEWEST_LAYERS), usual_depth(d_model))
         if n > d_model * (2 * vocab + n_ctx + 24 * d_model * _OFF_TREND * usual):
             continue  # far too narrow: a layer has 12 d_model ** 2 or so
-        shape = _layered(d_model, group, style, fixed)
-        if shape is None:
+        width = _width(d_model, usual, group, style, convention, fixed)
+        if width is None:
             continue
-        depth = _depth_for(shape, n, convention)
+        depth = width.depth(n)
         if found and depth < usual / _OFF_TREND:
             break
         if depth > usual * _OFF_TREND and depth > _FEWEST_LAYERS + 1:
             continue
         for layers in {max(_FEWEST_LAYERS, math.floor(depth) + k) for k in (0, 1)}:
-            fitted = _stretched(replace(shape, n_layer=layers), n, style, convention)
-            found.append(_judged(fitted, n, convention, usual))
-    near = [one for one in found if one.nearby.close]
+            found.append(_candidate(width, layers, n))
+    near = [one for one in found if abs(one.off) <= CLOSE]
     if near:
-        return min(near, key=lambda one: one.strain).nearby
-    return min(found, key=lambda one: abs(math.log1p(one.nearby.off))).nearby
+        best = min(near, key=lambda one: one.strain)
+    else:
+        best = min(found, key=lambda one: abs(math.log1p(one.off)))
+    shape = best.width.shape
+    d_ff = shape.d_ff + best.k * best.width.step
+    count = best.width.count(best.layers, best.k)
+    return Nearby(replace(shape, n_layer=best.layers, d_ff=d_ff), count, float(n), best.off)
 
 
 def usual_depth(d_model: float) -> float:
@@ -147,8 +179,15 @@ def _widths() -> Iterator[int]:
             width += step
 
 
-def _layered(d_model: int, group: int, style: Style, fixed: dict[str, Any]) -> Shape | None:
-    """One width with two layers and the usual feed-forward, None if its heads fall into no groups.
+def _width(
+    d_model: int,
+    usual: float,
+    group: int,
+    style: Style,
+    convention: NConvention,
+    fixed: dict[str, Any],
+) -> _Width | None:
+    """One width with its heads and feed-forward, None if its heads fall into no groups.
 
     The heads are the largest that divide the width and are no larger than sqrt(8 d_model).
     """
@@ -158,7 +197,7 @@ def _layered(d_model: int, group: int, style: Style, fixed: dict[str, Any]) -> S
     if heads > group and heads % group:
         return None
     step = _ff_step(d_model)
-    return Shape(
+    shape = Shape(
         n_layer=_FEWEST_LAYERS,
         d_model=d_model,
         n_heads=heads,
@@ -166,6 +205,12 @@ def _layered(d_model: int, group: int, style: Style, fixed: dict[str, Any]) -> S
         d_ff=max(step, round(_WIDE[style] * d_model / step) * step),
         **fixed,
     )
+    # Counts are lines in the layers, and in the feed-forward of one layer.
+    here = count_params(shape, convention)
+    deeper = count_params(replace(shape, n_layer=_FEWEST_LAYERS + 1), convention)
+    wider = count_params(replace(shape, d_ff=shape.d_ff + step), convention)
+    per_step = (wider - here) // _FEWEST_LAYERS
+    return _Width(shape, usual, step, here, deeper - here, per_step)
 
 
 def _largest_head(d_model: int) -> int:
@@ -177,34 +222,22 @@ def _ff_step(d_model: int) -> int:
     return 8 if d_model < 256 else 32 if d_model < 1024 else 64
 
 
-def _depth_for(shape: Shape, n: float, convention: NConvention) -> float:
-    """The layers, not rounded, that give n: every count is a line in them."""
-    here = count_params(shape, convention)
-    per_layer = count_params(replace(shape, n_layer=shape.n_layer + 1), convention) - here
-    return shape.n_layer + (n - here) / per_layer
+def _candidate(width: _Width, layers: int, n: float) -> _Candidate:
+    """So many layers, with the feed-forward that comes nearest to n where it may be stretched.
 
-
-def _stretched(shape: Shape, n: float, style: Style, convention: NConvention) -> Shape:
-    """The shape with the gated feed-forward that comes nearest to n, not far from the usual one."""
-    if style != "modern":
-        return shape
-    step, usual = _ff_step(shape.d_model), _WIDE[style] * shape.d_model
-    here = count_params(shape, convention)
-    gain = count_params(replace(shape, d_ff=shape.d_ff + step), convention) - here
-    low = math.ceil((1 - _STRETCH) * usual / step)
-    high = math.floor((1 + _STRETCH) * usual / step)
-    steps = round(shape.d_ff / step + (n - here) / gain)
-    if low > high:  # a width of 8 has one feed-forward alone
-        return shape
-    return replace(shape, d_ff=step * min(max(steps, low), high))
-
-
-def _judged(shape: Shape, n: float, convention: NConvention, usual: float) -> _Candidate:
-    """Strain is 1 at twice or half the usual depth, at 4 % of n, at 20 % of the feed-forward."""
-    count = count_params(shape, convention)
-    off = count / float(n) - 1
+    Strain is 1 at twice or half the usual depth, at 4 % of n, at 20 % of the feed-forward, and at
+    heads of a sixteenth of the size they might have.
+    """
+    shape, k = width.shape, 0
     wide = _WIDE["modern" if shape.gated else "gpt2"] * shape.d_model
-    strain = abs(math.log(shape.n_layer / usual)) / math.log(2)
-    strain += abs(off) / (2 * CLOSE) + abs(shape.d_ff / wide - 1) / 0.2
-    strain += abs(math.log(shape.head_size / _largest_head(shape.d_model))) / math.log(2) / 4
-    return _Candidate(Nearby(shape, count, float(n), off), strain)
+    if shape.gated:
+        low = math.ceil(((1 - _STRETCH) * wide - shape.d_ff) / width.step)
+        high = math.floor(((1 + _STRETCH) * wide - shape.d_ff) / width.step)
+        if low <= high:  # else the width has one feed-forward alone
+            nearest = round((n - width.count(layers, 0)) / (layers * width.per_step))
+            k = min(max(nearest, low), high)
+    off = width.count(layers, k) / float(n) - 1
+    strain = abs(math.log(layers / width.usual_depth)) / math.log(2)
+    strain += abs(off) / (2 * CLOSE) + abs((shape.d_ff + k * width.step) / wide - 1) / 0.2
+    strain += math.log2(_largest_head(shape.d_model) / shape.head_size) / 4
+    return _Candidate(width, layers, k, off, strain)

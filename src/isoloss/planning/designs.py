@@ -2,7 +2,7 @@
 
 IsoFLOP curves (several sizes at each of several budgets), a grid (every size on every number of
 tokens), a ladder (sizes at fixed multiples of the law's best tokens); Kaplan's is in
-`kaplan_design`. Each is centred on a law, spends a total budget, and consists of runs that can be
+`kaplan_studies`. Each is centred on a law, spends a total budget, and consists of runs that can be
 trained: real shapes, whole batches, whole steps.
 """
 
@@ -28,7 +28,7 @@ TOKENS_PER_PARAM = (1.0, 1000.0)
 """Beyond these no run of a design lies, unless it is asked to."""
 
 _BUDGETS = 97
-_BELOW, _ABOVE = 1e-8, 10.0
+_BELOW, _ABOVE = 1e-7, 10.0
 _LEAST = 1e7
 _ALIKE = ("total", "active", "non_embedding_plus_head")
 

@@ -37,7 +37,7 @@ CLOSE = 0.02
 FEWEST_STEPS = 100
 """The batch is lowered to leave so many steps, where a context still fits in it."""
 
-_SIZES_PER_DECADE = 8
+_SIZES_PER_DECADE = 4
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from isoloss.counting import Shape, flops_per_token
 from isoloss.errors import InputError
+from isoloss.planning.recipe import whole_steps
 from isoloss.runs import RunSpec, Schedule
 
 N_CTX = 64
@@ -23,9 +24,6 @@ LEAST_TOKENS = 550_000
 """From here up the slope in tokens was measured not to steepen; below, nothing is claimed."""
 MOST_OF_CORPUS = 0.9
 """No run sees more than this share of the training text: no token is seen twice."""
-
-SIZES_PER_CURVE = 6
-"""The largest sizes a budget allows; smaller ones cost most time, far from the minimum."""
 
 SIZES_PER_CURVE = 6
 """The largest sizes a budget allows; smaller ones cost most time, far from the minimum."""
@@ -147,7 +145,7 @@ class Design:
         batch = batch_tokens(tokens)
         return RunSpec(
             shape=shape,
-            tokens=max(1, round(tokens / batch)) * batch,
+            tokens=whole_steps(tokens, batch) * batch,
             batch=batch,
             lr=learning_rate(shape.d_model),
             schedule=Schedule("cosine", warmup=0.03, final=0.1),
