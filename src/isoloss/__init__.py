@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from isoloss.counting import NConvention as NConvention
     from isoloss.counting import Shape as Shape
+    from isoloss.counting import activation_bytes as activation_bytes
+    from isoloss.counting import checkpoint_bytes as checkpoint_bytes
     from isoloss.counting import count_all as count_all
     from isoloss.counting import count_params as count_params
     from isoloss.counting import family_cost as family_cost
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from isoloss.counting import kv_cache_bytes as kv_cache_bytes
     from isoloss.counting import params_by_group as params_by_group
     from isoloss.counting import read_config as read_config
+    from isoloss.counting import shape_near as shape_near
+    from isoloss.counting import training_memory as training_memory
     from isoloss.errors import FitError as FitError
     from isoloss.errors import InputError as InputError
     from isoloss.errors import IsolossError as IsolossError
@@ -65,7 +69,13 @@ if TYPE_CHECKING:
     from isoloss.laws import allocate as allocate
     from isoloss.laws import near_optimal as near_optimal
     from isoloss.laws import published as published
+    from isoloss.planning import Design as Design
     from isoloss.planning import Plan as Plan
+    from isoloss.planning import Recipe as Recipe
+    from isoloss.planning import grid_design as grid_design
+    from isoloss.planning import isoflop_design as isoflop_design
+    from isoloss.planning import kaplan_design as kaplan_design
+    from isoloss.planning import ladder_design as ladder_design
     from isoloss.planning import plan as plan
     from isoloss.planning import published_plans as published_plans
     from isoloss.reporting import report as report
@@ -76,6 +86,7 @@ if TYPE_CHECKING:
     from isoloss.runs import read_runs as read_runs
     from isoloss.runs import read_sweep as read_sweep
     from isoloss.runs import write_runs as write_runs
+    from isoloss.runs import write_sweep as write_sweep
     from isoloss.trust import Approaches as Approaches
     from isoloss.trust import Backtest as Backtest
     from isoloss.trust import Choice as Choice
@@ -111,8 +122,9 @@ if TYPE_CHECKING:
     from isoloss.trust import write_forecasts as write_forecasts
 
 _ROOMS = {
-    "counting": "NConvention Shape count_all count_params family_cost flops_all flops_per_token "
-    "kv_cache_bytes params_by_group read_config",
+    "counting": "NConvention Shape activation_bytes checkpoint_bytes count_all count_params "
+    "family_cost flops_all flops_per_token kv_cache_bytes params_by_group read_config shape_near "
+    "training_memory",
     "errors": "FitError InputError IsolossError Status UnidentifiedError",
     "fitting": "CriticalBatchFit Crossings DownstreamFit Fit Frontier SharedFit Tuning "
     "correct_isoflop critical_batch crossings earliest_stop envelope fit fit_downstream "
@@ -120,9 +132,10 @@ _ROOMS = {
     "laws": "Allocation BrokenPowerLaw Chinchilla ChinchillaTied CriticalBatch DataConstrained "
     "DownstreamError FineGrainedMoE KaplanND KaplanNS M3 M4 Overtraining PowerLaw "
     "Precision SaturatingPowerLaw allocate near_optimal published",
-    "planning": "Plan plan published_plans",
+    "planning": "Design Plan Recipe grid_design isoflop_design kaplan_design ladder_design plan "
+    "published_plans",
     "reporting": "report",
-    "runs": "RunSpec Runs Schedule read_record read_runs read_sweep write_runs",
+    "runs": "RunSpec Runs Schedule read_record read_runs read_sweep write_runs write_sweep",
     "trust": "Approaches Backtest Choice Comparison Conventions Course CurveForecast Draws "
     "FittedLaw Forecast ForecastModel Interval Outcome Profile RollingBacktest Target approaches "
     "backtest backtest_fit backtest_line bootstrap choose compare compute_multiplier conventions "

@@ -157,7 +157,7 @@ def test_approach_two_on_a_centred_design_has_the_bias_that_was_published() -> N
     truth = float(allocate(SKEW, 1e24).d)
     assert truth == pytest.approx(4.04e12, rel=0.01)
     error = float(found.d_trend(1e24)) / truth - 1
-    assert error == pytest.approx(-0.013, abs=0.01)
+    assert error == pytest.approx(-0.013, abs=2e-3)
 
 
 def test_a_ladder_has_the_laws_tokens_and_multiples_of_them() -> None:
