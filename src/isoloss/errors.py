@@ -108,7 +108,7 @@ class Status(Enum):
         "7e9 or 7B, and all rows alike"
     )
     MIXED_GROUPS = (
-        "one group of runs lies beside the law of the others: fit the groups apart, or share "
+        "one group of runs lies apart from the law of the others: fit the groups apart, or share "
         "coefficients between them (fit_shared)"
     )
     NOT_NATS = (

@@ -55,6 +55,11 @@ def format_number(value: float, digits: int = 3) -> str:
     return _significant(value, digits)
 
 
+def percent(level: float) -> str:
+    """Write the level of an interval with all its digits: 90%, 99.9%."""
+    return f"{100 * level:.10g}%"
+
+
 def _significant(value: float, digits: int) -> str:
     if value == 0:
         return "0"

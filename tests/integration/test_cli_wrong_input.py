@@ -388,7 +388,7 @@ def test_a_place_that_cannot_be_written_is_refused_by_its_name(
         (("--fix", "E=1,E=2"), 1, "--fix gives E twice"),
         (("--columns", "n=params,n=tokens"), 1, "--columns gives n twice"),
         (("--draws", "1000.5"), 2, "--draws"),
-        (("--draws", "-1"), 1, "draws must be 2 or more"),
+        (("--draws", "-1"), 1, "draws is a whole number from 2, not -1"),
         (("--seed", "0.5"), 2, "--seed"),
         (("--draws", "100", "--level", "0.9999999"), 1, "100 draws do not reach"),
         (("--level", "90"), 1, "a share between 0 and 1"),
@@ -426,3 +426,5 @@ def test_nonsense_for_count_is_one_line(
 def test_a_level_is_printed_with_all_its_digits(isoloss: Command, runs_csv: Path) -> None:
     done = isoloss("fit", runs_csv, "--draws", "200", "--level", "0.995")
     assert "99.5% interval" in done.stdout
+    done = isoloss("fit", runs_csv, "--all", "--draws", "200", "--level", "0.995")
+    assert "99.5% intervals" in done.stdout

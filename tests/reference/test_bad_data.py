@@ -10,7 +10,8 @@ import pytest
 from isoloss.counting import Shape
 from isoloss.errors import InputError, Status, UnidentifiedError
 from isoloss.fitting import fit
-from isoloss.fitting.inspection import MANY, inspect_runs, leave_one_out
+from isoloss.fitting.inspection import leave_one_out
+from isoloss.fitting.runs_inspection import MANY, inspect_runs
 from isoloss.laws import Chinchilla, KaplanND, PowerLaw, allocate
 from isoloss.planning import plan
 from isoloss.runs import Runs, RunSpec, read_runs

@@ -59,7 +59,7 @@ def test_wrong_input_is_refused() -> None:
     for loss in (CURVE, documents(12, 1)):
         with pytest.raises(InputError, match="level is a share"):
             fit_positions(loss, level=2)
-        with pytest.raises(InputError, match="draws must be 2 or more"):
+        with pytest.raises(InputError, match="draws is a whole number from 2"):
             fit_positions(loss, draws=0)
     for nothing in ([], [[]]):
         with pytest.raises(InputError, match="there are no losses"):

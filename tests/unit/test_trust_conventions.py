@@ -92,7 +92,7 @@ def test_doubts_are_told_once_whichever_count_shows_them() -> None:
     runs = counted_runs(0.003)
     clean = conventions(Chinchilla, runs, 1e21, draws=10)
     assert (clean.status, clean.findings) == ((), ())
-    other = runs.replace(counts={**runs.counts, "active": 1e6 * runs.n})
+    other = runs.replace(counts={**runs.counts, "active": 1e3 * runs.n})
     found = conventions(Chinchilla, other, 1e21, draws=10)
     assert found.status.count(Status.SWAPPED) == 1  # only as active parameters n is above d
     assert [one.code for one in found.findings].count(Status.SWAPPED) == 1

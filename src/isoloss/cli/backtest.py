@@ -23,6 +23,7 @@ from isoloss.cli.options import (
 from isoloss.cli.output import doubts, emit_json, say_long, show, table
 from isoloss.cli.output import plain as as_plain
 from isoloss.errors import InputError
+from isoloss.units import percent
 
 if TYPE_CHECKING:
     from isoloss.trust import Backtest, RollingBacktest
@@ -110,7 +111,7 @@ def _runs(found: Backtest) -> list[object]:
         )
         for i in shown
     ]
-    interval = f">{100 * found.level:.4g}% interval"
+    interval = f">{percent(found.level)} interval"
     made = table(
         "run", ">c", ">loss", ">predicted", interval, ">error",
         rows=rows, title=f"{found.form.__name__} through {len(found.train)} runs up to "

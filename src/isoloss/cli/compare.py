@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from isoloss.cli.options import Json, Number, Reading, Seed
 from isoloss.cli.output import doubts, emit_json, plain, show
+from isoloss.units import percent
 
 if TYPE_CHECKING:
     from isoloss.trust import Comparison
@@ -80,7 +81,7 @@ def _lines(found: Comparison, first: str, second: str) -> list[str]:
     }[found.verdict]
     lines = [
         f"{verdict}: {first} needs {_times(mid)} the compute of {second} for the same loss "
-        f"({span} at {found.level:.0%}), {where}",
+        f"({span} at {percent(found.level)}), {where}",
         f"{found.asymptote} asymptote; losses of "
         f"{'parameters and tokens' if found.law == 'nd' else 'compute'}; "
         f"reducible loss falls as compute to the power {-found.exponent:.3f}",

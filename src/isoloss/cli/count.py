@@ -13,7 +13,7 @@ from isoloss.counting import count_all, flops_all, kv_cache_bytes, params_by_gro
 from isoloss.errors import InputError
 from isoloss.units import PF_DAY, format_number
 
-MOST = 1e18
+_MOST = 1e18
 """More tokens than anyone will train on or keep."""
 
 
@@ -34,10 +34,9 @@ def count(
     The file is read, never executed. A paper's "N" and "FLOPs" mean different things in
     different papers: the rows say which.
     """
-    if tokens is not None and not 0 < tokens <= MOST:
-        raise InputError(f"--tokens is {tokens:g}: it must be above 0, and at most {MOST:g}")
-    if context is not None and not 0 < context <= MOST:
-        raise InputError(f"--context is {context:g}: it must be above 0, and at most {MOST:g}")
+    for option, given in (("--tokens", tokens), ("--context", context)):
+        if given is not None and not 0 < given <= _MOST:
+            raise InputError(f"{option} is {given:g}: it must be above 0, and at most {_MOST:g}")
     shape = read_config(config)
     groups, counts, flops = params_by_group(shape), count_all(shape), flops_all(shape)
     cached = shape.n_ctx if context is None else context

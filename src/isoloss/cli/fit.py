@@ -25,7 +25,6 @@ from isoloss.cli.options import (
 from isoloss.cli.output import (
     doubts,
     emit_json,
-    percent,
     plain,
     say,
     say_long,
@@ -36,7 +35,7 @@ from isoloss.cli.output import (
 from isoloss.cli.replacing import check_output, is_fit
 from isoloss.cli.views import approaches_view, conventions_view
 from isoloss.errors import InputError
-from isoloss.units import format_number
+from isoloss.units import format_number, percent
 
 if TYPE_CHECKING:
     from isoloss.fitting import Fit

@@ -76,11 +76,6 @@ def doubts(status: Iterable[Status], findings: Iterable[Finding] = ()) -> list[s
     ]
 
 
-def percent(level: float) -> str:
-    """Write a level with all its digits: 90%, 99.9%."""
-    return f"{100 * level:.10g}%"
-
-
 def interval(low: float, high: float) -> str:
     """Write the ends of an interval for people."""
     return f"{format_number(float(low))} - {format_number(float(high))}"

@@ -10,8 +10,8 @@ import numpy as np
 from cyclopts import Parameter
 
 from isoloss.cli.options import Json
-from isoloss.cli.output import emit_json, percent, plain, say, show, table
-from isoloss.units import format_number
+from isoloss.cli.output import emit_json, plain, say, show, table
+from isoloss.units import format_number, percent
 
 if TYPE_CHECKING:
     from isoloss.trust import Course, Interval

@@ -9,10 +9,10 @@ import numpy as np
 from cyclopts import Parameter
 
 from isoloss.cli.options import Json, Reading, Seed, Whole
-from isoloss.cli.output import doubts, emit_json, percent, plain, say, show, table
+from isoloss.cli.output import doubts, emit_json, plain, say, show, table
 from isoloss.cli.replacing import check_output, is_figure, is_optima
 from isoloss.errors import InputError
-from isoloss.units import format_number
+from isoloss.units import format_number, percent
 
 if TYPE_CHECKING:
     from isoloss.fitting import Configuration, RuleCheck, Tuning, TuningLaw

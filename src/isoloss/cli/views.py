@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from isoloss.cli.output import doubts, plain, table
-from isoloss.units import format_number
+from isoloss.units import format_number, percent
 
 if TYPE_CHECKING:
     from isoloss.laws.forms import Law
@@ -65,7 +65,7 @@ def _approaches(found: Approaches) -> object:
         )
         for approach in found.approaches
     ]
-    title = f"Best n and d at {found.flops:.3g} FLOPs, {found.level:.0%} intervals"
+    title = f"Best n and d at {found.flops:.3g} FLOPs, {percent(found.level)} intervals"
     return table("approach", "n ~ c^", "d ~ c^", "n", "d", rows=rows, title=title)
 
 
@@ -88,8 +88,8 @@ def _approach_lines(found: Approaches) -> list[str]:
 def _conventions(found: Conventions) -> list[object]:
     """A table for each count of n: with the counts of c beside them one would be too wide."""
     tables: list[object] = [
-        f"Best n and d of {found.form.__name__} at {found.flops:.3g} FLOPs, {found.level:.0%} "
-        f"intervals; last, the same n counted as {found.given}"
+        f"Best n and d of {found.form.__name__} at {found.flops:.3g} FLOPs, "
+        f"{percent(found.level)} intervals; last, the same n counted as {found.given}"
     ]
     for convention in dict.fromkeys(row.n_convention for row in found.rows):
         rows = [

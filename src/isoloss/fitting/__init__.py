@@ -5,12 +5,12 @@ from isoloss.fitting.crossings import Crossings, crossings
 from isoloss.fitting.downstream import DownstreamFit, fit_downstream
 from isoloss.fitting.envelope import Envelope, envelope
 from isoloss.fitting.frontier import Frontier, frontier
-from isoloss.fitting.inspection import Finding, inspect_runs
 from isoloss.fitting.isoflop import IsoFlop, IsoFlopBudget, isoflop
 from isoloss.fitting.isoflop_bias import CorrectedIsoFlop, VertexShift, correct_isoflop
 from isoloss.fitting.overfitting import earliest_stop, overfitting, tokens_needed
 from isoloss.fitting.parametric import Fit, fit
 from isoloss.fitting.positions import PositionFit, fit_positions
+from isoloss.fitting.runs_inspection import Finding, inspect_runs
 from isoloss.fitting.shared import SharedFit, fit_shared
 from isoloss.fitting.trend import PowerTrend, power_trend
 from isoloss.fitting.tuning import Configuration, RuleCheck, Tuning, TuningLaw, tune

@@ -22,7 +22,7 @@ from isoloss.laws.forms import Array
 from isoloss.units import format_number
 
 FEWEST_SPARE = 4
-"""Runs beyond the coefficients; with fewer, intervals hold too seldom."""
+"""Runs beyond the coefficients; with fewer, intervals miss the truth too often."""
 
 _NOUNS = {"n": "sizes", "d": "token counts"}
 _RANK = 1e-9
@@ -153,9 +153,10 @@ def _refusal(design: Design, coordinates: Array, free: NDArray[np.bool_], seen: 
 
 
 def _unseen(design: Design, coordinates: Array, seen: Levels) -> bool:
-    """Whether all runs have a variable alike though a term that it is in is to be weighed.
+    """Whether all runs share one value of a variable on which a fitted term depends.
 
-    An outer exponent may make up for that in the rank: it is then of the formula, not of the runs.
+    Where a law has an outer exponent the rank may not show it: the formula alone then tells the
+    coefficients apart, and the runs do not.
     """
     terms = _log_terms(design, coordinates)
     for place, count in enumerate(seen.counts):

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from isoloss.errors import InputError
 from isoloss.laws.forms import Array
 
-_LEAST_OUTSIDE = 0.1
+_LEAST_OUTSIDE = 0.1  # draws
 _MAD = 1.4826  # the standard deviation of a normal over the median size of its deviations
 
 
@@ -45,10 +45,22 @@ def check_level(level: float) -> None:
         raise InputError(f"level is a share between 0 and 1, such as 0.9, not {level!r}")
 
 
+def check_draws(draws: int, least: int = 2) -> None:
+    """Raise InputError if there are too few draws for an interval."""
+    if not (isinstance(draws, int | np.integer) and draws >= least):
+        raise InputError(f"draws is a whole number from {least}, not {draws!r}")
+
+
+def check_seed(seed: int) -> None:
+    """Raise InputError if this is not what random numbers can start from."""
+    if not (isinstance(seed, int | np.integer) and seed >= 0):
+        raise InputError(f"seed is a whole number from 0, not {seed!r}")
+
+
 def check_reach(level: float, draws: int) -> None:
     """Raise InputError if the draws are too few to reach the ends of an interval.
 
-    Less than a tenth of a draw outside: what such an interval shows is its most distant draws.
+    They are if less than a tenth of one lies outside: the ends would be the extreme draws alone.
     """
     if (1 - level) * draws < _LEAST_OUTSIDE:
         raise InputError(

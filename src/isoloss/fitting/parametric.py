@@ -19,8 +19,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from isoloss.errors import FitError, InputError, Status, UnidentifiedError
-from isoloss.fitting import covariance, diagnosis, inspection
+from isoloss.fitting import covariance, diagnosis
 from isoloss.fitting.design import Design, Residual
+from isoloss.fitting.inspection import inspect
+from isoloss.fitting.runs_inspection import Finding, codes
 from isoloss.fitting.search import solve
 from isoloss.fitting.variables import Given, given_at, variables_of
 from isoloss.laws.forms import Along, Array, Law
@@ -54,7 +56,7 @@ class Fit:
     coordinates: Array = field(repr=False)
     asymmetry: float = 1.0
     given: Given | None = field(default=None, repr=False)
-    findings: tuple[inspection.Finding, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def coefficients(self) -> dict[str, float]:
@@ -161,8 +163,8 @@ def fit(
         given=given,
     )
     verdict = diagnosis.diagnose(design, solution)
-    seen_wrong = inspection.inspect(runs, design, result.coordinates, each, result.residuals)
-    status = (*verdict.status, *inspection.codes(seen_wrong))
+    seen_wrong = inspect(runs, design, result.coordinates, each, result.residuals)
+    status = (*verdict.status, *codes(seen_wrong))
     result = replace(result, status=status, findings=seen_wrong)
     if verdict.refusal:
         raise UnidentifiedError(f"{form.__name__}: {verdict.refusal}", partial=result)
@@ -191,7 +193,7 @@ def single(law: Law) -> Law:
 
 
 def _sentence(fitted: Fit, code: Status) -> str:
-    """What is wrong; a value that was held may be to blame for it, and no runs would mend that."""
+    """What is wrong, and the values held, which may be to blame: no more runs would mend that."""
     held = ", ".join(f"{name} = {value:g}" for name, value in fitted.fixed.items())
     blame = f"; or what was held does not suit the runs: {held}" if held else ""
     return f"{fitted.form.__name__}: {code.value}{blame}"
@@ -235,12 +237,17 @@ def check_cost(residual: str, delta: float | None, asymmetry: float) -> None:
     """Raise InputError if what is minimised is not one of the losses that `fit` describes."""
     if residual not in ("log", "linear"):
         raise InputError(f'residual is "log" or "linear", not {residual!r}')
+    check_delta(delta)
+    if not _positive(asymmetry):
+        raise InputError(f"asymmetry must be a positive number, not {asymmetry!r}")
+
+
+def check_delta(delta: float | None) -> None:
+    """Raise InputError if this is not where a Huber loss can turn linear."""
     if delta is not None and not _positive(delta):
         raise InputError(
             f"delta must be a positive number, or None (--delta 0) for squares, not {delta!r}"
         )
-    if not _positive(asymmetry):
-        raise InputError(f"asymmetry must be a positive number, not {asymmetry!r}")
 
 
 def _positive(value: object) -> bool:

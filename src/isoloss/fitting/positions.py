@@ -15,7 +15,7 @@ from isoloss.errors import InputError, Status, UnidentifiedError
 from isoloss.fitting import diagnosis
 from isoloss.fitting.batch import solve_many
 from isoloss.fitting.design import Design
-from isoloss.fitting.intervals import Interval, check_level, log_interval
+from isoloss.fitting.intervals import Interval, check_draws, check_level, log_interval
 from isoloss.fitting.search import solve
 from isoloss.laws.forms import Array, SaturatingPowerLaw
 
@@ -65,8 +65,7 @@ def fit_positions(
     a short context, which this form does not describe.
     """
     check_level(level)
-    if draws < 2:
-        raise InputError(f"draws must be 2 or more, not {draws}")
+    check_draws(draws)
     losses = np.atleast_2d(np.asarray(loss, dtype=np.float64))
     at = np.arange(1.0, losses.shape[-1] + 1) if position is None else np.asarray(position, float)
     if not losses.size:

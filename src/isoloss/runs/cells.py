@@ -17,8 +17,8 @@ _MISSING = frozenset({"", "nan", "none", "null", "na", "n/a", "-", "<na>", "nat"
 
 
 FAR = 1e30
-"""No size, no number of tokens and no loss is larger, or smaller than one part in it: beyond lie
-typing errors, and the ends of floating point."""
+"""No size, number of tokens or loss is above this or below its inverse: beyond lie typing errors,
+and the ends of floating point."""
 
 
 def sensible(values: npt.NDArray[np.float64], far: float = FAR) -> npt.NDArray[np.bool_]:

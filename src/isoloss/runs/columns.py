@@ -28,7 +28,7 @@ FloatArray = npt.NDArray[np.float64]
 LOSS_UNITS = ("nats", "bits", "bits per byte", "perplexity")
 """What a loss column may be in; bits and perplexity are converted to nats, bits per byte kept."""
 
-_NEEDED = "a run has parameters and tokens, for a law of one variable too: add {}, or "
+_NEEDED = "every run has parameters and tokens, even for a law of one variable: add {}, or "
 _LEAST = 1e3
 """A table whose largest model or data set has fewer parameters or tokens is in another unit."""
 

@@ -46,8 +46,8 @@ class Runs:
     counts, costs: n and c by other conventions. source: where the rows come from. notes: what
     was assumed, derived or left out in reading them. curves: evaluations along the same runs.
     specs: what a run was to be, by its name, where it was read from a record.
-    Raises InputError naming the row and field: n, d, loss or c missing, not positive, or beyond all
-    measure; an unknown convention or unit.
+    Raises InputError naming the row and field if n, d, loss or c is missing, not positive, or too
+    large or small to be a measurement; naming the known ones for another convention or unit.
     """
 
     n: FloatArray

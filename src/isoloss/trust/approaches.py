@@ -17,19 +17,18 @@ from functools import cached_property
 import numpy as np
 
 from isoloss.errors import FitError, InputError, IsolossError, Status, UnidentifiedError
-from isoloss.fitting import Finding, Fit, correct_isoflop, inspect_runs, isoflop
+from isoloss.fitting import Finding, correct_isoflop, inspect_runs, isoflop
 from isoloss.fitting.cost import paid_cost
 from isoloss.fitting.frontier import frontier, resampled_trends
-from isoloss.fitting.intervals import check_level
+from isoloss.fitting.intervals import check_draws, check_level
 from isoloss.fitting.isoflop import IsoFlop, parabola
 from isoloss.fitting.isoflop_bias import CorrectedIsoFlop, vertex_shift
 from isoloss.laws import Chinchilla, Law
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
 from isoloss.trust.budgets import spend, target_of
-from isoloss.trust.draws import Draws, check_draws
 from isoloss.trust.quantiles import Interval, interval
-from isoloss.trust.trial import trial
+from isoloss.trust.trial import Trial, trial
 
 _FEWEST_KEPT = 0.5
 _FEWEST_BUDGETS = 3
@@ -121,7 +120,9 @@ def approaches(
     target = target_of(runs, flops)
     if getattr(form, "variables", None) != ("n", "d"):
         raise InputError("the approaches need a law of (n, d), such as Chinchilla")
-    study = _study(runs, target, form, level, draws, seed, _minima(runs, tolerance))
+    minima = _minima(runs, tolerance)
+    law = trial(form, runs, draws=draws, seed=seed)
+    study = _Study(runs, target, level, minima, law, draws, seed)
     found = (
         _kept("1", "envelope of ends", _first, study),
         _kept("2", "IsoFLOP parabolas", _second, study),
@@ -134,51 +135,38 @@ def approaches(
 
 @dataclass(frozen=True, eq=False)
 class _Study:
-    """What the approaches share: the runs, the target, the law, and its draws or their refusal."""
+    """What the approaches share: the runs, the target, and the law tried on them."""
 
     runs: Runs
     flops: float
     level: float
     minima: IsoFlop
-    fit: Fit | None
-    model: Draws | None
-    refusal: str
+    law: Trial
     draws: int
     seed: int
 
     def noises(self) -> Iterator[Array]:
-        """Noise from the law's residuals to add to the log losses: (k, m) of some draws at a time.
+        """Noise from the law's residuals to add to the log losses: (k, m), k draws at a time.
 
-        Of many runs few draws, so that they fit in memory; the same noise on every call.
+        The more runs, the fewer draws, so that they fit in memory; the same noise on every call.
+        Nothing where the law was refused.
         """
-        if self.model is None:
+        if self.law.draws is None:
             return
         size = max(1, _MOST_NOISE // len(self.runs))
         for part, first in enumerate(range(0, self.draws, size)):
+            # The first part keeps the seed that it has where it is the only one.
             random = np.random.default_rng([self.seed, 2, *([part] if part else [])])
             shape = min(size, self.draws - first), len(self.runs)
-            noise = random.choice(self.model.noise, size=shape)
+            noise = random.choice(self.law.draws.noise, size=shape)
             yield noise * random.choice([-1.0, 1.0], size=shape)
 
     @cached_property
     def corrected(self) -> CorrectedIsoFlop | None:
         """The minima with their bias, as the law shows it, divided out."""
-        if self.model is None:
+        if self.law.draws is None:
             return None
-        return correct_isoflop(self.minima, self.runs, law=self.model.fit)
-
-
-def _study(
-    runs: Runs,
-    flops: float,
-    form: type[Law],
-    level: float,
-    draws: int,
-    seed: int,
-    minima: IsoFlop,
-) -> _Study:
-    tried = trial(form, runs, draws=draws, seed=seed)
-    return _Study(runs, flops, level, minima, tried.fit, tried.draws, tried.refusal, draws, seed)
+        return correct_isoflop(self.minima, self.runs, law=self.law.draws.fit)
 
 
 def _minima(runs: Runs, tolerance: float) -> IsoFlop:
@@ -220,21 +208,21 @@ def _second(study: _Study) -> _Answer:
 
 
 def _corrected(study: _Study) -> _Answer:
-    found, corrected = study.minima.check(), study.corrected
-    if study.model is None or corrected is None:
-        raise FitError(f"the bias needs approach 3: {study.refusal}")
+    found, corrected, model = study.minima.check(), study.corrected, study.law.draws
+    if model is None or corrected is None:
+        raise FitError(f"the bias needs approach 3: {study.law.refusal}")
     good = np.isfinite(corrected.n_opt) & np.isfinite(corrected.d_opt)
     if good.sum() < _FEWEST_BUDGETS:
         raise UnidentifiedError("the law shows a minimum at fewer than three of the budgets")
     c = np.array([budget.c for budget in found.usable])[good]
     mids = _mids(c, corrected.n_opt[good], corrected.d_opt[good], study.flops)
     # Each noisy copy takes the bias of one draw of the law, so its doubt is in the interval.
-    biases = [vertex_shift(study.model.law, budget, study.runs) for budget in found.usable]
+    biases = [vertex_shift(model.law, budget, study.runs) for budget in found.usable]
     by_n, by_d = (np.log(np.array(factors)).T for factors in zip(*biases, strict=True))
     values, first = [], 0
     for noise in study.noises():
         log_n, log_d = _vertices(found, study.runs, noise)
-        pick = np.arange(first, first + len(log_n)) % len(study.model)
+        pick = np.arange(first, first + len(log_n)) % len(model)
         log_n, log_d = log_n - by_n[pick], log_d - by_d[pick]
         values.append(_trends(c, log_n[:, good], log_d[:, good], study.flops))
         first += len(log_n)
@@ -242,11 +230,12 @@ def _corrected(study: _Study) -> _Answer:
 
 
 def _third(study: _Study) -> _Answer:
-    if study.model is None:
-        raise FitError(study.refusal)
-    best = spend(study.model.law, study.flops, paid_cost(study.runs))
+    model = study.law.draws
+    if model is None:
+        raise FitError(study.law.refusal)
+    best = spend(model.law, study.flops, paid_cost(study.runs))
     columns = best.a, best.b, np.log(best.n), np.log(best.d)
-    a, b, n, d = (interval(column, study.level, study.model.spare) for column in columns)
+    a, b, n, d = (interval(column, study.level, model.spare) for column in columns)
     return a, b, Interval(*np.exp(n)), Interval(*np.exp(d))
 
 
@@ -257,8 +246,9 @@ def _bias(study: _Study) -> tuple[float, float]:
 
 def _doubts(study: _Study, *, answered: bool) -> tuple[tuple[Status, ...], tuple[Finding, ...]]:
     """What the law is doubted for and, where approach 2 answered, the budgets it left out."""
-    status = study.fit.status if study.fit else ()
-    findings = study.fit.findings if study.fit else inspect_runs(study.runs)
+    fit = study.law.fit
+    status = fit.status if fit else ()
+    findings = fit.findings if fit else inspect_runs(study.runs)
     if not answered:
         return status, findings
     edges = tuple(

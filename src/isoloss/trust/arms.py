@@ -31,6 +31,7 @@ _FEWEST_TWINS = 5
 """With fewer twins, or with less than half an arm in them, all runs count as strangers."""
 _ROUNDS = 3
 _ROBUST_ROUNDS, _SETTLED_ENOUGH = 30, 1e-4
+"""Rounds in search of medians, and the step in log coefficients at which that ends."""
 _LEAST_SHARE = 1e-3
 """A residual counts as no smaller than this share of their mean size, where medians are sought."""
 _STEPS = 40
@@ -156,7 +157,8 @@ def median_residuals(runs_a: Runs, runs_b: Runs, arms: Arms) -> Array:
 
 
 def _laid(runs_a: Runs, runs_b: Runs, law: Literal["nd", "c"]) -> tuple[Array, Array, Array, Flags]:
-    """The law's variables as logarithms about their means, the means, log losses, arm b's rows."""
+    """The law's variables (v, m) as logarithms about their means, the means (v,), the log losses
+    (m,), and which rows are of arm b (m,)."""
     both = [
         np.log(np.concatenate([getattr(runs, name) for runs in (runs_a, runs_b)]))
         for name in (("n", "d") if law == "nd" else ("c",))

@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from isoloss.errors import Status, UnidentifiedError
-from isoloss.fitting.inspection import Finding, inspect_runs, outlier
+from isoloss.fitting.inspection import outlier
+from isoloss.fitting.runs_inspection import Finding, inspect_runs
 from isoloss.runs import Runs
 from isoloss.trust.arms import Arms, median_residuals, pair
 from isoloss.units import format_number
@@ -21,7 +22,7 @@ FAR = 10.0
 """A budget beyond this many times the largest compute of an arm is an extrapolation."""
 
 _EQUAL_LOSSES = 1e-9
-_BITS, _AROUND_BITS = -math.log(math.log(2.0)), 0.03
+_BITS, _AROUND_BITS = -math.log(math.log(2.0)), 0.03  # log of 1.44 bits in a nat, and how near
 _FEWEST_LIKE = 3
 _SPREAD = 2.0  # computes that vary less say nothing of how the loss falls with them
 

@@ -12,19 +12,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from isoloss.errors import FitError, InputError, IsolossError, Status, UnidentifiedError
 from isoloss.fitting.design import Residual
-from isoloss.fitting.inspection import Finding
-from isoloss.fitting.intervals import check_level
+from isoloss.fitting.intervals import check_draws, check_level
 from isoloss.fitting.parametric import Fit, fit, refit
+from isoloss.fitting.runs_inspection import Finding
 from isoloss.fitting.variables import Given, variables_of
 from isoloss.laws.forms import Array, Law
 from isoloss.runs import Runs
 from isoloss.trust.budgets import cutoffs
-from isoloss.trust.draws import Draws, bootstrap, check_draws
+from isoloss.trust.draws import Draws, bootstrap
 from isoloss.trust.forecast_model import Method
+from isoloss.units import percent
 
 _REACHES = (10.0, 5.0, 3.0)
 _FEWEST = 8
 _AT_ONCE = 30_000
+"""Runs predicted at a time: all draws of very many at once need not fit in memory."""
 
 
 class Estimating(TypedDict, total=False):
@@ -113,7 +115,7 @@ class Backtest:
         return (
             f"back-test: {runs}, up to {10**self.decades:.3g} times the compute fitted, predicted "
             f"with a median error of {self.median_error:.1%}, {int(self.inside.sum())} inside "
-            f"{self.level:.0%} intervals"
+            f"{percent(self.level)} intervals"
         )
 
 
@@ -226,7 +228,6 @@ def _tested(
     points = variables_of(found.form, runs, found.x, found.given)
     held_out = [column[~below] for column in points]
     resampled = bootstrap(fitted, draws=draws, seed=seed)
-    # Of very many runs some at a time: all draws of all runs at once need not fit in memory.
     parts = [
         resampled.predict(*(c[i : i + _AT_ONCE] for c in held_out), level=level, forecast=forecast)
         for i in range(0, len(held_out[0]), _AT_ONCE)

@@ -10,8 +10,8 @@ from typing import Unpack
 import numpy as np
 
 from isoloss.errors import FitError, InputError, Status, UnidentifiedError
-from isoloss.fitting.inspection import Finding
 from isoloss.fitting.parametric import Fit, fit
+from isoloss.fitting.runs_inspection import Finding
 from isoloss.laws.forms import Array, Law
 from isoloss.runs import Runs
 from isoloss.trust.backtest import Backtest, Estimating, backtest_fit, fewest_runs

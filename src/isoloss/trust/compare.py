@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from isoloss.errors import InputError, Status, UnidentifiedError
-from isoloss.fitting.inspection import Finding, codes
 from isoloss.fitting.intervals import student_quantile
+from isoloss.fitting.runs_inspection import Finding, codes
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
 from isoloss.trust.arms import Arms, fit_arms

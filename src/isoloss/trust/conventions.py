@@ -15,12 +15,11 @@ import numpy as np
 from isoloss.errors import InputError, IsolossError, Status
 from isoloss.fitting import Finding
 from isoloss.fitting.cost import paid_cost
-from isoloss.fitting.intervals import check_level
+from isoloss.fitting.intervals import check_draws, check_level
 from isoloss.laws import Law
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
 from isoloss.trust.budgets import spend, target_of
-from isoloss.trust.draws import check_draws
 from isoloss.trust.quantiles import Interval, interval
 from isoloss.trust.trial import Trial, trial
 
@@ -50,7 +49,7 @@ class Conventions:
 
     form: of the law. flops: the target, the same number in every count of compute. given: the count
     of `n_as_given`. level: of the intervals. status, findings: what the fits are doubted for, as in
-    `Fit`, each code once: as the first count that shows it does.
+    `Fit`, each code once, in the words of the first count that shows it.
     """
 
     form: type[Law]

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Literal
 
 import numpy as np
@@ -18,8 +17,8 @@ from numpy.typing import ArrayLike
 
 from isoloss.errors import FitError, InputError, UnidentifiedError
 from isoloss.fitting.batch import solve_many
-from isoloss.fitting.intervals import robust_scale
-from isoloss.fitting.parametric import Fit
+from isoloss.fitting.intervals import check_draws, check_seed, robust_scale
+from isoloss.fitting.parametric import Fit, check_delta
 from isoloss.fitting.polish import Solutions
 from isoloss.fitting.search import minima
 from isoloss.laws.forms import Array, Law
@@ -145,10 +144,8 @@ def bootstrap(fit: Fit, *, draws: int = 1000, seed: int = 0, delta: float | None
     if not isinstance(fit, Fit):
         raise InputError(f"bootstrap takes a fit, such as fit(Chinchilla, runs), not {fit!r}")
     check_draws(draws)
-    if not (isinstance(seed, int | np.integer) and seed >= 0):
-        raise InputError(f"seed is a whole number from 0, not {seed!r}")
-    if delta is not None and not (isinstance(delta, Real) and 0 < delta < np.inf):
-        raise InputError(f"delta must be a positive number or None, not {delta!r}")
+    check_seed(seed)
+    check_delta(delta)
     design = fit.design
     used = fit.weights > 0
     runs, weights = (fit.runs, fit.weights) if used.all() else (fit.runs[used], fit.weights[used])
@@ -196,12 +193,6 @@ def bootstrap(fit: Fit, *, draws: int = 1000, seed: int = 0, delta: float | None
         resampled=method,
         failed=int(draws - kept.sum()),
     )
-
-
-def check_draws(draws: int) -> None:
-    """Raise InputError if there are too few draws for an interval."""
-    if not (isinstance(draws, int | np.integer) and draws >= 2):
-        raise InputError(f"draws must be 2 or more, a whole number, not {draws!r}")
 
 
 def robust_centre(fit: Fit, weights: Array) -> tuple[Array, float]:

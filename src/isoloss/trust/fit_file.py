@@ -28,7 +28,7 @@ from isoloss.trust.resampling import seed_spread
 _SAMPLE = 400
 _DRAWS = 1000
 VERSION = 1
-"""Of the file. A reader refuses later ones; files without it are of the first."""
+"""The version of the file; others are refused, and files that name none are of the first."""
 
 _SETTLED = 1e-3
 """How far, in log loss, the law fitted again may lie from the law of the file at its runs."""
@@ -158,7 +158,8 @@ def _fitted(document: Any) -> FittedLaw:
     version = document.get("version", VERSION)
     if version != VERSION:
         raise InputError(
-            f"written in version {version} of the file, and this isoloss reads {VERSION}: update it"
+            f"written in version {version} of the file, and this isoloss reads version {VERSION}: "
+            "update isoloss, or write the file again with isoloss fit --out"
         )
     form = _form(str(document["form"]))
     names = [*form.scales, *form.exponents]

@@ -19,7 +19,9 @@ from isoloss.trust.quantiles import Interval
 Mask = NDArray[np.bool_]
 
 _AT = 1e-6
+"""A value this near to an end of its range, as a share of the range, is at that end."""
 _MOST = 0.5
+"""The runs do not set an end of a scale if this share of the draws beyond it are at such ends."""
 
 
 def coefficient_interval(draws: Draws, name: str, level: float) -> Interval:
@@ -27,7 +29,9 @@ def coefficient_interval(draws: Draws, name: str, level: float) -> Interval:
 
     name: of a coefficient of the law. level: the share inside.
     An end of an exponent is not set by the runs if it lies at the end of the exponent's range; one
-    of a scale, if an exponent of its term has such an end and most draws beyond it lie there.
+    of a scale, if an exponent of its term has such an end and most draws beyond it lie there. An
+    end of a scale at zero stays: no loss falls with a negative one.
+    Raises InputError if level is not between 0 and 1, or the draws do not reach so far.
     """
     found, design = _plain(draws, name, level), draws.fit.design
     if name in design.exponents:

@@ -1,4 +1,4 @@
-"""A law fitted and resampled for a view of several, with what is left where that is refused."""
+"""A law fitted and resampled, as one of several in a view: refused, it leaves what there is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from isoloss.trust.draws import Draws, bootstrap
 
 
 class Trial(NamedTuple):
-    """draws: None where the runs do not allow them, and `refusal` says why. fit: what there is."""
+    """A fit and its draws, or what there is of them.
+
+    fit: None if not even a doubtful one was found. draws: None where the runs do not allow them;
+    `refusal` then says why, and is empty otherwise.
+    """
 
     fit: Fit | None
     draws: Draws | None
@@ -22,7 +26,7 @@ class Trial(NamedTuple):
 def trial(form: type[Law], runs: Runs, *, draws: int, seed: int) -> Trial:
     """Fit a law and resample it; of a refused fit keep what it carries, its doubts above all.
 
-    form, runs: as in `fit`. draws, seed: as in `bootstrap`.
+    form, runs: as in `fit`. draws, seed: as in `bootstrap`. Raises nothing of ours: see `Trial`.
     """
     found = None
     try:

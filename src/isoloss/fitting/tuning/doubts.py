@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from isoloss.errors import Status, UnidentifiedError
-from isoloss.fitting.inspection import Finding, inspect_runs
+from isoloss.fitting.inspection import farthest_usual
+from isoloss.fitting.runs_inspection import Finding, inspect_runs
 from isoloss.fitting.tuning.arms import Arms
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
@@ -13,8 +14,6 @@ from isoloss.units import format_number
 
 RATES = (1e-7, 1.0)
 """Learning rates outside these are odd: small models ask for 0.1 to 0.2, and Adam for no more."""
-
-_FAR, _FAR_AT_LEAST = 10.0, 0.05
 
 
 def refuse_flat(arms: tuple[Arms, ...]) -> None:
@@ -63,7 +62,7 @@ def _outlier(
         return None
     rows = np.concatenate([one.rows[one.near] for one in arms])
     away = np.concatenate(misfits)
-    far = np.abs(away) > max(_FAR * noise, _FAR_AT_LEAST)
+    far = np.abs(away) > farthest_usual(noise)
     if not far.any():
         return None
     place = int(np.abs(away).argmax())

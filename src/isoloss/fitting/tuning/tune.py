@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoloss.errors import InputError, Status, UnidentifiedError
-from isoloss.fitting.inspection import Finding, codes
-from isoloss.fitting.intervals import check_level, check_reach
+from isoloss.fitting.intervals import check_draws, check_level, check_reach, check_seed
+from isoloss.fitting.runs_inspection import Finding, codes
 from isoloss.fitting.tuning.arms import Arms, cells, collect, swept
 from isoloss.fitting.tuning.bowls import Optima, draw_optima, fit_common, gather, settle
 from isoloss.fitting.tuning.configurations import Configuration, Located, describe
@@ -26,6 +26,7 @@ from isoloss.laws.forms import Array
 from isoloss.runs import Runs
 
 _ROUNDS = 6
+_FEWEST_DRAWS = 100
 _NONE: Span = (float("nan"), float("nan"), float("nan"))
 
 
@@ -154,11 +155,9 @@ def tune(
     if not isinstance(runs, Runs):
         raise InputError(f"tune takes a table of Runs, such as read_runs(path), not {runs!r}")
     check_level(level)
-    if not (isinstance(draws, int | np.integer) and draws >= 100):
-        raise InputError(f"draws is {draws!r}; take 100 or more, a whole number")
-    if not (isinstance(seed, int | np.integer) and seed >= 0):
-        raise InputError(f"seed is a whole number from 0, not {seed!r}")
-    check_reach(level, int(draws))
+    check_draws(draws, _FEWEST_DRAWS)
+    check_seed(seed)
+    check_reach(level, draws)
     names = swept(runs, factors)
     arms, notes = collect(runs, names)
     refuse_flat(arms)
@@ -167,9 +166,9 @@ def tune(
     places = [_place(runs, one) for one in arms]
     optima: Optima | None = None
     misfits: list[Array] = []
-    lying = tuple(arms[g] for g in located)
+    locating = tuple(arms[g] for g in located)
     if located:
-        optima, misfits = _solve(lying, [places[g] for g in located], draws, random)
+        optima, misfits = _solve(locating, [places[g] for g in located], draws, random)
     noise = float("nan") if optima is None else float(np.median(optima.noise))
     found: dict[int, Located] = {}
     if optima is not None:
@@ -182,7 +181,7 @@ def tune(
     laws, status = _laws(configurations, found, names, level, random)
     if any(one.status for one in configurations):
         status = (Status.UNDERTUNED, *status)
-    seen = inspect_sweep(runs, lying, misfits, noise)
+    seen = inspect_sweep(runs, locating, misfits, noise)
     return Tuning(
         runs=runs,
         factors=names,
