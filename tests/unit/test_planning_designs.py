@@ -247,12 +247,19 @@ def test_parts_of_kaplans_design_may_be_left_out() -> None:
 
 def test_a_small_lattice_is_flagged_and_copies_are_left_out() -> None:
     tiny = Recipe(vocab=256, n_ctx=64, style="gpt2", lr=0.01)
-    design = isoflop_design(1e11, recipe=tiny, budgets=2, sizes=8, span=4, width=8)
+    design = isoflop_design(1e11, recipe=tiny, budgets=1, sizes=24, width=8)
+    said = " ".join(design.notes)
     assert design.flagged
-    assert any("more than 2 % off" in note for note in design.notes)
-    assert any("copies" in note for note in design.notes)
-    assert len({run.spec.run_id for run in design.runs}) == len(design.runs) < 16
-    assert all(abs(run.flops / (run.flops_asked or 1) - 1) < 0.02 for run in design.runs)
+    assert "more than 2 % off" in said
+    assert "copies" in said
+    assert "no shape is within a half" in said
+    assert f"{design.flops / 1e11:.0%} of what was asked" in said
+    assert len({run.spec.run_id for run in design.runs}) == len(design.runs) < 24
+    for run in design.runs:
+        assert 1 / 1.5 < run.n / run.n_asked < 1.5
+        assert run.flops == pytest.approx(1e11 / 24, rel=0.02)
+    with pytest.raises(InputError, match="smaller vocab"):
+        isoflop_design(1e12)
 
 
 def test_the_centre_may_be_any_law_or_kaplans_table() -> None:

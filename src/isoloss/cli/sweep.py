@@ -10,10 +10,11 @@ from cyclopts import App, Parameter
 from isoloss.cli.options import Json
 from isoloss.cli.output import emit_json, say
 from isoloss.cli.progress import progress
+from isoloss.cli.sweep_design import design
 from isoloss.errors import InputError
 
 app = App(name="sweep")
-app.command("isoloss.cli.sweep_design:design", name="design")
+app.command(design)
 
 
 @app.default

@@ -13,7 +13,8 @@ import numpy as np
 
 from isoloss.errors import InputError
 from isoloss.laws import CriticalBatch, KaplanNS, published
-from isoloss.planning.designs import Design, Frontier, made
+from isoloss.planning.centre import Frontier
+from isoloss.planning.designs import Design, check_budget, made
 from isoloss.planning.recipe import Recipe, Wanted, scaled_to, spread
 
 EXCESS = 0.02
@@ -60,8 +61,7 @@ def kaplan_design(
     ):
         if not (math.isfinite(value) and value > least):
             raise InputError(f"{name} is {value!r}; give a number above {least:g}")
-    if not (math.isfinite(flops) and flops >= 1e9):
-        raise InputError(f"flops is {flops!r}; give the FLOPs of the whole sweep, such as 1e19")
+    check_budget(flops)
     line = Frontier(published.KAPLAN_2020, recipe, flops)
 
     def studies(top: float) -> list[Wanted]:
