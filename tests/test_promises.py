@@ -20,6 +20,7 @@ SOURCE = ROOT / "src" / "isoloss"
 
 FLOORS = {
     "errors": 0,
+    "files": 0,
     "units": 0,
     "counting": 1,
     "laws": 1,
@@ -37,7 +38,7 @@ FLOORS = {
     "cli": 10,
     "__main__": 11,
 }
-SIBLINGS = {("laws", "counting"), ("units", "errors")}
+SIBLINGS = {("laws", "counting"), ("units", "errors"), ("files", "errors")}
 BELOW_THE_LAB = {"errors", "units", "counting", "laws", "noise", "runs"}
 LAB_FLOORS = {
     "corpus": 1,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
@@ -18,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from isoloss.cli.wording import in_options
-from isoloss.errors import InputError, Status
+from isoloss.errors import Status
+from isoloss.files import write_whole
 from isoloss.runs import Runs
 from isoloss.units import format_number
 
@@ -88,14 +88,7 @@ def emit_json(value: object) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write strict JSON to a file, whole or not at all."""
-    target = path.resolve()  # a link stays one, and its target is replaced
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(to_json(value) + "\n", encoding="utf-8")
-        os.replace(temporary, target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    write_whole(path, to_json(value) + "\n")
 
 
 def to_json(value: object) -> str:

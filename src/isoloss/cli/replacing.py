@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from isoloss.errors import InputError
+from isoloss.files import beside
 
 _KEYS = (
     {"form", "law", "residuals"},
@@ -32,20 +32,22 @@ def check_output(path: Path, source: Path, kind: Kind) -> None:
     source: what is being read, which is never replaced, nor what lies in it. A file that is there
     is replaced if it is empty or of the kind that will be written.
     """
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; give a file")
     try:
-        if path.exists() and not path.is_file():
+        if path.is_dir():
+            raise InputError(f"{path}: is a folder; give a file")
+        there = path.exists()
+        if there and not path.is_file():
             raise InputError(f"{path}: is no plain file; leave the option out to print")
         if not path.parent.is_dir():
             raise InputError(f"{path}: there is no folder {path.parent}; make it first")
-        if path.exists() and source.exists() and path.samefile(source):
+        if there and source.exists() and path.samefile(source):
             raise InputError(f"{path}: holds the runs themselves; write the result to another file")
-        if path.exists() and source.is_dir() and source.resolve() in path.resolve().parents:
+        if there and source.is_dir() and source.resolve() in path.resolve().parents:
             raise InputError(f"{path}: lies among the runs; write the result to another file")
-        if path.exists() and path.stat().st_size and not kind(path):
+        if there and path.stat().st_size and not kind(path):
             raise InputError(
-                f"{path}: is there and is no such result; name another file, or remove it first"
+                f"{path}: is there and is no result of this command; name another file, or remove "
+                "it first"
             )
         _try_writing(path.resolve())
     except OSError as error:
@@ -54,9 +56,9 @@ def check_output(path: Path, source: Path, kind: Kind) -> None:
 
 def _try_writing(path: Path) -> None:
     """Make and remove the file that will stand beside `path` until the result is whole."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    beside.touch()
-    beside.unlink()
+    temporary = beside(path)
+    temporary.touch()
+    temporary.unlink()
 
 
 def is_fit(path: Path) -> bool:

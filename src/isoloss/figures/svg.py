@@ -8,7 +8,6 @@ behind them, so that a page may set them for dark surroundings.
 from __future__ import annotations
 
 import io
-import os
 import re
 from html import escape
 from pathlib import Path
@@ -28,6 +27,7 @@ from isoloss.figures.style import (
     RUN,
     house_style,
 )
+from isoloss.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,21 +52,15 @@ _FORMATS = (".svg", ".png", ".pdf")
 def save_figure(ax: Axes, path: str | Path) -> Path:
     """Write the figure of some axes to a .svg, .png or .pdf file, the same bytes every time.
 
-    Returns the path. Raises InputError for another ending or a folder that is not there; a file
-    that was there stays whole until the new one is complete.
+    Returns the path. Raises InputError for another ending, a folder that is not there, or a file
+    that cannot be written; one that was there stays whole until the new one is complete.
     """
     path = Path(path)
     if path.suffix not in _FORMATS:
         raise InputError(f"{path}: figures are written as {', '.join(_FORMATS)}")
     if not path.parent.is_dir():
-        raise InputError(f"{path}: there is no folder {path.parent}")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(_rendered(_figure(ax), path.suffix[1:]))
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+        raise InputError(f"{path}: there is no folder {path.parent}; make it first")
+    write_whole(path, _rendered(_figure(ax), path.suffix[1:]))
     return path
 
 

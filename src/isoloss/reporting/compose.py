@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import datetime
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from isoloss.errors import InputError
 from isoloss.figures import loss_unit
+from isoloss.files import write_whole
 from isoloss.laws import Chinchilla, Cost, Law
 from isoloss.planning import published_plans
 from isoloss.reporting import pictures, tables, wording
@@ -84,7 +84,7 @@ def report(
         sections=_sections(evidence, command, seed, draws),
     )
     write = to_markdown if path.suffix == ".md" else to_html
-    _replace(path, write(document))
+    write_whole(path, write(document))
     return path
 
 
@@ -216,14 +216,3 @@ def _checked_path(path: str | Path) -> Path:
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give a file")
     return path
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -10,7 +10,6 @@ import csv
 import gzip
 import io
 import json
-import os
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from isoloss.errors import InputError
+from isoloss.files import write_whole
 from isoloss.runs.cells import RawTable
 from isoloss.runs.columns import table_fields
 from isoloss.runs.record import Run, read_record
@@ -103,13 +103,7 @@ def write_runs(runs: Runs, path: str | Path) -> None:
     writer.writerows(
         zip(*([_cell(v) for v in col.tolist()] for col in table.values()), strict=True)
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    write_whole(path, text.getvalue())
 
 
 def _cell(value: float | str) -> str:

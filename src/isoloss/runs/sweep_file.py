@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from isoloss.errors import InputError
+from isoloss.files import write_whole
 from isoloss.runs.spec import RunSpec
 
 _FIRST = ("group", "shape", "tokens", "batch", "lr")
@@ -46,15 +46,7 @@ def write_sweep(path: str | Path, specs: Sequence[RunSpec], *, title: str = "") 
 
     Raises InputError if there is no run, or the file cannot be written.
     """
-    target = Path(path).resolve()
-    text = sweep_text(specs, title=title)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+    write_whole(path, sweep_text(specs, title=title))
 
 
 def _shared(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
