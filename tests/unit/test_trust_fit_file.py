@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from isoloss.errors import InputError
-from isoloss.laws import BrokenPowerLaw
-from isoloss.trust import read_fit
+from isoloss.fitting import fit
+from isoloss.laws import BrokenPowerLaw, Chinchilla
+from isoloss.runs import Runs
+from isoloss.trust import FittedLaw, read_fit
+from isoloss.trust.fit_file import VERSION
 
 # The curve flattens beyond the break, so that c1 is below zero.
 LAW = BrokenPowerLaw(a=0.0, b=60.0, c0=0.25, c1=-0.15, d1=3e7, f1=0.4)
@@ -45,3 +48,9 @@ def test_a_file_of_a_later_version_is_refused(tmp_path: Path) -> None:
     read_fit(write(tmp_path / "first.json", version=1))
     with pytest.raises(InputError, match=r"in version 2 .* reads version 1: update isoloss"):
         read_fit(write(tmp_path / "later.json", version=2))
+
+
+def test_a_fit_is_written_with_the_version_that_is_read() -> None:
+    n, d = (x.ravel() for x in np.meshgrid([3e7, 1e8, 3e8, 9e8], [1e9, 4e9, 1.6e10]))
+    found = fit(Chinchilla, Runs(n=n, d=d, loss=Chinchilla(1.8, 480.0, 2100.0, 0.35, 0.37)(n, d)))
+    assert FittedLaw.of(found).to_dict()["version"] == VERSION

@@ -49,5 +49,8 @@ def test_a_place_on_the_axis_has_a_range_too() -> None:
     n = np.geomspace(1e6, 1e10, 14)
     runs = Runs(n=n, d=20 * n, loss=40 * n**-0.15 * np.exp(0.02 * random.standard_normal(14)))
     draws = bootstrap(fit(BrokenPowerLaw, runs, x="n"), draws=100)
-    found = {name: coefficient_interval(draws, name, 0.9) for name in draws.fit.coefficients}
-    assert not all(np.isfinite(one).all() for one in found.values())
+    place, drawn_place = coefficient_interval(draws, "d1", 0.9), plain(draws, "d1")
+    assert float(drawn_place.high) == pytest.approx(3.0 * n.max())  # the end of where it is sought
+    assert float(place.high) == np.inf
+    assert (place.low, place.mid) == (drawn_place.low, drawn_place.mid)
+    assert np.isfinite(coefficient_interval(draws, "c0", 0.9)).all()

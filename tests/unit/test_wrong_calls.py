@@ -11,7 +11,7 @@ from isoloss.errors import InputError
 from isoloss.fitting import Fit, fit, tune
 from isoloss.laws import Chinchilla
 from isoloss.runs import Runs
-from isoloss.trust import bootstrap, profile, track
+from isoloss.trust import approaches, bootstrap, conventions, profile, track
 
 N, D = (x.ravel() for x in np.meshgrid([3e7, 1e8, 3e8, 9e8], [1e9, 4e9, 1.6e10]))
 LOSS = Chinchilla(1.8, 480.0, 2100.0, 0.35, 0.37)(N, D)
@@ -44,6 +44,10 @@ CALLS: list[tuple[Callable[[Fit], object], str]] = [
     (lambda f: tune("runs.csv"), "tune takes a table of Runs, such as read_runs"),
     (lambda f: tune(RUNS, draws="a"), "draws is a whole number from 100"),
     (lambda f: tune(RUNS, seed=-1), "seed is a whole number from 0"),
+    (lambda f: approaches(RUNS, seed=-1), "seed is a whole number from 0"),
+    (lambda f: conventions(Chinchilla, RUNS, seed=0.5), "seed is a whole number from 0"),
+    (lambda f: approaches(RUNS, level=0.9999, draws=50), "50 draws do not reach"),
+    (lambda f: conventions(Chinchilla, RUNS, level=0.9999, draws=50), "50 draws do not reach"),
     (lambda f: tune(RUNS, level=0.99999), "1000 draws do not reach"),
 ]
 

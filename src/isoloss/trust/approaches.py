@@ -20,7 +20,7 @@ from isoloss.errors import FitError, InputError, IsolossError, Status, Unidentif
 from isoloss.fitting import Finding, correct_isoflop, inspect_runs, isoflop
 from isoloss.fitting.cost import paid_cost
 from isoloss.fitting.frontier import frontier, resampled_trends
-from isoloss.fitting.intervals import check_draws, check_level
+from isoloss.fitting.intervals import check_draws, check_level, check_reach, check_seed
 from isoloss.fitting.isoflop import IsoFlop, parabola
 from isoloss.fitting.isoflop_bias import CorrectedIsoFlop, vertex_shift
 from isoloss.laws import Chinchilla, Law
@@ -111,12 +111,14 @@ def approaches(
     The intervals of approach 3 are those of `bootstrap`; those of 1 and 2 come from noise drawn
     from its residuals and added to the losses, at fixed design. An approach that the runs do not
     allow keeps its refusal; its neighbours stand.
-    Raises InputError for a wrong target, form, level, draws or tolerance.
+    Raises InputError for a wrong target, form, level, draws, seed or tolerance.
     Source: Hoffmann et al. 2022, section 3; bias of approach 2: Czech et al. 2026. Left out: the
     misfit of the law beyond the runs, which `backtest` shows.
     """
     check_level(level)
     check_draws(draws)
+    check_seed(seed)
+    check_reach(level, draws)
     target = target_of(runs, flops)
     if getattr(form, "variables", None) != ("n", "d"):
         raise InputError("the approaches need a law of (n, d), such as Chinchilla")

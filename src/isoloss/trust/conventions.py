@@ -15,7 +15,7 @@ import numpy as np
 from isoloss.errors import InputError, IsolossError, Status
 from isoloss.fitting import Finding
 from isoloss.fitting.cost import paid_cost
-from isoloss.fitting.intervals import check_draws, check_level
+from isoloss.fitting.intervals import check_draws, check_level, check_reach, check_seed
 from isoloss.laws import Law
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
@@ -81,14 +81,16 @@ def conventions(
     form: a law of (n, d). runs: with other counts of n in `counts` and of c in `costs`. flops: the
     target, by default ten times the largest run's. "6nd" as a count of compute is 6 times the n of
     that row. level, draws, seed: of the intervals.
-    Raises InputError for a wrong form or target. A count that the runs do not identify keeps its
-    refusal; the others stand.
+    Raises InputError for a wrong form, target, level, draws or seed. A count that the runs do not
+    identify keeps its refusal; the others stand.
     Source: the question is that of Pearce & Song 2024 and Porian et al. 2024.
     """
     if getattr(form, "variables", None) != ("n", "d"):
         raise InputError("conventions need a law of (n, d), such as Chinchilla")
     check_level(level)
     check_draws(draws)
+    check_seed(seed)
+    check_reach(level, draws)
     target = target_of(runs, flops)
     rows: list[Counted] = []
     status: list[Status] = []
