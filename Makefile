@@ -72,7 +72,7 @@ bench: $(VENV)/.test-ready
 	  echo "== $$name"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
 validate: $(VENV)/.test-ready
-	@for name in extrapolation curve_forecast compare_coverage interval_coverage demo_regime \
+	@for name in extrapolation curve_forecast compare_coverage interval_coverage next_runs demo_regime \
 	    demo_tally; do \
 	  echo "== $$name"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 

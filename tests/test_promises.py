@@ -67,6 +67,7 @@ VERBS = [
     "compare",
     "track",
     "plan",
+    "next",
     "report",
     "laws",
 ]

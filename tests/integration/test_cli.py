@@ -348,3 +348,19 @@ def test_plan_explains_why_the_papers_disagree(isoloss: Command) -> None:
     refused = isoloss("plan", "--explain", "--law", "kaplan")
     assert refused.returncode == 1
     assert "goes with --flops alone" in refused.stderr
+
+
+def test_next_proposes_runs_within_what_there_is_to_spend(isoloss: Command, runs_csv: Path) -> None:
+    words = ("next", runs_csv, "--target", "1e22", "--spend", "1e21", "--draws", "100")
+    done = isoloss(*words, "--count", "5")
+    assert done.returncode == 0
+    assert "5 runs for" in done.stdout
+    assert "should become" in " ".join(done.stdout.split())
+    assert all(len(line) <= 80 for line in done.stdout.splitlines())
+    answer = strict(isoloss(*words, "--largest", "1e20", "--json").stdout)
+    assert sum(run["flops"] for run in answer["runs"]) <= 1e21
+    assert max(run["flops"] for run in answer["runs"]) <= 1e20
+    assert answer["expected_width"] < answer["width"]
+    refused = isoloss("next", runs_csv, "--target", "1e22", "--spend", "5")
+    assert refused.returncode == 1
+    assert "spend is 5; give FLOPs" in refused.stderr

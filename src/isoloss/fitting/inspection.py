@@ -107,7 +107,7 @@ def _influential(
     """The run whose removal moves ln n at the optimum most, by one Gauss-Newton step each."""
     if design.form.variables != ("n", "d"):
         return None
-    slope = _slope_of_best(design, coordinates, _BEYOND * largest)
+    slope = slope_of_best(design, coordinates, _BEYOND * largest)
     if slope is None:
         return None
     (residuals,), (jacobian,) = design.evaluate(coordinates[None], design.log_loss[None])
@@ -142,7 +142,7 @@ def leave_one_out(residuals: Array, jacobian: Array, weights: Array, slope: Arra
     return moved
 
 
-def _slope_of_best(design: Design, coordinates: Array, flops: float) -> Array | None:
+def slope_of_best(design: Design, coordinates: Array, flops: float) -> Array | None:
     """The slopes of ln n at the optimum in each coordinate, (q,); None without an optimum."""
     count = len(coordinates)
     step = _STEP * np.maximum(np.abs(coordinates), _STEP)

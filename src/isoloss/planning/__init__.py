@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         least_dollars,
         least_lifetime,
     )
+    from isoloss.planning.next_runs import Proposal, ProposedRun, propose_runs
     from isoloss.planning.overheads import (
         Overhead,
         Overtrained,
@@ -48,6 +49,7 @@ _LATER = {
     "experts": "Mixture allocate_experts expert_flops total_size",
     "kaplan_studies": "kaplan_design",
     "lifetime": "Lifetime Traffic best_tokens least_dollars least_lifetime",
+    "next_runs": "Proposal ProposedRun propose_runs",
     "overheads": "Overhead Overtrained chinchilla_token_ratio least_size_ratio overhead "
     "overtraining",
     "precision": "Bits allocate_bits critical_tokens",
@@ -73,6 +75,8 @@ __all__ = [
     "Overtrained",
     "Plan",
     "PlannedRun",
+    "Proposal",
+    "ProposedRun",
     "Recipe",
     "Repetition",
     "SweepCost",
@@ -98,6 +102,7 @@ __all__ = [
     "overtraining",
     "plan",
     "plan_kaplan",
+    "propose_runs",
     "published_plans",
     "sweep_cost",
     "total_size",
