@@ -19,11 +19,11 @@ from rich.table import Table
 from isoloss.cli.wording import in_options
 from isoloss.errors import Status
 from isoloss.files import write_whole
-from isoloss.runs import Runs
 from isoloss.units import format_number
 
 if TYPE_CHECKING:
     from isoloss.fitting import Finding
+    from isoloss.runs import Runs
 
 _LONG = 10_000_000
 """Rows times draws from which resampling takes more than some seconds."""
@@ -112,9 +112,11 @@ def plain(value: Any) -> Any:
         return value.__name__
     if isinstance(value, Path):
         return value.as_posix()
-    if isinstance(value, Runs):
-        return _runs(value)
     if is_dataclass(value):
+        from isoloss.runs import Runs as Table  # slow, and a plan from papers has none
+
+        if isinstance(value, Table):
+            return _runs(value)
         # A field that a dataclass does not show is its own business (the solver's arrays).
         return {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.repr}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
