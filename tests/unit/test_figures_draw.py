@@ -30,6 +30,7 @@ from isoloss.figures.style import HIT, MISS, RUN
 from isoloss.figures.style import LAW as LAW_COLOUR
 from isoloss.fitting import envelope, fit, isoflop
 from isoloss.laws import Chinchilla, PowerLaw, published
+from isoloss.runs import Runs
 from isoloss.trust import Draws, Forecast, Outcome, Target, backtest, bootstrap, make_forecasts
 
 pytest.importorskip("matplotlib")
@@ -254,3 +255,11 @@ def test_inline_svg_is_xml_with_its_own_ids_and_text_that_is_text(
     assert "var(--law, #d55e00)" in svg
     assert "DejaVu" not in svg
     assert "http" not in svg.replace("http://www.w3.org/", "")
+
+
+def test_runs_of_one_budget_have_an_axis_to_stand_on() -> None:
+    n = np.array([2e7, 4e7, 8e7])
+    d = 1e18 / (6 * n)
+    runs = Runs(n=n, d=d, loss=LAW(n, d))
+    low, high = loss_against(runs, "c").get_xlim()  # a warning of matplotlib's would fail this
+    assert (low, high) == pytest.approx((0.5e18, 2e18))

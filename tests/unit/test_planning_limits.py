@@ -9,7 +9,7 @@ from isoloss.errors import InputError
 from isoloss.fitting import fit
 from isoloss.laws import Chinchilla, allocate, published
 from isoloss.laws.required import compute_for_loss
-from isoloss.planning import plan, plan_kaplan
+from isoloss.planning import plan, plan_kaplan, published_plans
 from isoloss.runs import Runs
 from isoloss.trust import Draws, bootstrap
 
@@ -110,3 +110,19 @@ def test_hardware_turns_compute_into_time_and_money() -> None:
     assert any("of the peak is assumed" in note for note in assumed.notes)
     with pytest.raises(InputError, match="takes no caps"):
         plan(published.KAPLAN_2020, flops=1e21, max_params=1e9)
+
+
+def test_a_cap_that_forbids_a_loss_is_named() -> None:
+    with pytest.raises(InputError, match=r"no size reaches .* on 1.00B tokens: raise max_tokens"):
+        plan(LAW, loss=2.2, max_tokens=1e9)
+    with pytest.raises(InputError, match=r"10.0M parameters or fewer: raise max_params"):
+        plan(LAW, loss=2.2, max_params=1e7)
+    free = plan(LAW, loss=2.2)
+    dear = plan(LAW, loss=2.2, max_tokens=free.d.mid / 2)
+    more = dear.flops / free.flops - 1
+    assert f"the caps raise the compute of this loss by {more:.0%}" in dear.notes
+    assert not any("max_tokens holds" in note for note in dear.notes)
+    both = plan(LAW, flops=1e21, max_params=7e9, max_tokens=1e6)
+    assert not any("holds n" in note for note in both.notes)
+    (hoffmann, _) = published_plans(1e21, max_params=1e9)
+    assert any("Kaplan's tables know no caps" in note for note in hoffmann.notes)

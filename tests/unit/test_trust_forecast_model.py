@@ -119,7 +119,7 @@ def test_laws_the_model_does_not_cover_are_forecast_plainly_and_said_so() -> Non
     runs = Runs(n=x**0.5, d=x**0.5 / 6, c=x, loss=truth(x) * noise)
     broken = bootstrap(fit(BrokenPowerLaw, runs, x="c"), draws=30)
     assert broken.forecast_method() == "plain"
-    with pytest.raises(InputError, match=r"up to 2 exponents.*use forecast='plain'"):
+    with pytest.raises(InputError, match=r"1 to 2 exponents.*use forecast='plain'"):
         broken.predict(1e22, forecast=ForecastModel())
     assert bootstrap(fit(KaplanND, sweep(0.01)), draws=30).forecast_method() == "plain"
     for form in (PowerLaw, SaturatingPowerLaw):
@@ -165,3 +165,17 @@ def test_a_loss_that_is_no_loss_does_not_stop_the_forecast() -> None:
     spoiled = bootstrap(fit(Chinchilla, runs.replace(loss=loss)), draws=100)
     sound = bootstrap(fit(Chinchilla, runs), draws=100)
     assert spoiled.predict(1e9, 1e11).mid == pytest.approx(sound.predict(1e9, 1e11).mid, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "fixed", [{"alpha": 0.34, "beta": 0.36}, {"E": 1.8, "A": 480.0, "B": 2100}]
+)
+def test_a_law_held_nearly_whole_is_forecast_plainly(fixed: dict[str, float]) -> None:
+    random = np.random.default_rng(0)
+    n, d = (x.ravel() for x in np.meshgrid(np.geomspace(3e7, 5e8, 5), np.geomspace(5e8, 1e10, 5)))
+    law = Chinchilla(1.8, 480.0, 2100.0, 0.34, 0.36)
+    runs = Runs(n=n, d=d, loss=law(n, d) * np.exp(0.003 * random.standard_normal(n.size)))
+    draws = bootstrap(fit(Chinchilla, runs, fixed=fixed), draws=50, seed=0)
+    assert draws.forecast_method() == "plain"
+    low, mid, high = draws.predict(2e9, 4e10)
+    assert low < mid < high

@@ -244,6 +244,14 @@ def _log_axis(axis: Axis, label: str, write: Any) -> None:
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     _scale(axis, "log")
+    low, high = axis.get_data_interval()
+    if 0 < high <= low * (1 + 1e-9):  # one value has no span of its own to show
+        if axis is axis.axes.xaxis:
+            axis.axes.set_autoscalex_on(False)
+            axis.axes.set_xlim(low / 2.0, high * 2.0)
+        else:
+            axis.axes.set_autoscaley_on(False)
+            axis.axes.set_ylim(low / 2.0, high * 2.0)
     low, high = axis.get_view_interval()
     axis.set_major_locator(FixedLocator(_round_ticks(low, high, _inches(axis))))
     axis.set_minor_locator(NullLocator())

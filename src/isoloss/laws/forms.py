@@ -105,9 +105,10 @@ class Law:
             wanted = ", ".join(self.variables)
             raise InputError(f"{type(self).__name__} is called with ({wanted})")
         first, *rest = self.log_terms(*(log(variable) for variable in variables))
-        loss = np.exp(first)
-        for term in rest:
-            loss = loss + np.exp(term)
+        with np.errstate(over="ignore"):  # a search may look where the loss is beyond all numbers
+            loss = np.exp(first)
+            for term in rest:
+                loss = loss + np.exp(term)
         return loss if self.outer is None else loss ** getattr(self, self.outer)
 
     def log_terms(self, *logs: Array) -> tuple[Array, ...]:

@@ -58,15 +58,23 @@ def limits(spend: Budget, law: Law | HoldsLaw | LossOfND, cost: Cost | None) -> 
         assert spend.flops is not None
         return _capped(spend, spend.flops, cost)
     needed = needed_for(law, spend, cost)
-    flops = float(np.median(needed))
+    flops, free = (
+        float(np.median(x)) for x in (needed, compute_for_loss(law, spend.loss, cost=cost))
+    )
+    if not math.isfinite(free):
+        raise InputError(f"no compute reaches a loss of {spend.loss:g}: give a higher one")
     if not math.isfinite(flops):
-        raise InputError(f"no compute reaches a loss of {spend.loss:g}: give one above it")
+        raise InputError(
+            f"no compute reaches a loss of {spend.loss:g} with "
+            f"{format_number(spend.max_params or 0.0)} parameters or fewer: raise max_params"
+        )
     if spend.flops is not None and flops > spend.flops:
         raise InputError(
             f"a loss of {spend.loss:g} takes {flops:.3g} FLOPs, more than the {spend.flops:.3g} "
             f"that {spend.bound_by} allows: give a higher loss or a larger budget"
         )
-    return replace(_capped(spend, flops, cost), notes=())
+    dearer = (f"the caps raise the compute of this loss by {flops / free - 1:.0%}",)
+    return replace(_capped(spend, flops, cost), notes=dearer if flops > 1.001 * free else ())
 
 
 def needed_for(law: Law | HoldsLaw | LossOfND, spend: Budget, cost: Cost | None) -> Array:
@@ -83,6 +91,11 @@ def needed_for(law: Law | HoldsLaw | LossOfND, spend: Budget, cost: Cost | None)
     best = float(np.median(np.asarray(allocate(law, middle, cost=cost).n)))
     low = _least_size(law, spend, cost) if spend.max_tokens else 0.0
     high = spend.max_params or math.inf
+    if not math.isfinite(low):
+        raise InputError(
+            f"no size reaches a loss of {spend.loss:g} on {format_number(spend.max_tokens or 0.0)} "
+            "tokens: raise max_tokens"
+        )
     if low > high:
         raise InputError(
             f"a loss of {spend.loss:g} takes {format_number(low)} parameters on "

@@ -50,6 +50,8 @@ TWOFOLD = 2.0
 _NEVER = 40.0
 """The power of ten of FLOPs that stands for a loss never reached."""
 
+_NO_KAPLAN = "Kaplan's tables know no caps on n or d, so his plan is left out"
+
 _HOW = {
     "forecast model": "by the forecast model, which allows for misfit of the law beyond the runs",
     "plain": "with parameters and noise as uncertain as they are, the law's own misfit left out",
@@ -119,7 +121,7 @@ def published_plans(
     laws = (published.HOFFMANN_2022, published.BESIROGLU_2024)
     plans = tuple(plan(law, flops=flops, **amounts) for law in laws)
     if amounts.get("max_tokens") or amounts.get("max_params"):
-        return plans
+        return tuple(replace(one, notes=(*one.notes, _NO_KAPLAN)) for one in plans)
     return plan_kaplan(flops, **amounts), *plans
 
 
@@ -203,7 +205,7 @@ def _plan_point(
     sizes = n * np.array(ELSEWHERE)
     wasted = compute_at_size(law, sizes, float(best.loss), cost=cost) / held.flops - 1.0
     notes = list(held.notes)
-    if n != float(best.n):
+    if n != float(best.n) and not held.notes and spend.loss is None:
         needed = float(compute_at_size(law, n, float(best.loss), cost=cost))
         notes.append(_capped_note(n, float(best.n), needed / held.flops - 1.0))
     return Plan(
@@ -242,7 +244,7 @@ def _plan_draws(draws: Draws, spend: Budget, cost: Cost | None, level: float) ->
     near, notes = _agreed(*near_optimal(draws, flops, excess=EXCESS, cost=cost))
     near_loss, _ = _agreed(*near_optimal(draws, flops, excess=0.0, worse=WORSE, cost=cost))
     notes += held.notes
-    if mid != bet.n:
+    if mid != bet.n and not held.notes and spend.loss is None:
         notes.append(_capped_note(mid, bet.n, bet.at(mid)))
     lost = int(np.count_nonzero(each.at_edge))
     if lost:

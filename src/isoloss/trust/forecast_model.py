@@ -82,7 +82,8 @@ class ForecastModel:
         """
         return (
             fit.form.outer is None
-            and len(fit.design.exponents) <= MOST_EXPONENTS
+            and 1 <= len(fit.design.exponents) <= MOST_EXPONENTS
+            and len(fit.design.scales) >= 1
             and (len(fit.form.variables) == 1 or fit.form.variables == ("n", "d"))
             and fit.asymmetry == 1.0
         )
@@ -105,9 +106,9 @@ def method_of(forecast: Method | None, fit: Fit) -> Method:
         raise InputError(f'forecast is a ForecastModel or "plain", not {forecast!r}')
     if not forecast.covers(fit):
         raise InputError(
-            f"the forecast model handles sums of one variable or of (n, d) with up to "
-            f"{MOST_EXPONENTS} exponents, fitted without asymmetry, and this {fit.form.__name__} "
-            "is none: use forecast='plain'"
+            f"the forecast model handles sums of one variable or of (n, d) with 1 to "
+            f"{MOST_EXPONENTS} exponents and a scale to find, fitted without asymmetry, and this "
+            f"{fit.form.__name__} is none: use forecast='plain'"
         )
     return forecast
 

@@ -99,7 +99,7 @@ def track(
         known = ", ".join(run.n) or "nothing: its first line is torn"
         raise InputError(
             f"the law counts parameters as {fitted.n_convention!r}, the record as {known}; "
-            "fit with --n set to one of these"
+            "say how the runs of the fit were counted (--n-convention, or --n to choose a column)"
         )
     n = float(run.n[fitted.n_convention])
     spec = spec_of(run)
