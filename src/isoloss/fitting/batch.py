@@ -14,7 +14,6 @@ from isoloss.laws.forms import Array
 _CELLS = 32_000  # numbers per array of a block
 _MOST_ROWS = 256
 _BLOCKS = 2  # solved together: fewer and the threads wait for each other, more and caches overflow
-_KEPT_MEMORY = 2**25 - 2**16
 _TOLERANCE = 1e-8
 
 Resample = Callable[[int, int], tuple[Array, Array]]
@@ -34,9 +33,6 @@ def solve_many(
     rows = int(np.clip(_CELLS // len(design.log_loss), 1, _MOST_ROWS))
     sizes = [min(rows, count - first) for first in range(0, count, rows)]
     chunks = [range(first, len(sizes))[:_BLOCKS] for first in range(0, len(sizes), _BLOCKS)]
-    # The C library hands freed memory back, and every array anew is paged in, which took a third
-    # of the time. Where it is glibc, one large block freed makes it keep up to twice as much.
-    np.empty(_KEPT_MEMORY, dtype=np.uint8)
 
     def solve_chunk(numbers: range) -> Solutions:
         log_losses, all_weights = zip(*(resample(i, sizes[i]) for i in numbers), strict=True)
