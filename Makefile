@@ -72,8 +72,8 @@ bench: $(VENV)/.test-ready
 	  echo "== $$name"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
 validate: $(VENV)/.test-ready
-	@for name in extrapolation curve_forecast compare_coverage interval_coverage next_runs demo_regime \
-	    demo_tally; do \
+	@for name in extrapolation curve_forecast compare_coverage interval_coverage few_runs \
+	    next_runs demo_regime demo_tally; do \
 	  echo "== $$name"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
 docs: $(VENV_DOCS)/.docs-ready

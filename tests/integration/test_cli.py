@@ -290,6 +290,8 @@ def test_a_plan_takes_a_budget_in_any_form_and_a_loss(isoloss: Command) -> None:
     for plan in strict(booked.stdout)["plans"]:
         assert plan["flops"] == pytest.approx(64 * 72 * 3600 * 989.5e12 * 0.4)
         assert plan["budget"]["machine"]["hardware"]["name"] == "H100"
+        assert (plan["gpu_hours"], plan["hours"]) == pytest.approx((64 * 72, 72))
+        assert plan["dollars"] is None
     asked = isoloss(
         "plan", "--loss", "2.2", "--hardware", "H100", "--count", "64", "--price", "2.5"
     )

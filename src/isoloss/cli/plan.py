@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Group, Parameter, validators
 
 from isoloss.cli.options import Json, Reading, Seed, SizeForm, Whole, fitted
-from isoloss.cli.output import emit_json, interval, show, table
+from isoloss.cli.output import emit_json, interval, plain, show, table
 from isoloss.cli.spending import BUDGET, Spending
 from isoloss.errors import InputError
 from isoloss.units import PF_DAY, format_number, percent
@@ -84,10 +84,21 @@ def plan(
         plans = published_plans(**amounts)
     if json:
         lines = {"backtest": tested, "disagreement": disagreement(plans)}
-        emit_json({"plans": plans, **{name: line for name, line in lines.items() if line}})
+        emit_json(
+            {
+                "plans": [_full(one) for one in plans],
+                **{name: line for name, line in lines.items() if line},
+            }
+        )
         return
-    said = [f"{line}." for line in (disagreement(plans), tested) if line]
-    show(_side_by_side(plans), *_notes(plans), *said)
+    last = [f"{line}." for line in (disagreement(plans), tested) if line]
+    show(_side_by_side(plans), *_notes(plans), *last)
+
+
+def _full(found: Plan) -> dict[str, object]:
+    """A plan by its fields, and what follows from them."""
+    costs = ("pf_days", "gpu_hours", "hours", "dollars")
+    return {**plain(found), **{name: getattr(found, name) for name in costs}}
 
 
 def _explain(flops: float | None, json: bool) -> None:

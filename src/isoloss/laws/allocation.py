@@ -81,7 +81,7 @@ def allocate(
         log_n, at_edge = _minimise(laws, budget, cost)
     _refuse_edges(found, budget, at_edge, flops)
     n = np.exp(log_n)
-    d = budget / _cost_of(cost, n)
+    d = budget / per_token(n, cost)
     loss = np.broadcast_to(np.asarray(laws(n, d), dtype=np.float64), shape)
     if shape == ():
         return Allocation(float(n), float(d), float(budget), float(loss))
@@ -150,6 +150,35 @@ def as_law(source: object) -> Law | LossOfND:
     return cast("Law | LossOfND", found)
 
 
+def per_token(n: Array, cost: Cost | None) -> Array:
+    """Return the training FLOPs per token at n parameters: 6 n, or what the cost says.
+
+    Raises InputError where the cost is not positive and finite.
+    """
+    if cost is None:
+        return 6 * n
+    found = np.asarray(cost(n), dtype=np.float64)
+    if not (np.isfinite(found).all() and (found > 0).all()):
+        raise InputError("cost must give a positive, finite number of FLOPs per token at every n")
+    return found
+
+
+def before_axes(law: Law | LossOfND, axes: int) -> Law | LossOfND:
+    """Return a law of draws with so many axes of one behind those of its coefficients.
+
+    So that it can be called on arrays of that many axes, the draws' axes first; any other law as
+    it is.
+    """
+    if not isinstance(law, Law):
+        return law
+    arrays = {k: np.asarray(v, dtype=np.float64) for k, v in law.coefficients().items()}
+    drawn = np.broadcast_shapes(*(v.shape for v in arrays.values()))
+    if drawn == ():
+        return law
+    shape = drawn + (1,) * axes
+    return replace(law, **{k: np.broadcast_to(v, drawn).reshape(shape) for k, v in arrays.items()})
+
+
 def held_law(source: object) -> object:
     """Return what a PublishedLaw, a Fit or Draws holds, and anything else as it is."""
     while (held := getattr(source, "law", None)) is not None:
@@ -188,15 +217,11 @@ def _refuse_edges(law: object, budget: Array, at_edge: Flags, flops: ArrayLike) 
 
 def _outer(law: Law | LossOfND, budget: Array) -> tuple[Law | LossOfND, tuple[int, ...]]:
     """The law with its coefficients' axes put before the budgets' axes, and the joint shape."""
+    law = before_axes(law, budget.ndim)
     if not isinstance(law, Law):
         return law, budget.shape
-    arrays = {k: np.asarray(v, dtype=np.float64) for k, v in law.coefficients().items()}
-    draws = np.broadcast_shapes(*(v.shape for v in arrays.values()))
-    if draws == ():
-        return law, budget.shape
-    ones = (1,) * budget.ndim
-    spread = {k: np.broadcast_to(v, draws).reshape(draws + ones) for k, v in arrays.items()}
-    return replace(law, **spread), draws + budget.shape
+    drawn = np.broadcast_shapes(*(np.shape(value) for value in law.coefficients().values()))
+    return law, drawn[: len(drawn) - budget.ndim] + budget.shape
 
 
 def _log_n_limit(budget: Array) -> float:
@@ -204,22 +229,12 @@ def _log_n_limit(budget: Array) -> float:
     return math.log(float(budget.max())) + math.log(1e3)
 
 
-def _cost_of(cost: Cost | None, n: Array) -> Array:
-    """Training FLOPs per token at n, checked."""
-    if cost is None:
-        return 6 * n
-    per_token = np.asarray(cost(n), dtype=np.float64)
-    if not (np.isfinite(per_token).all() and (per_token > 0).all()):
-        raise InputError("cost must give a positive, finite number of FLOPs per token at every n")
-    return per_token
-
-
 def _loss_along(law: Law | LossOfND, budget: Array, cost: Cost | None) -> Callable[[Array], Array]:
     """The loss as a function of u = ln n at fixed compute; infinite where no token fits."""
 
     def loss(u: Array) -> Array:
         n = np.exp(u)
-        d = budget / _cost_of(cost, n)
+        d = budget / per_token(n, cost)
         values = np.asarray(law(n, np.maximum(d, 1.0)), dtype=np.float64)
         return np.where((d >= 1) & ~np.isnan(values), values, np.inf)
 

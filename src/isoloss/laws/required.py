@@ -5,13 +5,11 @@ The inverse of `allocation`: there a budget is given and the loss sought, here t
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from isoloss.errors import InputError
-from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND, as_law
+from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND, as_law, before_axes, per_token
 from isoloss.laws.forms import Array, Chinchilla, Law
 from isoloss.laws.minimum import minimum
 
@@ -32,21 +30,11 @@ def compute_at_size(
     Raises InputError for a size, loss or law that is none.
     Source: for Chinchilla's law the closed form, else bisection of ln d.
     """
-    found = as_law(law)
-    sizes = positive(n, "n")
-    price = 6.0 * sizes if cost is None else positive(cost(sizes), "cost")
-    target = positive(loss, "loss")
-    if isinstance(found, Law):
-        coefficients = {k: np.asarray(v, dtype=np.float64) for k, v in found.coefficients().items()}
-        draws = np.broadcast_shapes(*(v.shape for v in coefficients.values()))
-        spread = draws + (1,) * sizes.ndim
-        found = replace(
-            found,
-            **{k: np.broadcast_to(v, draws).reshape(spread) for k, v in coefficients.items()},
-        )
-        target = target.reshape(target.shape + (1,) * sizes.ndim) if target.ndim else target
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        return np.asarray(price * _tokens_for(found, sizes, target))
+    sizes, target = positive(n, "n"), positive(loss, "loss")
+    if target.ndim:
+        target = target.reshape(target.shape + (1,) * sizes.ndim)
+    tokens = tokens_for_loss(before_axes(as_law(law), sizes.ndim), sizes, target)
+    return np.asarray(per_token(sizes, cost) * tokens)
 
 
 def compute_for_loss(
@@ -63,7 +51,8 @@ def compute_for_loss(
 
     def needed(log_n: Array) -> Array:
         """ln FLOPs at sizes of one axis, or with the draws' axis first."""
-        return np.asarray(np.log(_each(law, np.exp(log_n), target, cost)))
+        n = np.exp(log_n)
+        return np.asarray(np.log(per_token(n, cost) * tokens_for_loss(law, n, target)))
 
     grid = np.linspace(0.0, _MOST_LOG_SIZE, _SIZES)
     values = np.log(compute_at_size(law, np.exp(grid), target, cost=cost))
@@ -83,21 +72,9 @@ def tokens_for_loss(law: Law | HoldsLaw | LossOfND, n: ArrayLike, loss: ArrayLik
     """
     found, sizes, target = as_law(law), positive(n, "n"), positive(loss, "loss")
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        return np.asarray(_tokens_for(found, sizes, target))
-
-
-def _each(law: Law | HoldsLaw | LossOfND, n: Array, loss: float, cost: Cost | None) -> Array:
-    """FLOPs at one size for each draw: n is (k,) as the draws are, or a number."""
-    found = as_law(law)
-    price = 6.0 * n if cost is None else positive(cost(n), "cost")
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        return np.asarray(price * _tokens_for(found, n, np.asarray(loss)))
-
-
-def _tokens_for(law: Law | LossOfND, n: Array, loss: Array) -> Array:
-    if isinstance(law, Chinchilla):
-        return _chinchilla_tokens(law, n, loss)
-    return _tokens(law, n, loss)
+        if isinstance(found, Chinchilla):
+            return _chinchilla_tokens(found, sizes, target)
+        return _tokens(found, sizes, target)
 
 
 def _chinchilla_tokens(law: Chinchilla, n: Array, loss: Array) -> Array:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from isoloss.errors import InputError
-from isoloss.laws.allocation import Cost
+from isoloss.laws.allocation import Cost, per_token
 from isoloss.laws.required import positive
 
 COOLDOWN = 0.2
@@ -64,9 +64,9 @@ def sweep_cost(
             f"there are {sizes.size} sizes and tokens for {len(counts)}: give one sequence of "
             "token counts for each size"
         )
-    per_token = 6.0 * sizes if cost is None else positive(cost(sizes), "cost")
+    prices = per_token(sizes, cost)
     independent = shared = 0.0
-    for price, given in zip(np.ravel(per_token), counts, strict=True):
+    for price, given in zip(np.ravel(prices), counts, strict=True):
         seen = np.unique(positive(given, "tokens"))
         if not seen.size:
             raise InputError("a size has no token counts: give at least one")

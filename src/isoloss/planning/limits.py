@@ -8,31 +8,35 @@ sides, so where that lies outside the range the nearest end is the best of what 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from isoloss.errors import InputError
-from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND, allocate
+from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND, allocate, per_token
 from isoloss.laws.forms import Array, Law
-from isoloss.laws.required import compute_at_size, compute_for_loss
+from isoloss.laws.required import compute_at_size, compute_for_loss, tokens_for_loss
 from isoloss.planning.budget import Budget
 from isoloss.units import format_number
 
 _LOG_SIZES = (0.0, math.log(1e18))
 _BISECTIONS = 80
+_DEARER = 1.001  # a smaller rise of the compute is rounding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Limits:
     """The compute to spend, and the sizes from low to high that can spend it within the caps.
 
-    notes: what the caps do to the budget.
+    needed: FLOPs of the target loss, (k,) for draws of the law, where one was asked for; flops is
+    their median. notes: what the caps do to the budget, or to the compute of the loss.
     """
 
     flops: float
     low: float = 0.0
     high: float = math.inf
+    needed: Array | None = None
     notes: tuple[str, ...] = ()
 
     def hold(self, n: float) -> float:
@@ -49,24 +53,28 @@ class Limits:
 def limits(spend: Budget, law: Law | HoldsLaw | LossOfND, cost: Cost | None) -> Limits:
     """Return the compute that a budget buys, or a loss takes, and the sizes that may spend it.
 
-    law: or draws of it; a loss then takes the median of what the draws say. cost: n -> FLOPs per
-    token, default 6 n.
+    law: or draws of it; a loss then takes the median of what the draws say, and the caps are met at
+    the size that this median needs. cost: n -> FLOPs per token, default 6 n.
     Raises InputError where the loss cannot be had: at no compute, within the caps, or for the
     budget.
     """
     if spend.loss is None:
         assert spend.flops is not None
         return _capped(spend, spend.flops, cost)
-    needed = needed_for(law, spend, cost)
-    flops, free = (
-        float(np.median(x)) for x in (needed, compute_for_loss(law, spend.loss, cost=cost))
-    )
+    unlimited = compute_for_loss(law, spend.loss, cost=cost)
+    free = float(np.median(unlimited))
     if not math.isfinite(free):
         raise InputError(f"no compute reaches a loss of {spend.loss:g}: give a higher one")
+    best = float(np.median(np.asarray(allocate(law, free, cost=cost).n)))
+    size = min(max(best, _least_size(law, spend)), spend.max_params or math.inf)
+    needed = unlimited
+    if size != best:
+        needed = compute_at_size(law, size, spend.loss, cost=cost)
+    flops = float(np.median(needed))
     if not math.isfinite(flops):
         raise InputError(
-            f"no compute reaches a loss of {spend.loss:g} with "
-            f"{format_number(spend.max_params or 0.0)} parameters or fewer: raise max_params"
+            f"no compute reaches a loss of {spend.loss:g} with {format_number(size)} parameters or "
+            "fewer: raise max_params"
         )
     if spend.flops is not None and flops > spend.flops:
         raise InputError(
@@ -74,54 +82,30 @@ def limits(spend: Budget, law: Law | HoldsLaw | LossOfND, cost: Cost | None) -> 
             f"that {spend.bound_by} allows: give a higher loss or a larger budget"
         )
     dearer = (f"the caps raise the compute of this loss by {flops / free - 1:.0%}",)
-    return replace(_capped(spend, flops, cost), notes=dearer if flops > 1.001 * free else ())
+    held = _capped(spend, flops, cost)
+    return replace(held, needed=needed, notes=dearer if flops > _DEARER * free else ())
 
 
-def needed_for(law: Law | HoldsLaw | LossOfND, spend: Budget, cost: Cost | None) -> Array:
-    """Return the FLOPs that the target loss takes within the caps, (k,) for draws of the law.
+def _least_size(law: Law | HoldsLaw | LossOfND, spend: Budget) -> float:
+    """The smallest size that reaches the loss on no more than max_tokens; 0 without that cap."""
+    if spend.max_tokens is None or spend.loss is None:
+        return 0.0
+    most, loss = spend.max_tokens, spend.loss
 
-    The caps are met at the size that the median of the draws needs.
-    Raises InputError if no size does within both.
-    """
-    assert spend.loss is not None
-    free = compute_for_loss(law, spend.loss, cost=cost)
-    middle = float(np.median(free))
-    if not math.isfinite(middle):
-        return free
-    best = float(np.median(np.asarray(allocate(law, middle, cost=cost).n)))
-    low = _least_size(law, spend, cost) if spend.max_tokens else 0.0
-    high = spend.max_params or math.inf
-    if not math.isfinite(low):
+    def short(log_n: float) -> bool:
+        return float(np.median(tokens_for_loss(law, math.exp(log_n), loss))) > most
+
+    found = _turning(short)
+    if not math.isfinite(found):
         raise InputError(
-            f"no size reaches a loss of {spend.loss:g} on {format_number(spend.max_tokens or 0.0)} "
-            "tokens: raise max_tokens"
+            f"no size reaches a loss of {loss:g} on {format_number(most)} tokens: raise max_tokens"
         )
-    if low > high:
+    if found > (spend.max_params or math.inf):
         raise InputError(
-            f"a loss of {spend.loss:g} takes {format_number(low)} parameters on "
-            f"{format_number(spend.max_tokens or 0.0)} tokens, more than max_params"
+            f"a loss of {loss:g} takes {format_number(found)} parameters on {format_number(most)} "
+            "tokens, more than max_params"
         )
-    if low <= best <= high:
-        return free
-    return compute_at_size(law, min(max(best, low), high), spend.loss, cost=cost)
-
-
-def _least_size(law: Law | HoldsLaw | LossOfND, spend: Budget, cost: Cost | None) -> float:
-    """The smallest size that reaches the loss within max_tokens, infinite if none does."""
-
-    def tokens(log_n: float) -> float:
-        n = math.exp(log_n)
-        needed = compute_at_size(law, n, spend.loss or 0.0, cost=cost)
-        return float(np.median(needed)) / _price(n, cost)
-
-    most = spend.max_tokens or math.inf
-    low, high = _LOG_SIZES
-    if tokens(high) > most:
-        return math.inf
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if tokens(middle) > most else (low, middle)
-    return math.exp(high)
+    return found
 
 
 def _capped(spend: Budget, flops: float, cost: Cost | None) -> Limits:
@@ -131,25 +115,24 @@ def _capped(spend: Budget, flops: float, cost: Cost | None) -> Limits:
     low = _size_for(flops / spend.max_tokens, cost)
     if low <= high:
         return Limits(flops, low, high)
-    spent = _price(high, cost) * spend.max_tokens
-    return Limits(
-        spent,
-        high,
-        high,
-        (f"the caps leave {1 - spent / flops:.0%} of the budget of {flops:.3g} FLOPs unspent",),
-    )
+    spent = float(per_token(np.asarray(high), cost)) * spend.max_tokens
+    unspent = f"the caps leave {1 - spent / flops:.0%} of the budget of {flops:.3g} FLOPs unspent"
+    return Limits(spent, high, high, notes=(unspent,))
 
 
 def _size_for(price: float, cost: Cost | None) -> float:
     """The size at which a token costs so many FLOPs."""
     if cost is None:
         return price / 6.0
+    return _turning(lambda log_n: float(per_token(np.asarray(math.exp(log_n)), cost)) < price)
+
+
+def _turning(short: Callable[[float], bool]) -> float:
+    """The least size that is not short of something, infinite if all are."""
     low, high = _LOG_SIZES
+    if short(high):
+        return math.inf
     for _ in range(_BISECTIONS):
         middle = 0.5 * (low + high)
-        low, high = (middle, high) if _price(math.exp(middle), cost) < price else (low, middle)
+        low, high = (middle, high) if short(middle) else (low, middle)
     return math.exp(high)
-
-
-def _price(n: float, cost: Cost | None) -> float:
-    return 6.0 * n if cost is None else float(np.asarray(cost(np.asarray(n))))

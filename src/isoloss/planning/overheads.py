@@ -14,7 +14,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from isoloss.errors import InputError
-from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND, allocate, as_law, held_law
+from isoloss.laws.allocation import (
+    Cost,
+    HoldsLaw,
+    LossOfND,
+    allocate,
+    as_law,
+    before_axes,
+    held_law,
+    per_token,
+)
 from isoloss.laws.forms import Array, Chinchilla, Coefficient, Law, as_coefficient
 from isoloss.laws.joint import ChinchillaTied, Overtraining
 from isoloss.laws.required import positive, tokens_for_loss
@@ -81,8 +90,8 @@ def overhead(
     axes = (1,) * ratios.ndim
     n_best, d_best, loss = (np.reshape(x, np.shape(x) + axes) for x in (best.n, best.d, best.loss))
     n = ratios * n_best
-    d = tokens_for_loss(_spread(found, ratios.ndim), n, loss)
-    excess = _price(n, cost) * d / flops - 1.0
+    d = tokens_for_loss(before_axes(found, ratios.ndim), n, loss)
+    excess = per_token(n, cost) * d / flops - 1.0
     shaped = (np.broadcast_to(ratios, n.shape), n, d, d / d_best, excess)
     return Overhead(*(as_coefficient(value) for value in shaped))
 
@@ -108,7 +117,7 @@ def overtraining(
     (their best ratios are 3 to 7), so hold them against 20, which their runs are about.
     """
     found, ratios = _of_size_and_tokens(law), positive(ratio, "ratio")
-    spread = _spread(found, ratios.ndim)
+    spread = before_axes(found, ratios.ndim)
     if against is None:
         least = allocate(found, flops, cost=cost).loss
         loss = np.reshape(least, np.shape(least) + (1,) * ratios.ndim)
@@ -120,7 +129,7 @@ def overtraining(
     n = _size_at(ratios, flops, cost)
     reached = np.asarray(spread(n, ratios * n))
     same = _size_for_loss(spread, ratios, np.broadcast_to(loss, reached.shape))
-    excess = _price(same, cost) * ratios * same / flops - 1.0
+    excess = per_token(same, cost) * ratios * same / flops - 1.0
     shaped = (np.broadcast_to(x, reached.shape) for x in (ratios, n, ratios * n))
     return Overtrained(
         *(as_coefficient(value) for value in (*shaped, reached, reached - loss, excess))
@@ -174,22 +183,11 @@ def _exponents(source: object) -> tuple[Coefficient, Coefficient]:
     return found.alpha, found.beta
 
 
-def _spread(law: Law | LossOfND, axes: int) -> Law | LossOfND:
-    """The law with its draws put before so many other axes."""
-    if not isinstance(law, Law):
-        return law
-    shaped = {
-        name: np.reshape(value, np.shape(value) + (1,) * axes) if np.ndim(value) else value
-        for name, value in law.coefficients().items()
-    }
-    return type(law)(**shaped)
-
-
 def _size_at(ratio: Array, flops: float, cost: Cost | None) -> Array:
     """The n at which ratio tokens a parameter cost the budget."""
     if cost is None:
         return np.asarray(np.sqrt(flops / (6.0 * ratio)))
-    return _bisect(lambda n: _price(n, cost) * ratio * n > flops, np.shape(ratio))
+    return _bisect(lambda n: per_token(n, cost) * ratio * n > flops, np.shape(ratio))
 
 
 def _size_for_loss(law: Law | LossOfND, ratio: Array, loss: Array) -> Array:
@@ -206,7 +204,3 @@ def _bisect(enough: Cost, shape: tuple[int, ...]) -> Array:
         held = np.asarray(enough(np.exp(middle)), dtype=bool)
         low, high = np.where(held, low, middle), np.where(held, middle, high)
     return np.where(never, np.inf, np.exp(high))
-
-
-def _price(n: Array, cost: Cost | None) -> Array:
-    return 6.0 * n if cost is None else np.asarray(cost(n), dtype=np.float64)

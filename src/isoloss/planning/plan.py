@@ -16,7 +16,7 @@ import numpy as np
 
 from isoloss.errors import InputError, Status
 from isoloss.laws import Law, PublishedLaw, allocate, as_law, near_optimal, published
-from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND
+from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND, per_token
 from isoloss.laws.required import compute_at_size
 from isoloss.planning.answer import (
     ELSEWHERE,
@@ -33,7 +33,7 @@ from isoloss.planning.answer import (
 from isoloss.planning.budget import Budget, OtherAmounts, budget
 from isoloss.planning.decision import best_bet
 from isoloss.planning.kaplan import plan_kaplan
-from isoloss.planning.limits import limits, needed_for
+from isoloss.planning.limits import Limits, limits
 from isoloss.units import format_number
 
 if TYPE_CHECKING:
@@ -252,17 +252,23 @@ def _plan_draws(draws: Draws, spend: Budget, cost: Cost | None, level: float) ->
             f"{lost} of {sizes.size} draws have no optimum inside one parameter and one token; "
             "they stand in the intervals at the end they run to"
         )
-    if not low <= held.hold(float(allocate(fit, flops, cost=cost).n)) <= high:
+    plain = float(allocate(fit, flops, cost=cost).n)
+    if not low <= held.hold(plain) <= high:
         notes.append(
-            f"the fit's own optimum, {format_number(float(allocate(fit, flops, cost=cost).n))} "
-            "parameters, lies outside the interval of its draws: doubt both"
+            f"the fit's own optimum, {format_number(plain)} parameters, lies outside the interval "
+            "of its draws: doubt both"
+        )
+    if not low <= mid <= high:
+        notes.append(
+            "the size recommended, of least expected waste, lies outside the interval of the best "
+            "size: the draws hardly agree on one"
         )
     return Plan(
         source=f"{sizes.size:,} draws of a fit of {len(fit.runs)} runs",
         law=type(fit.law).__name__,
         flops=flops,
         budget=spend,
-        compute=_compute(draws, spend, flops, cost, level),
+        compute=_compute(draws, held, level),
         n=Estimate(low, mid, high),
         d=Estimate(d_low, d_mid, d_high),
         loss=Estimate(float(loss.low), float(loss.mid), float(loss.high)),
@@ -285,17 +291,14 @@ def _plan_draws(draws: Draws, spend: Budget, cost: Cost | None, level: float) ->
     )
 
 
-def _compute(
-    draws: Draws, spend: Budget, flops: float, cost: Cost | None, level: float
-) -> Estimate:
+def _compute(draws: Draws, held: Limits, level: float) -> Estimate:
     """What a target loss takes, uncertain as the draws are; a budget is as it is."""
-    if spend.loss is None:
-        return sure(flops)
-    needed = needed_for(draws, spend, cost)
+    if held.needed is None:
+        return sure(held.flops)
     # Logarithms, capped: a draw in which the loss is never reached stands at the far end.
-    logs = np.minimum(np.log10(needed), _NEVER)
+    logs = np.minimum(np.log10(held.needed), _NEVER)
     low, _, high = (float(x) for x in draws.interval(lambda _: logs, level=level))
-    return Estimate(10.0**low, flops, np.inf if high >= _NEVER else 10.0**high)
+    return Estimate(10.0**low, held.flops, np.inf if high >= _NEVER else 10.0**high)
 
 
 def _capped_note(n: float, best: float, excess: float) -> str:
@@ -309,7 +312,7 @@ def _capped_note(n: float, best: float, excess: float) -> str:
 
 def _tokens(budget: float, n: float, cost: Cost | None) -> float:
     """The tokens that the budget pays for at n."""
-    return budget / (6 * n if cost is None else float(np.asarray(cost(np.asarray(n)))))
+    return budget / float(per_token(np.asarray(n), cost))
 
 
 def _agreed(lows: object, highs: object) -> tuple[tuple[float, float] | None, list[str]]:
