@@ -65,6 +65,8 @@ def test_left_to_itself_it_says_how_many(draws: Draws) -> None:
     assert found.expected_excess < 0.5 * found.excess
     more = propose_runs(draws, target=TARGET, spend=10 * SPEND, largest=SPEND / 4)
     assert more.expected_width <= found.expected_width * 1.05
+    near = propose_runs(draws, target=1e19, spend=SPEND)
+    assert max(run.flops for run in near.runs) <= 1e19 * (1 + 1e-9)
 
 
 def test_believing_the_law_everywhere_is_said_and_buys_smaller_runs(draws: Draws) -> None:
@@ -112,6 +114,7 @@ def test_wrong_calls_are_refused(draws: Draws) -> None:
     refused("spend is 5; give FLOPs", spend=5)
     refused("must rise", largest=2 * SPEND)
     refused("must rise", largest=1e18, smallest=2e18)
+    refused("need no proposal", target=1e19, largest=2e19)
     refused("count is 0", count=0)
     refused("ask for fewer or smaller ones", count=90, largest=9e19, smallest=2e18)
     refused("ratio is 1", ratio=1)

@@ -92,8 +92,8 @@ def propose_runs(
 
     draws: from `bootstrap`, of a law of (n, d). target, spend: FLOPs, of the run to decide on and
     of all proposed runs. count: how many runs; left out, the fewest that come within 5 % of the
-    best tried, up to 32. largest: FLOPs of one run, by default a quarter of `spend`. smallest:
-    likewise, by default a hundredth of `largest`. ratio: by how much d / n may differ from the
+    best tried, up to 32. largest: FLOPs of one run, at most the target, by default a quarter of
+    `spend`. smallest: likewise, by default a hundredth of `largest`. ratio: by how much d / n may differ from the
     law's best at that compute, either way. level: of the widths. drift: how far the law goes astray
     over one e-fold of compute or of d / n, in log loss; 0 believes it everywhere.
     Returns Proposal. Raises InputError for a wrong call, UnidentifiedError where the runs identify
@@ -101,7 +101,7 @@ def propose_runs(
     Source: c-optimal design by exchange (Fedorov 1972) with correlated misfit; measured in
     `benchmarks/next_runs`. Left out: learning rates, failed runs, the robust weights of the fit.
     """
-    largest = spend / 4.0 if largest is None else largest
+    largest = min(spend / 4.0, target) if largest is None else largest
     smallest = largest / _DEEPEST if smallest is None else smallest
     _refuse(draws, target, spend, count, largest, smallest, ratio, drift)
     problem = _Problem.of(draws, target, (smallest, largest), ratio, drift)
@@ -299,6 +299,11 @@ def _refuse(
     if smallest > largest or largest > spend:
         raise InputError(
             f"smallest {smallest:.3g}, largest {largest:.3g} and spend {spend:.3g} must rise"
+        )
+    if largest > target:
+        raise InputError(
+            f"largest is {largest:.3g} and the target {target:.3g}: runs dearer than the one to "
+            "decide on need no proposal"
         )
     if count is not None and not 1 <= count <= 100:
         raise InputError(f"count is {count}; propose 1 to 100 runs")
