@@ -93,9 +93,9 @@ def propose_runs(
     draws: from `bootstrap`, of a law of (n, d). target, spend: FLOPs, of the run to decide on and
     of all proposed runs. count: how many runs; left out, the fewest that come within 5 % of the
     best tried, up to 32. largest: FLOPs of one run, at most the target, by default a quarter of
-    `spend`. smallest: likewise, by default a hundredth of `largest`. ratio: by how much d / n may differ from the
-    law's best at that compute, either way. level: of the widths. drift: how far the law goes astray
-    over one e-fold of compute or of d / n, in log loss; 0 believes it everywhere.
+    `spend`. smallest: likewise, by default a hundredth of `largest`. ratio: by how much d / n may
+    differ from the law's best at that compute, either way. level: of the widths. drift: how far the
+    law goes astray over one e-fold of compute or of d / n, in log loss; 0 believes it everywhere.
     Returns Proposal. Raises InputError for a wrong call, UnidentifiedError where the runs identify
     no optimum at the target.
     Source: c-optimal design by exchange (Fedorov 1972) with correlated misfit; measured in
