@@ -1,4 +1,4 @@
-"""`isoloss laws`: what the papers found, each fit with its source, conventions and range."""
+"""`isoloss laws`: what the papers found, each fit with its source, and what accelerators can do."""
 
 from __future__ import annotations
 
@@ -54,13 +54,21 @@ SERVES = {
 def laws(
     name: Annotated[str | None, Parameter(help="One law; all of them without it.")] = None,
     *,
+    hardware: Annotated[
+        bool,
+        Parameter(show_default=False, help="The accelerators that isoloss plan --hardware takes."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """List the published laws with source, conventions and measured range.
 
     Each fit stands alone: coefficients of one are never to be used in another. The row "for" says
-    which of them `isoloss plan --law` takes; the others are to be called in Python.
+    which of them `isoloss plan --law` takes; the others are to be called in Python. With
+    --hardware: what accelerators can do at best; a run reaches a share of it, its utilisation.
     """
+    if hardware:
+        _hardware(name, json)
+        return
     found = all_laws()
     if name is not None:
         found = {key: found[key] for key in [law_key(name, tuple(found))]}
@@ -71,6 +79,18 @@ def laws(
     if name is None:
         names = _one_of(laws_to_plan())
         say(f"plan a budget with: isoloss plan --flops 1e21 --law NAME, NAME being {names}")
+
+
+def _hardware(name: str | None, json: bool) -> None:
+    from isoloss.cli.hardware import hardware_tables
+    from isoloss.counting import HARDWARE
+
+    if name is not None:
+        raise InputError(f"--hardware lists every accelerator: leave out {name!r}")
+    if json:
+        emit_json(HARDWARE)
+        return
+    show(*hardware_tables())
 
 
 def all_laws() -> dict[str, PublishedLaw]:

@@ -48,7 +48,8 @@ class Spending:
         Number | None, Parameter(group=BUDGET, help="The loss to reach, nats per token.")
     ] = None
     hardware: Annotated[
-        str | None, Parameter(group=_WITH, help="The accelerator, such as H100 or TPU v5p.")
+        str | None,
+        Parameter(group=_WITH, help="The accelerator: H100, TPU v5p; see isoloss laws --hardware."),
     ] = None
     count: Annotated[Whole | None, Parameter(group=_WITH, help="How many devices.")] = None
     utilisation: Annotated[
