@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from isoloss.counting import Family as Family
     from isoloss.counting import NConvention as NConvention
     from isoloss.counting import Shape as Shape
     from isoloss.counting import activation_bytes as activation_bytes
@@ -122,7 +123,7 @@ if TYPE_CHECKING:
     from isoloss.trust import write_forecasts as write_forecasts
 
 _ROOMS = {
-    "counting": "NConvention Shape activation_bytes checkpoint_bytes count_all count_params "
+    "counting": "Family NConvention Shape activation_bytes checkpoint_bytes count_all count_params "
     "family_cost flops_all flops_per_token kv_cache_bytes params_by_group read_config shape_near "
     "training_memory",
     "errors": "FitError InputError IsolossError Status UnidentifiedError",

@@ -6,17 +6,24 @@ import numpy as np
 import pytest
 
 from isoloss import laws
+from isoloss.counting import Family, count_params, flops_per_token
 from isoloss.errors import InputError
 from isoloss.laws.tuning_rules import (
     DEEPSEEK_BATCH,
     DEEPSEEK_LR,
+    KAPLAN_CRITICAL_BATCH,
     KAPLAN_LR,
     PORIAN_BATCH,
     PORIAN_LR,
     STEP_LAW_BATCH,
     STEP_LAW_LR,
     TUNING_RULES,
+    ZHANG_CRITICAL_BATCH,
+    carried_batch,
+    timescale,
+    weight_decay,
 )
+from isoloss.units import PF_DAY
 
 
 def test_golden_values() -> None:
@@ -85,3 +92,44 @@ def test_every_rule_says_its_source_and_its_counts(rule) -> None:
 def test_the_rules_are_public() -> None:
     assert laws.TUNING_RULES is TUNING_RULES
     assert all(isinstance(rule, laws.TuningRule) for rule in TUNING_RULES)
+
+
+def test_zhang_s_critical_batch_is_that_of_n_at_twenty_tokens_each() -> None:
+    for millions, sequences in ((85, 745), (302, 1394), (1200, 2533)):
+        d = 20 * millions * 1e6
+        assert float(ZHANG_CRITICAL_BATCH(d=d)) == pytest.approx(93.20 * millions**0.468, rel=1e-12)
+        assert float(ZHANG_CRITICAL_BATCH(d=d)) == pytest.approx(sequences, rel=0.04)
+    assert float(ZHANG_CRITICAL_BATCH(d=20 * 302e6)) == pytest.approx(1349.146657, rel=1e-9)
+    assert float(ZHANG_CRITICAL_BATCH.tokens(d=1e10)) == pytest.approx(
+        512 * 22.92 * 1e4**0.468, rel=1e-3
+    )
+
+
+def test_kaplan_s_critical_batch_is_that_of_table_6() -> None:
+    assert float(KAPLAN_CRITICAL_BATCH(c=1e3 * PF_DAY)) == pytest.approx(10496149.2, rel=1e-8)
+
+
+def test_power_lines_carry_a_batch_and_set_the_timescale() -> None:
+    assert timescale([20, 200]) == pytest.approx([0.22356, 0.066433], rel=1e-4)
+    assert float(carried_batch(2**19, 1e9, 1e11)) == pytest.approx(2**19 * 100**0.383)
+    decay = float(weight_decay(1e-3, 1e6, 1e9, 2e10))
+    assert 1e6 / (1e-3 * decay * 2e10) == pytest.approx(0.22356, rel=1e-4)
+
+
+def test_a_rule_counts_a_shape_as_its_paper_does() -> None:
+    shape = Family(vocab=1000, n_ctx=64).near(1e6).shape
+    found = KAPLAN_LR.measures(shape, 1e8)
+    assert found["n"] == count_params(shape, "non_embedding")
+    assert found["c"] == 6 * found["n"] * 1e8
+    deepseek = DEEPSEEK_LR.measures(shape, 1e8, "total")
+    assert deepseek["n"] == count_params(shape, "total")
+    exact = flops_per_token(shape, "exact") - 6 * shape.d_model * shape.vocab
+    assert deepseek["c"] == pytest.approx(exact * 1e8)
+
+
+def test_a_rule_says_how_a_model_is_outside_it() -> None:
+    assert PORIAN_LR.outside(n=1e8, d=1.0, c=1.0) == ""
+    said = KAPLAN_LR.outside(n=1e10, d=1e12, c=1.0)
+    assert said == (
+        "10.0B parameters, measured from 768 to 1.50B; 1.00T tokens, measured from 22.0M to 23.0B"
+    )

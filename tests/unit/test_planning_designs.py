@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from isoloss.counting import count_params, flops_per_token
+from isoloss.counting import Family, count_params, flops_per_token
 from isoloss.errors import InputError
 from isoloss.fitting import fit, isoflop
 from isoloss.laws import Chinchilla, allocate, published
@@ -105,7 +105,7 @@ def test_isoflop_curves_are_level_and_centred(curves: Design) -> None:
     recipe = Recipe()
     budget = middle.flops
     sizes = middle.n * np.geomspace(0.3, 3, 61)
-    shapes = [recipe.shape_near(n).shape for n in sizes.tolist()]
+    shapes = [recipe.family.near(n).shape for n in sizes.tolist()]
     losses = [
         float(law(count_params(shape), budget / flops_per_token(shape, "exact")))
         for shape in shapes
@@ -144,7 +144,7 @@ def test_approach_two_on_a_centred_design_has_the_bias_that_was_published() -> N
     design = isoflop_design(
         total,
         law=SKEW,
-        recipe=replace(PLAIN, vocab=256, n_ctx=64),
+        recipe=replace(PLAIN, family=Family(vocab=256, n_ctx=64)),
         sizes=15,
         span=1e4,
         tokens_per_param=(1e-3, 1e6),
@@ -246,7 +246,7 @@ def test_parts_of_kaplans_design_may_be_left_out() -> None:
 
 
 def test_a_small_lattice_is_flagged_and_copies_are_left_out() -> None:
-    tiny = Recipe(vocab=256, n_ctx=64, style="gpt2", lr=0.01)
+    tiny = Recipe(Family(vocab=256, n_ctx=64, style="gpt2"), lr=0.01)
     design = isoflop_design(1e11, recipe=tiny, budgets=1, sizes=24, width=8)
     said = " ".join(design.notes)
     assert design.flagged
@@ -294,7 +294,7 @@ def test_rates_and_batches_follow_a_rule_or_a_number() -> None:
     inner = count_params(run.spec.shape, "non_embedding")
     assert run.spec.lr == pytest.approx(1.79 * inner**-0.713 * run.d**0.307, rel=5e-3)
     assert run.batch == pytest.approx(0.58 * run.d**0.571, rel=0.02)
-    deepseek = Recipe(lr=DEEPSEEK_LR, batch=DEEPSEEK_BATCH, style="gpt2")
+    deepseek = Recipe(Family(style="gpt2"), lr=DEEPSEEK_LR, batch=DEEPSEEK_BATCH)
     run = isoflop_design(1e20, recipe=deepseek, budgets=1, sizes=1).runs[0]
     shape = run.spec.shape
     per_token = 72 * shape.n_layer * shape.d_model**2
@@ -312,7 +312,7 @@ def test_the_law_and_the_rules_beyond_their_range_say_so(curves: Design) -> None
 
 
 def test_short_runs_keep_a_hundred_steps_where_a_context_allows() -> None:
-    design = isoflop_design(1e15, recipe=Recipe(vocab=256, n_ctx=64, batch=2**17))
+    design = isoflop_design(1e15, recipe=Recipe(Family(vocab=256, n_ctx=64), batch=2**17))
     assert min(run.steps for run in design.runs) >= 95
 
 
@@ -340,8 +340,8 @@ def test_hours_are_work_over_speed(curves: Design) -> None:
         (lambda: Recipe(lr=-1), "lr"),
         (lambda: Recipe(lr=STEP_LAW_BATCH), "a rule for the batch"),
         (lambda: Recipe(batch=PORIAN_LR), "a rule for the lr"),
-        (lambda: Recipe(style="gpt9"), "style"),
-        (lambda: Recipe(n_ctx=0), "n_ctx"),
+        (lambda: Family(style="gpt9"), "style"),
+        (lambda: Family(n_ctx=0), "n_ctx"),
     ],
 )
 def test_wrong_calls_are_refused(call: object, said: str) -> None:

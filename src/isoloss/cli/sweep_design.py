@@ -143,18 +143,14 @@ class Models:
 
     def recipe(self) -> Recipe:
         """The same as the library's Recipe."""
-        from isoloss.laws import tuning_rules as rules
+        from isoloss.counting import Family
+        from isoloss.laws.tuning_rules import RULE_PAIRS
         from isoloss.planning import Recipe
 
-        lr, batch = {
-            "porian": (rules.PORIAN_LR, rules.PORIAN_BATCH),
-            "step-law": (rules.STEP_LAW_LR, rules.STEP_LAW_BATCH),
-            "deepseek": (rules.DEEPSEEK_LR, rules.DEEPSEEK_BATCH),
-        }[self.rule]
+        pairs = {"porian": "Porian", "step-law": "Step Law", "deepseek": "DeepSeek"}
+        lr, batch = RULE_PAIRS[pairs[self.rule]]
         return Recipe(
-            vocab=self.vocab,
-            n_ctx=self.context,
-            style=self.style,
+            family=Family(self.vocab, self.context, self.style),
             lr=lr if self.lr is None else self.lr,
             batch=batch if self.batch is None else self.batch,
             corpus=self.corpus,

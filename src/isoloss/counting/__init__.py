@@ -1,6 +1,6 @@
 """What a model costs: shape, parameters by group and convention, FLOPs, cache; and hardware."""
 
-from isoloss.counting.family import family_cost
+from isoloss.counting.family import Family, family_cost
 from isoloss.counting.flops import (
     FLOP_CONVENTIONS,
     CConvention,
@@ -44,6 +44,7 @@ __all__ = [
     "MODEL_TYPES",
     "Booking",
     "CConvention",
+    "Family",
     "Hardware",
     "NConvention",
     "Nearby",

@@ -5,17 +5,60 @@ An optimum is sought over a continuous n, while exact FLOPs belong to shapes; th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from isoloss.counting.flops import CConvention, flops_per_token
+from isoloss.counting.nearby import Nearby, Style, shape_near
 from isoloss.counting.parameters import NConvention, count_params
 from isoloss.counting.shape import Shape
 from isoloss.errors import InputError
 
 Floats = NDArray[np.float64]
+
+_SIZES_PER_DECADE = 4
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models of one kind at every size; vocab, n_ctx, style, group and tied as in `shape_near`."""
+
+    vocab: int = 32_000
+    n_ctx: int = 2_048
+    style: Style = "modern"
+    group: int = 1
+    tied: bool | None = None
+
+    def __post_init__(self) -> None:
+        self.near(1e6)  # refuses what no shape can have, before any work
+
+    def near(self, n: float, convention: NConvention = "non_embedding_plus_head") -> Nearby:
+        """Return a shape of this family near n parameters, counted by the convention."""
+        return shape_near(
+            n,
+            vocab=self.vocab,
+            n_ctx=self.n_ctx,
+            style=self.style,
+            convention=convention,
+            group=self.group,
+            tied=self.tied,
+        )
+
+    def cost(
+        self,
+        low: float = 1e5,
+        high: float = 1e13,
+        convention: NConvention = "non_embedding_plus_head",
+        flops: CConvention = "exact",
+    ) -> Callable[[ArrayLike], Floats]:
+        """Return n -> FLOPs per token, as `family_cost`, through shapes between two sizes."""
+        count = max(2, math.ceil(_SIZES_PER_DECADE * math.log10(high / low)))
+        sizes = np.geomspace(low, high, count).tolist()
+        return family_cost({self.near(n, convention).shape for n in sizes}, convention, flops)
 
 
 def family_cost(

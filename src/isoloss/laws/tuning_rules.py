@@ -3,7 +3,8 @@
 A rule is no law of nature: it was fitted to one optimizer, one schedule and one range of sizes,
 and outside that range it may ask for rates no model survives. So every rule says its range, and
 `TuningRule.inside` says whether a model lies in it. Batches are given in tokens here; a rule
-published in sequences carries their length.
+published in sequences carries their length. A critical batch is no best one: it is where larger
+batches stop paying for themselves.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from isoloss.counting import COUNT_CONVENTIONS, count_params, flops_per_token
 from isoloss.errors import InputError
 from isoloss.laws.forms import Array
+from isoloss.units import PF_DAY, format_number
 
 if TYPE_CHECKING:
-    from isoloss.counting import CConvention, NConvention
+    from isoloss.counting import CConvention, NConvention, Shape
 
 Range = tuple[float, float]
+Gives = Literal["lr", "batch", "critical_batch"]
 
 
 @dataclass(frozen=True)
@@ -69,8 +73,9 @@ class LogLinear:
 class TuningRule:
     """A published rule for the learning rate or the batch, with what a reader must know to use it.
 
-    gives: "lr", the peak learning rate, or "batch", in the paper's `unit`: "" for a rate,
-    "tokens", or "sequences" of `sequence_length` tokens, which `tokens` multiplies.
+    gives: "lr", the peak learning rate, "batch", the best one, or "critical_batch", in the paper's
+    `unit`: "" for a rate, "tokens", or "sequences" of `sequence_length` tokens, which `tokens`
+    multiplies.
     n_convention, c_convention: how the paper counted parameters and compute.
     n_range, d_range, c_range: smallest and largest parameters, tokens and FLOPs measured; None
     where our reading of the paper found none, and then that variable is not held against a model.
@@ -80,7 +85,7 @@ class TuningRule:
     name: str
     citation: str
     where: str
-    gives: Literal["lr", "batch"]
+    gives: Gives
     unit: Literal["", "tokens", "sequences"]
     n_convention: NConvention
     c_convention: CConvention
@@ -116,7 +121,7 @@ class TuningRule:
         self, *, n: ArrayLike | None = None, d: ArrayLike | None = None, c: ArrayLike | None = None
     ) -> Array:
         """Return the batch in tokens, arguments as for a call; InputError for a learning rate."""
-        if self.gives != "batch":
+        if self.gives == "lr":
             raise InputError(f"{self.name} gives a learning rate, not a batch")
         return np.asarray(self(n=n, d=d, c=c) * self.sequence_length)
 
@@ -133,12 +138,44 @@ class TuningRule:
                 held = held & (low <= x) & (x <= high)
         return np.asarray(held)
 
+    def outside(self, *, n: float, d: float, c: float) -> str:
+        """Say in which respects a model lies outside the range measured; empty where it is inside.
+
+        n: parameters, d: tokens, c: FLOPs, counted as the paper does.
+        """
+        spans = {"n": (n, "parameters"), "d": (d, "tokens"), "c": (c, "FLOPs")}
+        said = []
+        for name, (value, what) in spans.items():
+            span: Range | None = getattr(self, f"{name}_range")
+            if span is not None and not self.inside(**{name: value}):
+                ends = " to ".join(format_number(end) for end in span)
+                said.append(f"{format_number(value)} {what}, measured from {ends}")
+        return "; ".join(said)
+
+    def measures(
+        self, shape: Shape, tokens: float, otherwise: NConvention = "total"
+    ) -> dict[str, float]:
+        """Return n, d and c of a shape trained on some tokens, counted as the paper counts.
+
+        otherwise: how n is counted where the paper does not say.
+        """
+        known = self.n_convention in COUNT_CONVENTIONS
+        n = count_params(shape, self.n_convention if known else otherwise)
+        if self.c_convention == "6nd":
+            per_token = 6.0 * n
+        else:  # DeepSeek's: every matrix multiply but the head's
+            per_token = flops_per_token(shape, "exact") - 6.0 * shape.d_model * shape.vocab
+        return {"n": float(n), "d": float(tokens), "c": per_token * tokens}
+
 
 _KAPLAN = "Kaplan et al. (2020), Scaling Laws for Neural Language Models, arXiv:2001.08361"
 _DEEPSEEK = "DeepSeek-AI (2024), DeepSeek LLM, arXiv:2401.02954"
 _PORIAN = "Porian et al. (2024), Resolving Discrepancies in Compute-Optimal Scaling of Language \
 Models, arXiv:2406.19146"
 _STEP_LAW = "Li et al. (2025), Predictable Scale: Part I, Step Law, arXiv:2503.04715"
+_ZHANG = (
+    "Zhang et al. (2024), How Does Critical Batch Size Scale in Pre-training?, arXiv:2410.21676"
+)
 
 STEP_LAW_LR = TuningRule(
     law=PowerProduct(1.79, {"n": -0.713, "d": 0.307}),
@@ -244,6 +281,38 @@ KAPLAN_LR = TuningRule(
 )
 """Kaplan's learning rate from parameters."""
 
+KAPLAN_CRITICAL_BATCH = TuningRule(
+    law=PowerProduct(2.0e6 * PF_DAY**-0.24, {"c": 0.24}),
+    name="Kaplan, critical batch",
+    citation=_KAPLAN,
+    where="Table 6: 2.0e6 C_min^0.24 tokens, C_min in PF-days",
+    gives="critical_batch",
+    unit="tokens",
+    n_convention="non_embedding",
+    c_convention="6nd",
+    n_range=(768.0, 1.5e9),
+    d_range=(22e6, 23e9),
+    note="of the least compute, C_min: half of what is spent at the critical batch itself",
+)
+"""Kaplan's critical batch along the compute-efficient frontier."""
+
+ZHANG_CRITICAL_BATCH = TuningRule(
+    law=PowerProduct(93.20 / (20 * 1e6) ** 0.468, {"d": 0.468}),
+    name="Zhang, critical batch",
+    citation=_ZHANG,
+    where="93.20 (n / 1e6)^0.468 sequences of 512 tokens at d = 20 n, written in d",
+    gives="critical_batch",
+    unit="sequences",
+    n_convention="unknown",
+    c_convention="6nd",
+    sequence_length=512,
+    n_range=(85e6, 1.2e9),
+    d_range=(20 * 85e6, 20 * 1.2e9),
+    note="where steps are 20 % more than batches of 256 promise; with the tokens held and n varied "
+    "the exponent is 0.087, so that it follows the tokens",
+)
+"""Zhang's critical batch from tokens, in sequences."""
+
 TUNING_RULES = (
     STEP_LAW_LR,
     DEEPSEEK_LR,
@@ -252,5 +321,48 @@ TUNING_RULES = (
     STEP_LAW_BATCH,
     DEEPSEEK_BATCH,
     PORIAN_BATCH,
+    KAPLAN_CRITICAL_BATCH,
+    ZHANG_CRITICAL_BATCH,
 )
 """The published rules, rates first."""
+
+RULE_PAIRS = {
+    "Step Law": (STEP_LAW_LR, STEP_LAW_BATCH),
+    "DeepSeek": (DEEPSEEK_LR, DEEPSEEK_BATCH),
+    "Porian": (PORIAN_LR, PORIAN_BATCH),
+    "Kaplan": (KAPLAN_LR, KAPLAN_CRITICAL_BATCH),
+}
+"""Rate and batch that belong together, by source, the widest study first."""
+
+BATCH_EXPONENT, BATCH_EXPONENT_INTERVAL = 0.383, (0.367, 0.391)
+"""The power of the tokens that the best batch follows, with its 95 % interval, by Power Lines."""
+
+
+def carried_batch(batch: ArrayLike, d: ArrayLike, to: ArrayLike) -> Array:
+    """Return the batch for more tokens from the best one at fewer: batch (to / d) ** 0.383.
+
+    batch: tokens, tuned at d tokens. to: tokens of the run to plan; arrays broadcast.
+    Source: Bergsma et al. 2025 (Power Lines, arXiv:2505.13738), 111M to 3.3B parameters; their
+    prefactor is left out, for we could not confirm it.
+    """
+    batch, d, to = (np.asarray(x, dtype=np.float64) for x in (batch, d, to))
+    return np.asarray(batch * (to / d) ** BATCH_EXPONENT)
+
+
+def timescale(tokens_per_param: ArrayLike) -> Array:
+    """Return the best AdamW timescale, as a share of training: 1.084 (d / n) ** -0.527.
+
+    tokens_per_param: d / n, any shape.
+    Source: Bergsma et al. 2025 (Power Lines, arXiv:2505.13738); 111M to 3.3B parameters.
+    """
+    return np.asarray(1.084 * np.asarray(tokens_per_param, dtype=np.float64) ** -0.527)
+
+
+def weight_decay(lr: ArrayLike, batch: ArrayLike, n: ArrayLike, d: ArrayLike) -> Array:
+    """Return the AdamW weight decay that gives the best timescale: batch / (lr d timescale(d / n)).
+
+    lr: peak rate. batch, d: tokens. n: parameters; arrays broadcast.
+    Source: as for `timescale`, whose definition is batch / (lr weight_decay d).
+    """
+    lr, batch, n, d = (np.asarray(x, dtype=np.float64) for x in (lr, batch, n, d))
+    return np.asarray(batch / (lr * d * timescale(d / n)))

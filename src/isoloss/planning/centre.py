@@ -36,7 +36,9 @@ class Frontier:
         # Where the law would put them at 6 n d: the range of sizes whose cost must be known.
         ends = self._best(levels[[0, -1]], None)
         least, most = max(1e3, 0.1 * float(ends[0])), max(1e5, 10 * float(ends[1]))
-        self._cost = recipe.cost(least, min(most, _LARGEST))
+        self._cost = recipe.family.cost(
+            least, min(most, _LARGEST), recipe.n_convention, recipe.c_convention
+        )
         best = self._best(levels, self._cost)
         self._c, self._n = np.log(levels), np.log(np.maximum.accumulate(best))
 

@@ -221,8 +221,8 @@ def made(
     runs = list({(run.spec.run_id, run.unique_tokens): run for run in near}.values())
     if not runs:
         raise InputError(
-            f"no shape is small enough for {flops:.3g} FLOPs with a vocabulary of {recipe.vocab}: "
-            "give a larger budget, or a smaller vocab= (--vocab)"
+            f"no shape is small enough for {flops:.3g} FLOPs with a vocabulary of "
+            f"{recipe.family.vocab}: give a larger budget, or a smaller vocab= (--vocab)"
         )
     total = sum(run.flops for run in runs)
     said = [*notes, *_shortfalls(len(realised), near, runs)]

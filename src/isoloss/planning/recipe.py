@@ -13,19 +13,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from isoloss.counting import (
-    COUNT_CONVENTIONS,
     CConvention,
+    Family,
     NConvention,
-    Nearby,
     Shape,
-    Style,
     count_params,
-    family_cost,
     flops_per_token,
-    shape_near,
 )
 from isoloss.errors import InputError
-from isoloss.laws.allocation import Cost
 from isoloss.laws.forms import Array
 from isoloss.laws.tuning_rules import PORIAN_BATCH, PORIAN_LR, TuningRule
 from isoloss.runs import RunSpec, Schedule
@@ -36,8 +31,6 @@ CLOSE = 0.02
 
 FEWEST_STEPS = 100
 """The batch is lowered to leave so many steps, where a context still fits in it."""
-
-_SIZES_PER_DECADE = 4
 
 
 @dataclass(frozen=True)
@@ -90,16 +83,12 @@ class PlannedRun:
 class Recipe:
     """What all runs of a design share.
 
-    vocab, n_ctx, style, group, tied: as in `shape_near`. n_convention, c_convention: how parameters
-    and FLOPs are counted. lr, batch: a number (batch in tokens), or a rule for each model; Porian's
-    are for sweeps of 5 million to 0.9 billion parameters. schedule, corpus, seed: as in `RunSpec`.
+    family: of the models. n_convention, c_convention: how parameters and FLOPs are counted. lr,
+    batch: a number (batch in tokens), or a rule for each model; Porian's are for sweeps of 5
+    million to 0.9 billion parameters. schedule, corpus, seed: as in `RunSpec`.
     """
 
-    vocab: int = 32_000
-    n_ctx: int = 2_048
-    style: Style = "modern"
-    group: int = 1
-    tied: bool | None = None
+    family: Family = field(default_factory=Family)
     n_convention: NConvention = "non_embedding_plus_head"
     c_convention: CConvention = "exact"
     lr: float | TuningRule = PORIAN_LR
@@ -116,25 +105,6 @@ class Recipe:
                     raise InputError(f"{name} is {value.name!r}, a rule for the {value.gives}")
             elif isinstance(value, bool) or not (math.isfinite(value) and value > 0):
                 raise InputError(f"{name} is {value!r}; give a positive number, or a rule")
-        self.shape_near(1e6)  # refuses what no shape can have, before any work
-
-    def shape_near(self, n: float) -> Nearby:
-        """Return a shape of this recipe near n parameters."""
-        return shape_near(
-            n,
-            vocab=self.vocab,
-            n_ctx=self.n_ctx,
-            style=self.style,
-            convention=self.n_convention,
-            group=self.group,
-            tied=self.tied,
-        )
-
-    def cost(self, low: float, high: float) -> Cost:
-        """Return n -> FLOPs per token of this recipe's shapes, through those between two sizes."""
-        count = max(2, math.ceil(_SIZES_PER_DECADE * math.log10(high / low)))
-        shapes = {self.shape_near(n).shape for n in np.geomspace(low, high, count).tolist()}
-        return family_cost(shapes, self.n_convention, self.c_convention)
 
     def run(
         self, shape: Shape, tokens: float, group: str = "", *, batch: float | None = None
@@ -164,7 +134,7 @@ class Recipe:
         Where FLOPs are wanted the tokens follow from the shape found, so that an n that is a little
         off moves the tokens and not the budget.
         """
-        found = self.shape_near(wanted.n)
+        found = self.family.near(wanted.n, self.n_convention)
         per_token = flops_per_token(found.shape, self.c_convention)
         tokens = wanted.d
         if tokens is None:
@@ -228,14 +198,7 @@ class Recipe:
         return float(self.batch.tokens(**self._given(self.batch, shape, tokens)))
 
     def _given(self, rule: TuningRule, shape: Shape, tokens: float) -> dict[str, float]:
-        """What a rule is called with, counted as it counts where it says how."""
-        known = rule.n_convention in COUNT_CONVENTIONS
-        n = count_params(shape, rule.n_convention if known else self.n_convention)
-        if rule.c_convention == "6nd":
-            per_token = 6.0 * n
-        else:  # DeepSeek's: every matrix multiply but the head's
-            per_token = flops_per_token(shape, "exact") - 6.0 * shape.d_model * shape.vocab
-        return {"n": float(n), "d": float(tokens), "c": per_token * tokens}
+        return rule.measures(shape, tokens, self.n_convention)
 
 
 def whole_steps(tokens: float, batch: int) -> int:
