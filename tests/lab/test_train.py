@@ -194,7 +194,7 @@ def test_evaluation_takes_at_most_a_fifth_of_the_run(spec: RunSpec) -> None:
         assert len(steps) < 4 or gaps.max() < 3 * gaps[1:].min() + 0.7
 
 
-@pytest.mark.parametrize("kind", ["cosine", "linear", "constant", "wsd"])
+@pytest.mark.parametrize("kind", ["cosine", "linear", "constant", "wsd", "wsd_sqrt"])
 def test_schedules_warm_up_to_the_peak_and_end_where_they_say(spec: RunSpec, kind: Any) -> None:
     run = replace(spec, tokens=256_000, schedule=Schedule(kind, warmup=0.05, final=0.1))
     rates = [learning_rate(run, step) for step in range(run.steps)]
@@ -203,11 +203,12 @@ def test_schedules_warm_up_to_the_peak_and_end_where_they_say(spec: RunSpec, kin
     assert rates[49] == pytest.approx(run.lr)
     assert max(rates) <= run.lr * (1 + 1e-12)
     assert rates[-1] == pytest.approx(run.lr if kind == "constant" else 0.1 * run.lr)
-    middle = {"cosine": 0.55, "linear": 0.55, "constant": 1.0, "wsd": 1.0}[kind]
+    middle = {"cosine": 0.55, "linear": 0.55, "constant": 1.0}.get(kind, 1.0)
     assert rates[524] == pytest.approx(middle * run.lr, rel=1e-2)
-    if kind == "wsd":
+    if kind.startswith("wsd"):
+        half = {"wsd": 0.5, "wsd_sqrt": 0.5**0.5}[kind]
         assert rates[799] == run.lr
-        assert rates[899] == pytest.approx(0.55 * run.lr)
+        assert rates[899] == pytest.approx((1 - 0.9 * half) * run.lr)
 
 
 def test_a_corpus_that_is_not_the_specs_is_refused(

@@ -26,7 +26,7 @@ def recursion(rates: np.ndarray, memory: float) -> tuple[list[float], list[float
     return first, second
 
 
-@pytest.mark.parametrize("kind", ["cosine", "linear", "constant", "wsd"])
+@pytest.mark.parametrize("kind", ["cosine", "linear", "constant", "wsd", "wsd_sqrt"])
 @pytest.mark.parametrize("memory", [0.0, 0.99, 0.999])
 def test_the_sums_are_those_of_the_recursion(kind: str, memory: float) -> None:
     rates = scheduled_rates(Schedule(kind, warmup=0.04, final=0.1), 613, 0.003)  # type: ignore[arg-type]
@@ -77,7 +77,7 @@ def test_the_rate_rises_to_the_peak_and_ends_where_the_schedule_says() -> None:
         scheduled_rates(schedule, 0)
 
 
-@pytest.mark.parametrize("kind", ["cosine", "linear", "constant", "wsd"])
+@pytest.mark.parametrize("kind", ["cosine", "linear", "constant", "wsd", "wsd_sqrt"])
 @pytest.mark.parametrize(("warmup", "final", "steps"), [(0.0, 0.0, 1), (0.05, 0.1, 613), (1, 1, 9)])
 def test_the_row_of_rates_is_that_of_each_step(
     kind: str, warmup: float, final: float, steps: int

@@ -114,6 +114,7 @@ def test_wrong_values_are_named(change: dict[str, object], words: str) -> None:
         ({"kind": "cosin"}, "schedule kind is 'cosin'"),
         ({"warmup": 1.1}, "schedule warmup is 1.1; it must lie between 0 and 1"),
         ({"kind": "wsd", "warmup": 0.5, "decay": 0.6}, "schedule warmup + decay is 1.1"),
+        ({"kind": "wsd_sqrt", "warmup": 0.6, "decay": 0.6}, "schedule warmup + decay is 1.2"),
         ({"warmpu": 0.1}, "unknown key 'warmpu' in schedule; did you mean 'warmup'?"),
     ],
 )

@@ -30,6 +30,10 @@ FORMULAS = {
     "OffsetPrecision": "E + A / n_eff^alpha + B / d^beta",
     "QuantizationLoss": "CT d^gamma_d / n^gamma_n exp(-p_post / gamma_post)",
     "FineGrainedMoE": "c + (g / granularity^gamma + a) / n^alpha + b / d^beta",
+    "RoutedExperts": "10^(a log n + b log e + c log n log e + d), e of the experts, base 10",
+    "JointMoE": "a e^delta n^(alpha + gamma ln e) + b e^omega d^(beta + zeta ln e) + c, e of the "
+    "experts",
+    "Farseer": "exp(s n^q + S) + exp(B n^b + Q) d^(-exp(A n^a + E))",
 }
 
 SERVES = {
@@ -47,6 +51,9 @@ SERVES = {
     "OffsetPrecision": "the loss of models trained in few bits",
     "QuantizationLoss": "what quantizing a trained model adds to its loss",
     "FineGrainedMoE": "the loss of mixtures of small experts",
+    "RoutedExperts": "the loss of mixtures by their number of experts",
+    "JointMoE": "the loss of mixtures by size, tokens and experts",
+    "Farseer": "the loss of a size and its tokens, in a unit of its own",
 }
 """What a law is good for, by its form, where it plans no budget."""
 

@@ -1,8 +1,8 @@
 """What loss to expect: the laws, published constants, and the optimum under a budget.
 
 Chinchilla and KaplanND give the loss from parameters and tokens; PowerLaw and SaturatingPowerLaw
-from one variable, as do M3, M4 and BrokenPowerLaw where it bends; `joint` and `variants` hold the
-others. `published` holds the papers' constants with their conventions; `allocate` finds
+from one variable, as do M3, M4 and BrokenPowerLaw where it bends; `joint`, `variants` and `experts`
+hold the others. `published` holds the papers' constants with their conventions; `allocate` finds
 the best size for a budget of compute.
 """
 
@@ -12,8 +12,9 @@ from isoloss.laws.annealing import Annealing, annealing_sums
 from isoloss.laws.bends import M3, M4, BrokenPowerLaw
 from isoloss.laws.chinchilla import ChinchillaFrontier, UncountedFrontier
 from isoloss.laws.downstream import DownstreamError
+from isoloss.laws.experts import JointMoE, RoutedExperts, effective_experts
 from isoloss.laws.forms import Chinchilla, KaplanND, Law, PowerLaw, SaturatingPowerLaw
-from isoloss.laws.joint import ChinchillaTied, DataConstrained, Overtraining
+from isoloss.laws.joint import ChinchillaTied, DataConstrained, Farseer, Overtraining
 from isoloss.laws.kaplan import KaplanFrontier, contradiction, trade_off
 from isoloss.laws.published import PublishedLaw
 from isoloss.laws.relations import CriticalBatch, KaplanNS, PowerRelation
@@ -35,7 +36,9 @@ __all__ = [
     "CriticalBatch",
     "DataConstrained",
     "DownstreamError",
+    "Farseer",
     "FineGrainedMoE",
+    "JointMoE",
     "KaplanFrontier",
     "KaplanND",
     "KaplanNS",
@@ -47,6 +50,7 @@ __all__ = [
     "Precision",
     "PublishedLaw",
     "QuantizationLoss",
+    "RoutedExperts",
     "SaturatingPowerLaw",
     "TuningRule",
     "UncountedFrontier",
@@ -56,6 +60,7 @@ __all__ = [
     "compute_at_size",
     "compute_for_loss",
     "contradiction",
+    "effective_experts",
     "near_optimal",
     "published",
     "tokens_for_loss",

@@ -1,11 +1,12 @@
-"""Joint laws beside Chinchilla's: tied exponents, over-training, and data that repeat."""
+"""Joint laws beside Chinchilla's: tied exponents, over-training, repeats, moving exponents."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from isoloss.laws.forms import Array, Coefficient, Law, log
 
@@ -108,6 +109,41 @@ class DataConstrained(Law):
             log(self.A) - alpha * (log_called + _log_worth(log_n - log_called, self.Rn)),
             log(self.B) - beta * (log_u + _log_worth(log_d - log_u, self.Rd)),
         )
+
+
+@dataclass(frozen=True)
+class Farseer:
+    """Loss from parameters and tokens with an exponent of the tokens that moves with the size.
+
+    loss = exp(s n ** q + S) + exp(B n ** b + Q) * d ** -exp(A n ** a + E).
+    n: parameters, d: tokens. The letters are the paper's; S, Q and E are logarithms, E no floor.
+    Good within the sizes it was fitted to: the first term vanishes as they grow, so that the law
+    has no best size if one looks everywhere, as `allocate` does. Not for `fit`: nothing in it is
+    linear.
+    Source: Li et al. 2025 (Farseer, arXiv:2506.10972).
+    """
+
+    s: float
+    q: float
+    S: float
+    B: float
+    b: float
+    Q: float
+    A: float
+    a: float
+    E: float
+
+    variables: ClassVar[tuple[str, ...]] = ("n", "d")
+
+    def __call__(self, n: ArrayLike, d: ArrayLike) -> Array:
+        """Return the loss at n parameters and d tokens, in the unit of the coefficients."""
+        size, tokens = np.asarray(n, dtype=np.float64), np.asarray(d, dtype=np.float64)
+        floor = np.exp(self.s * size**self.q + self.S)
+        fall = np.exp(self.A * size**self.a + self.E)
+        return np.asarray(floor + np.exp(self.B * size**self.b + self.Q - fall * np.log(tokens)))
+
+    def coefficients(self) -> dict[str, Coefficient]:
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 def _log_worth(log_ratio: Array, most: Coefficient) -> Any:

@@ -9,7 +9,9 @@ from numpy.typing import ArrayLike
 
 from isoloss.errors import InputError
 from isoloss.laws.downstream import DownstreamError
+from isoloss.laws.experts import RoutedExperts
 from isoloss.laws.forms import Array, Coefficient, Law
+from isoloss.laws.joint import Farseer
 from isoloss.laws.relations import CriticalBatch, PowerRelation
 
 if TYPE_CHECKING:
@@ -29,7 +31,7 @@ class PublishedLaw:
     where our reading of the paper found none. note: what else to know.
     """
 
-    law: Law | CriticalBatch | PowerRelation | DownstreamError
+    law: Law | CriticalBatch | PowerRelation | DownstreamError | RoutedExperts | Farseer
     name: str
     citation: str
     where: str

@@ -3,8 +3,12 @@
 For size and tokens: `KAPLAN_2020`, a record of Kaplan's separate fits, whose tables are never
 mixed; `HOFFMANN_2022` (Chinchilla, approach 3, the unrounded values) and `HOFFMANN_2022_ROUNDED`
 (as printed: rounding moves the optimal size by 20 %); `BESIROGLU_2024`, the corrected fit of the
-same data. Beyond them (written down in `published_joint`): `MUENNIGHOFF_2023` for repeated data,
-`GADRE_2024_*` for over-training and for tasks, `KUMAR_2024` for bits, `KRAJEWSKI_2024` for experts.
+same data; `SARDANA_2024`, Hoffmann's with other digits. Beyond them (written down in
+`published_joint`): `MUENNIGHOFF_2023` for repeated data, `GADRE_2024_*` for over-training and for
+tasks, `KUMAR_2024` for bits, `KRAJEWSKI_2024` for the grain of experts, `FARSEER_2025`; in
+`published_experts`: `CLARK_2022_*` and `LUDZIEJEWSKI_2025` for their number; in
+`published_allocation`, rules of compute without a loss: `LLAMA_3_2024`, `DEEPSEEK_2024_*`,
+`MINICPM_2024`.
 Coefficients keep the paper's names and units, so Kaplan's compute is in PF-days:
 `KAPLAN_2020.loss_c_min(flops / PF_DAY)`.
 """
@@ -19,6 +23,16 @@ from isoloss.laws.forms import Chinchilla, KaplanND, Law, PowerLaw
 from isoloss.laws.kaplan import KaplanFrontier
 from isoloss.laws.provenance import PublishedLaw as PublishedLaw
 from isoloss.laws.provenance import Range as Range
+from isoloss.laws.published_allocation import DEEPSEEK_2024_DATA as DEEPSEEK_2024_DATA
+from isoloss.laws.published_allocation import DEEPSEEK_2024_MODEL as DEEPSEEK_2024_MODEL
+from isoloss.laws.published_allocation import LLAMA_3_2024 as LLAMA_3_2024
+from isoloss.laws.published_allocation import MINICPM_2024 as MINICPM_2024
+from isoloss.laws.published_experts import CLARK_2022_DENSE as CLARK_2022_DENSE
+from isoloss.laws.published_experts import CLARK_2022_HASH as CLARK_2022_HASH
+from isoloss.laws.published_experts import CLARK_2022_RL_R as CLARK_2022_RL_R
+from isoloss.laws.published_experts import CLARK_2022_S_BASE as CLARK_2022_S_BASE
+from isoloss.laws.published_experts import LUDZIEJEWSKI_2025 as LUDZIEJEWSKI_2025
+from isoloss.laws.published_joint import FARSEER_2025 as FARSEER_2025
 from isoloss.laws.published_joint import GADRE_2024_C4 as GADRE_2024_C4
 from isoloss.laws.published_joint import GADRE_2024_C4_ERROR as GADRE_2024_C4_ERROR
 from isoloss.laws.published_joint import GADRE_2024_RPJ as GADRE_2024_RPJ
@@ -131,6 +145,10 @@ _HOFFMANN = (
 _BESIROGLU = (
     "Besiroglu, Erdil, Barnett & You (2024), Chinchilla Scaling: A replication attempt, "
     "arXiv:2404.10102"
+)
+_SARDANA = (
+    "Sardana, Portes, Doubov & Frankle (2024), Beyond Chinchilla-Optimal: Accounting for "
+    "Inference in Language Model Scaling Laws, arXiv:2401.00448"
 )
 _N, _D, _C = "parameters", "tokens", "PF-days"
 
@@ -332,6 +350,21 @@ BESIROGLU_2024 = PublishedLaw(
     ),
 )
 """Besiroglu et al. 2024, the corrected fit of Hoffmann's own data."""
+
+SARDANA_2024 = PublishedLaw(
+    law=Chinchilla(E=1.69, A=406.4, B=410.7, alpha=0.336, beta=0.283),
+    name="Sardana 2024",
+    citation=_SARDANA,
+    where="Hoffmann's law as they print it, exponents to three digits",
+    variables=("n", "d"),
+    units=(_N, _D),
+    n_convention="total",
+    c_convention="6nd",
+    n_range=(70e6, 16e9),
+    d_range=(5e9, 500e9),
+    note="for their examples of what serving changes; to plan use HOFFMANN_2022",
+)
+"""Hoffmann's law with the digits of Sardana et al. 2024."""
 
 LAWS = (HOFFMANN_2022, HOFFMANN_2022_ROUNDED, BESIROGLU_2024)
 """The published laws of (n, d) that can be minimised; Kaplan's are in `KAPLAN_2020.fits`."""

@@ -10,11 +10,15 @@ import math
 
 from isoloss.laws.downstream import DownstreamError
 from isoloss.laws.forms import Chinchilla, Law
-from isoloss.laws.joint import DataConstrained, Overtraining
+from isoloss.laws.joint import DataConstrained, Farseer, Overtraining
 from isoloss.laws.provenance import PublishedLaw
 from isoloss.laws.variants import FineGrainedMoE, OffsetPrecision, Precision, QuantizationLoss
 
 _N, _D, _C = "parameters", "tokens", "FLOPs"
+_FARSEER = (
+    "Li et al. (2025), Predictable Scale: Part II, Farseer: A Refined Scaling Law in Large "
+    "Language Models, arXiv:2506.10972"
+)
 _MUENNIGHOFF = (
     "Muennighoff et al. (2023), Scaling Data-Constrained Language Models, arXiv:2305.16264"
 )
@@ -204,3 +208,32 @@ KRAJEWSKI_2024_DENSE = _krajewski(
     "the dense models beside the experts; n without the embedding",
 )
 """Krajewski et al. 2024, the dense models of the same study."""
+
+FARSEER_2025 = PublishedLaw(
+    law=Farseer(
+        s=-0.062465473,
+        q=0.13,
+        S=0.1284880679442551,
+        B=230.73437075885855,
+        b=-0.1729,
+        Q=-1.544209554,
+        A=-1.665630816,
+        a=0.0458999999999619,
+        E=3.133347198805445,
+    ),
+    name="Farseer 2025",
+    citation=_FARSEER,
+    where="the constants as a benchmark of scaling laws restates them",
+    variables=("n", "d"),
+    units=(_N, _D),
+    n_convention="unknown",
+    c_convention="unknown",
+    gives="loss, not in nats per token",
+    n_range=(9.96e7, 2.51e10),
+    d_range=(1e9, 5.12e11),
+    note=(
+        "losses of 0.438 to 0.675; not read in the paper itself; only for sizes in its range, "
+        "beyond which the loss falls to nothing without more tokens"
+    ),
+)
+"""Li et al. 2025 (Farseer), an exponent of the tokens that moves with the size."""

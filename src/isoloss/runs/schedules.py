@@ -20,16 +20,19 @@ def scheduled_rate(schedule: Schedule, peak: float, steps: int, step: int) -> fl
     linear    peak (1 - (1 - f) u)
     constant  peak
     wsd       peak, then linearly to f peak over the last `decay` of all updates
-    Source: Kaplan et al. 2020 D.6 (cosine, linear), Hu et al. 2024 (warm-up, stable, decay).
+    wsd_sqrt  peak, then over those peak (1 - (1 - f) sqrt(v)), v in (0, 1] the part of them done
+    Source: Kaplan et al. 2020 D.6 (cosine, linear), Hu et al. 2024 (warm-up, stable, decay),
+    Hagele et al. 2024 (the square root, best of the cool-downs they tried).
     """
     warmup = warmup_steps(schedule, steps)
     if step < warmup:
         return peak * (step + 1) / warmup
     if schedule.kind == "constant":
         return peak
-    if schedule.kind == "wsd":
+    if schedule.kind in ("wsd", "wsd_sqrt"):
         decay = max(1, round(schedule.decay * steps))
         done = max(0.0, (step + 1 - (steps - decay)) / decay)
+        done = math.sqrt(done) if schedule.kind == "wsd_sqrt" else done
         return peak * (1.0 - (1.0 - schedule.final) * done)
     done = (step + 1 - warmup) / max(1, steps - warmup)
     if schedule.kind == "linear":
@@ -51,9 +54,10 @@ def scheduled_rates(schedule: Schedule, steps: int, peak: float = 1.0) -> npt.ND
         raise InputError(f"a run has one step or more, not {steps}")
     warmup, fall = warmup_steps(schedule, steps), 1.0 - schedule.final
     done = np.arange(1.0, steps + 1.0)
-    if schedule.kind == "wsd":
+    if schedule.kind in ("wsd", "wsd_sqrt"):
         decay = max(1, round(schedule.decay * steps))
         part = np.maximum(0.0, (done - (steps - decay)) / decay)
+        part = np.sqrt(part) if schedule.kind == "wsd_sqrt" else part
     else:
         part = (done - warmup) / max(1, steps - warmup)
     if schedule.kind == "constant":

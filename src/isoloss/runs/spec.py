@@ -39,16 +39,17 @@ from isoloss.counting import CConvention, Shape, count_params, flops_per_token
 from isoloss.errors import InputError
 from isoloss.units import format_number, parse_number
 
-ScheduleKind = Literal["cosine", "linear", "constant", "wsd"]
+ScheduleKind = Literal["cosine", "linear", "constant", "wsd", "wsd_sqrt"]
 Optimizer = Literal["adamw", "adam"]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How the learning rate moves: linear warm-up to the peak, then one of four shapes.
+    """How the learning rate moves: linear warm-up to the peak, then one of five shapes.
 
-    kind: cosine or linear fall over all that follows the warm-up; constant; or wsd, which is
-    constant and then falls linearly over the last `decay` of the steps.
+    kind: cosine or linear fall over all that follows the warm-up; constant; wsd, which is
+    constant and then falls linearly over the last `decay` of the steps; or wsd_sqrt, which falls
+    there as one minus a square root, fast at first.
     warmup, decay: fractions of all steps. final: learning rate at the end over its peak.
     Raises InputError naming the field, its value and the rule.
     """
@@ -67,7 +68,7 @@ class Schedule:
             value = _number(getattr(self, name), f"schedule {name}")
             _require(0 <= value <= 1, f"schedule {name}", value, "lie between 0 and 1")
             object.__setattr__(self, name, value)
-        if self.kind == "wsd":
+        if self.kind in ("wsd", "wsd_sqrt"):
             total = self.warmup + self.decay
             _require(total <= 1, "schedule warmup + decay", total, "be at most 1")
 
