@@ -106,7 +106,7 @@ def test_zhang_s_critical_batch_is_that_of_n_at_twenty_tokens_each() -> None:
 
 
 def test_kaplan_s_critical_batch_is_that_of_table_6() -> None:
-    assert float(KAPLAN_CRITICAL_BATCH(c=1e3 * PF_DAY)) == pytest.approx(10496149.2, rel=1e-8)
+    assert float(KAPLAN_CRITICAL_BATCH(c=2e3 * PF_DAY)) == pytest.approx(10496149.2, rel=1e-8)
 
 
 def test_power_lines_carry_a_batch_and_set_the_timescale() -> None:
@@ -128,8 +128,10 @@ def test_a_rule_counts_a_shape_as_its_paper_does() -> None:
 
 
 def test_a_rule_says_how_a_model_is_outside_it() -> None:
-    assert PORIAN_LR.outside(n=1e8, d=1.0, c=1.0) == ""
-    said = KAPLAN_LR.outside(n=1e10, d=1e12, c=1.0)
+    assert PORIAN_LR.outside(n=1e8, d=1.0, c=1.0) == (1.0, "")
+    far, said = KAPLAN_LR.outside(n=1e10, d=23e12, c=1.0)
+    assert far == pytest.approx(1000)
     assert said == (
-        "10.0B parameters, measured from 768 to 1.50B; 1.00T tokens, measured from 22.0M to 23.0B"
+        "10.0B parameters, measured from 768 to 1.50B; 23.0T tokens, measured from 22.0M to 23.0B"
     )
+    assert KAPLAN_LR.outside(n=7.68, d=1e9, c=1.0)[0] == pytest.approx(100)

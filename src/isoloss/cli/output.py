@@ -23,6 +23,7 @@ from isoloss.units import format_number
 
 if TYPE_CHECKING:
     from isoloss.fitting import Finding
+    from isoloss.planning import Estimate
     from isoloss.runs import Runs
 
 _LONG = 10_000_000
@@ -79,6 +80,22 @@ def doubts(status: Iterable[Status], findings: Iterable[Finding] = ()) -> list[s
 def interval(low: float, high: float) -> str:
     """Write the ends of an interval for people."""
     return f"{format_number(float(low))} - {format_number(float(high))}"
+
+
+def estimate(value: Estimate | None, form: str | None = None, *, scale: float = 1.0) -> str:
+    """Write a number of a plan with its interval; a dash where there is none.
+
+    form: as of `str.format`; else as people read it. scale: what it is divided by.
+    """
+    if value is None:
+        return "-"
+
+    def write(number: float) -> str:
+        return form.format(number / scale) if form else format_number(number / scale)
+
+    if value.low is None or value.high is None:
+        return write(value.mid)
+    return f"{write(value.mid)} ({write(value.low)} - {write(value.high)})"
 
 
 def emit_json(value: object) -> None:

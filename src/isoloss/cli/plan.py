@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Group, Parameter, validators
 
 from isoloss.cli.options import Json, Reading, Seed, SizeForm, Whole, fitted
-from isoloss.cli.output import emit_json, interval, plain, show, table
+from isoloss.cli.output import emit_json, estimate, interval, plain, show, table
 from isoloss.cli.spending import BUDGET, Spending
+from isoloss.cli.training import Trained, cost_of, rules_table, training_notes, training_rows
+from isoloss.cli.wording import in_options
 from isoloss.errors import InputError
 from isoloss.units import PF_DAY, format_number, percent
 
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from isoloss.planning import Amounts, Estimate, Plan
+    from isoloss.laws import Cost
+    from isoloss.planning import Amounts, Plan, Setup
 
 _SOURCE = Group("Where the law comes from", validator=validators.mutually_exclusive)
 
@@ -50,6 +53,7 @@ def plan(
             help="Why Kaplan's answer and Hoffmann's differ, step by step; at --flops.",
         ),
     ] = False,
+    trained: Annotated[Trained | None, Parameter(name="*")] = None,
     reading: Annotated[Reading | None, Parameter(name="*")] = None,
     json: Json = False,
 ) -> None:
@@ -59,7 +63,8 @@ def plan(
     They count parameters differently: read the second row before comparing the first. "As good"
     is the range of sizes that reach the same loss with at most 5 % more compute, beside it the
     range whose loss is at most 0.5 % above the least, and what half and twice the size would waste.
-    With --runs the size is the one whose expected waste is least over the draws.
+    With --runs the size is the one whose expected waste is least over the draws. Batch and rate are
+    by the first published rule that was measured at such a model, or by your own --tuned sweep.
     """
     from isoloss.planning import disagreement, published_plans
     from isoloss.planning import plan as make_plan
@@ -70,18 +75,25 @@ def plan(
             raise InputError("--explain is about the papers: it goes with --flops alone")
         _explain(amounts.get("flops"), json)
         return
+    how = trained or Trained()
+    setup = how.setup(level=level, seed=seed)
     if runs is not None:
         from isoloss.fitting.cost import paid_cost
         from isoloss.trust import backtest_line
 
         resampled = fitted(form, runs, reading, draws=draws, seed=seed)
-        cost = paid_cost(resampled.fit.runs) or _six_per_parameter
-        plans: tuple[Plan, ...] = (make_plan(resampled, cost=cost, level=level, **amounts),)
+        paid = paid_cost(resampled.fit.runs) if how.cost is None else None
+        cost = paid or _cost(how, setup, resampled.fit.runs.n_convention) or _six_per_parameter
+        plans: tuple[Plan, ...] = (
+            make_plan(resampled, cost=cost, level=level, setup=setup, **amounts),
+        )
         tested = backtest_line(resampled, level=level)
     elif law is not None:
-        plans = tuple(_plan_by(name, level, amounts) for name in law)
+        plans = tuple(_plan_by(name, level, how, setup, amounts) for name in dict.fromkeys(law))
     else:
-        plans = published_plans(**amounts)
+        if how.cost == "exact":
+            raise InputError("--cost exact needs one law: --law hoffmann, or --runs of yours")
+        plans = published_plans(setup=setup, **amounts)
     if json:
         lines = {"backtest": tested, "disagreement": disagreement(plans)}
         emit_json(
@@ -92,7 +104,12 @@ def plan(
         )
         return
     last = [f"{line}." for line in (disagreement(plans), tested) if line]
-    show(_side_by_side(plans), *_notes(plans), *last)
+    rules = [rules_table(one.training) for one in plans[:1] if len(plans) == 1 and one.training]
+    show(_side_by_side(plans), *rules, *_notes(plans), *last)
+
+
+def _cost(how: Trained, setup: Setup, convention: str) -> Cost | None:
+    return cost_of(setup, convention) if how.cost == "exact" else None
 
 
 def _full(found: Plan) -> dict[str, object]:
@@ -124,7 +141,7 @@ def _explain(flops: float | None, json: bool) -> None:
     )  # fmt: skip
 
 
-def _plan_by(name: str, level: float, amounts: Amounts) -> Plan:
+def _plan_by(name: str, level: float, how: Trained, setup: Setup, amounts: Amounts) -> Plan:
     """The plan by a published law, or by the file of a fit if there is one of that name."""
     from isoloss.planning import plan as make_plan
 
@@ -132,15 +149,19 @@ def _plan_by(name: str, level: float, amounts: Amounts) -> Plan:
     if path.suffix != ".json" and not path.is_file():
         from isoloss.cli.laws import law_to_plan
 
-        return make_plan(law_to_plan(name), **amounts)
+        law = law_to_plan(name)
+        cost = _cost(how, setup, getattr(law, "n_convention", "non_embedding"))
+        return make_plan(law, cost=cost, setup=setup, **amounts)
     from isoloss.trust import bootstrap, read_fit
 
     read = read_fit(path)
+    cost = _cost(how, setup, read.n_convention)
     if read.fit is None:
-        found = make_plan(read.law, **amounts)
+        found = make_plan(read.law, cost=cost, setup=setup, **amounts)
         return replace(found, source=path.name, n_convention=read.n_convention)
     drawn = bootstrap(read.fit.check(), draws=read.draws, seed=read.seed)
-    return replace(make_plan(drawn, level=level, **amounts), source=path.name)
+    found = make_plan(drawn, cost=cost, level=level, setup=setup, **amounts)
+    return replace(found, source=path.name)
 
 
 def _six_per_parameter(n: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -150,19 +171,19 @@ def _six_per_parameter(n: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _side_by_side(plans: tuple[Plan, ...]) -> object:
     rows = [
-        ("parameters n", [_estimate(p.n) for p in plans]),
-        ("  counted as", [p.n_convention for p in plans]),
+        ("parameters n", [estimate(p.n) for p in plans]),
+        ("  counted as", [_counting(p) for p in plans]),
         ("  as good", [interval(*p.near_optimal) if p.near_optimal else "-" for p in plans]),
         ("  loss +0.5 %", [interval(*p.near_loss) if p.near_loss else "-" for p in plans]),
         ("  half of it, twice", [_elsewhere(p) for p in plans]),
-        ("tokens d", [_estimate(p.d) for p in plans]),
-        ("tokens per parameter", [_estimate(p.tokens_per_param) for p in plans]),
-        ("loss, nats per token", [_estimate(p.loss, "{:.3f}") for p in plans]),
+        ("tokens d", [estimate(p.d) for p in plans]),
+        ("tokens per parameter", [estimate(p.tokens_per_param) for p in plans]),
+        ("loss, nats per token", [estimate(p.loss, "{:.3f}") for p in plans]),
         ("law", [p.law for p in plans]),
     ]
     alike = len({p.flops for p in plans}) == 1
     if not alike or plans[0].compute.low is not None:
-        rows.insert(0, ("FLOPs", [_estimate(p.compute) for p in plans]))
+        rows.insert(0, ("FLOPs", [estimate(p.compute) for p in plans]))
     rows += [
         (name, [_written(getattr(p, field)) for p in plans])
         for name, field in (
@@ -172,6 +193,7 @@ def _side_by_side(plans: tuple[Plan, ...]) -> object:
         )
         if getattr(plans[0], field) is not None
     ]
+    rows += training_rows(plans)
     level = plans[0].level
     doubt = f"; in brackets: {percent(level)} intervals" if level else ""
     flops = plans[0].flops
@@ -184,6 +206,10 @@ def _side_by_side(plans: tuple[Plan, ...]) -> object:
     )
 
 
+def _counting(plan: Plan) -> str:
+    return plan.n_convention + ("; its own FLOPs" if plan.c_convention == "cost" else "")
+
+
 def _written(value: float | None) -> str:
     return "-" if value is None else format_number(value)
 
@@ -194,21 +220,14 @@ def _elsewhere(plan: Plan) -> str:
     return ", ".join("never" if math.isinf(excess) else f"{excess:+.0%}" for excess in wasted)
 
 
-def _estimate(value: Estimate, form: str | None = None) -> str:
-    def write(number: float) -> str:
-        return form.format(number) if form else format_number(number)
-
-    if value.low is None or value.high is None:
-        return write(value.mid)
-    return f"{write(value.mid)} ({write(value.low)} - {write(value.high)})"
-
-
 def _notes(plans: tuple[Plan, ...]) -> list[str]:
     """Each note once, with the sources it holds for."""
     holders: dict[str, list[str]] = {}
     for each in plans:
         for note in each.notes:
             holders.setdefault(note, []).append(each.source)
+    for source, note in training_notes(plans):
+        holders.setdefault(note, []).append(source)
     if len(plans) == 1:
-        return [f"{note}." for note in holders]
-    return [f"{', '.join(sources)}: {note}." for note, sources in holders.items()]
+        return [f"{in_options(note)}." for note in holders]
+    return [f"{', '.join(sources)}: {in_options(note)}." for note, sources in holders.items()]

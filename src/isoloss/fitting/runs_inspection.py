@@ -24,8 +24,9 @@ NOTES = frozenset({Status.UNKNOWN_CONVENTION, Status.DIVERGED_RUNS})
 MANY = 10_000
 """With more rows than this, one asks whether they are runs or points along runs."""
 
-_LEAST_COUNT, _PER_PARAMETER = 1e3, (1e-3, 1e6)
-"""Fewer parameters or tokens, or tokens per parameter outside the range, are no laws' runs."""
+_LEAST_COUNT, _PER_PARAMETER = 1e3, (0.1, 1e4)
+"""Fewer parameters or tokens, or tokens per parameter outside the range at the median, are asked
+about."""
 _EMPTY, _EMPTY_BESIDE_UNIT = 1e4, 300.0
 """A gap this wide within a column parts it in two; the narrower one where a unit would close it."""
 _UNITS = (("millions", 1e6), ("billions", 1e9), ("trillions", 1e12))

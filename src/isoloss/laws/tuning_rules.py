@@ -96,6 +96,11 @@ class TuningRule:
     note: str = ""
 
     @property
+    def source(self) -> str:
+        """Whose rule it is, in short."""
+        return self.name.partition(",")[0]
+
+    @property
     def variables(self) -> tuple[str, ...]:
         """What the rule is called with: n in parameters, d in tokens, c in FLOPs."""
         return self.law.variables
@@ -138,19 +143,19 @@ class TuningRule:
                 held = held & (low <= x) & (x <= high)
         return np.asarray(held)
 
-    def outside(self, *, n: float, d: float, c: float) -> str:
-        """Say in which respects a model lies outside the range measured; empty where it is inside.
+    def outside(self, *, n: float, d: float, c: float) -> tuple[float, str]:
+        """Return how many times outside the range measured a model lies, and in words in what.
 
-        n: parameters, d: tokens, c: FLOPs, counted as the paper does.
+        n: parameters, d: tokens, c: FLOPs, counted as the paper does. Inside it is 1 and "".
         """
-        spans = {"n": (n, "parameters"), "d": (d, "tokens"), "c": (c, "FLOPs")}
-        said = []
-        for name, (value, what) in spans.items():
+        far, said = 1.0, []
+        for name, value, what in (("n", n, "parameters"), ("d", d, "tokens"), ("c", c, "FLOPs")):
             span: Range | None = getattr(self, f"{name}_range")
             if span is not None and not self.inside(**{name: value}):
+                far = max(far, value / span[1], span[0] / value)
                 ends = " to ".join(format_number(end) for end in span)
                 said.append(f"{format_number(value)} {what}, measured from {ends}")
-        return "; ".join(said)
+        return far, "; ".join(said)
 
     def measures(
         self, shape: Shape, tokens: float, otherwise: NConvention = "total"
@@ -282,17 +287,17 @@ KAPLAN_LR = TuningRule(
 """Kaplan's learning rate from parameters."""
 
 KAPLAN_CRITICAL_BATCH = TuningRule(
-    law=PowerProduct(2.0e6 * PF_DAY**-0.24, {"c": 0.24}),
+    law=PowerProduct(2.0e6 * (2 * PF_DAY) ** -0.24, {"c": 0.24}),
     name="Kaplan, critical batch",
     citation=_KAPLAN,
-    where="Table 6: 2.0e6 C_min^0.24 tokens, C_min in PF-days",
+    where="Table 6: 2.0e6 C_min^0.24 tokens, C_min = c / 2 in PF-days",
     gives="critical_batch",
     unit="tokens",
     n_convention="non_embedding",
     c_convention="6nd",
     n_range=(768.0, 1.5e9),
     d_range=(22e6, 23e9),
-    note="of the least compute, C_min: half of what is spent at the critical batch itself",
+    note="c is what is spent at that batch, twice the least compute",
 )
 """Kaplan's critical batch along the compute-efficient frontier."""
 

@@ -6,11 +6,14 @@ they are asked for, so that a plan is quick.
 
 from typing import TYPE_CHECKING
 
-from isoloss.planning.answer import Estimate, Plan
+from isoloss.planning.answer import Plan
 from isoloss.planning.budget import Amounts, Budget, Machine, OtherAmounts, budget
 from isoloss.planning.decision import Bet, best_bet
+from isoloss.planning.estimate import Estimate
 from isoloss.planning.kaplan import plan_kaplan
 from isoloss.planning.plan import disagreement, plan, published_plans
+from isoloss.planning.rules import RuleAnswer, Setup
+from isoloss.planning.training import Training
 
 if TYPE_CHECKING:
     from isoloss.planning.cooldowns import SweepCost, sweep_cost
@@ -79,8 +82,11 @@ __all__ = [
     "ProposedRun",
     "Recipe",
     "Repetition",
+    "RuleAnswer",
+    "Setup",
     "SweepCost",
     "Traffic",
+    "Training",
     "allocate_bits",
     "allocate_experts",
     "allocate_repeated",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
+from isoloss.counting import Family
 from isoloss.errors import Status
 from isoloss.planning.budget import Budget
+from isoloss.planning.estimate import Estimate
+from isoloss.planning.training import Training
 from isoloss.units import PF_DAY, format_number
 
 EXCESS = 0.05
@@ -24,14 +27,7 @@ PROBABILITY = 0.8
 OWN_TEXT = "the loss is on the paper's own text and tokens"
 
 _MOST_FLOPS = 1e28
-
-
-class Estimate(NamedTuple):
-    """A number with its interval; low and high are None where the source gives no doubt."""
-
-    low: float | None
-    mid: float
-    high: float | None
+_RATIOS = (0.1, 1e4)
 
 
 @dataclass(frozen=True)
@@ -68,6 +64,7 @@ class Plan:
     expected_excess: float | None = None
     elsewhere: tuple[tuple[float, float], ...] = ()
     level: float | None = None
+    training: Training | None = None
     citation: str = ""
     notes: tuple[str, ...] = ()
     status: tuple[Status, ...] = ()
@@ -96,10 +93,6 @@ class Plan:
         return None if machine is None else machine.dollars(self.flops)
 
 
-def sure(value: float) -> Estimate:
-    return Estimate(None, value, None)
-
-
 def beyond(name: str, value: float, measured: tuple[float, float] | None) -> list[str]:
     """A note if value lies outside the measured range."""
     what = {"n": "parameters", "d": "tokens", "c": "FLOPs"}[name]
@@ -116,3 +109,20 @@ def budget_notes(budget: float) -> list[str]:
     if budget > _MOST_FLOPS:
         return [f"{budget:.3g} FLOPs is far beyond any run yet trained: check the unit"]
     return []
+
+
+def unit_notes(plan: Plan, family: Family) -> list[str]:
+    """Notes where the numbers of a plan look as if a unit were wrong, or the law beyond sense."""
+    notes, ratio = [], plan.tokens_per_param.mid
+    if not _RATIOS[0] <= ratio <= _RATIOS[1]:
+        notes.append(
+            f"{format_number(ratio)} tokens per parameter is far from any usual run: check the "
+            "units, and the caps"
+        )
+    guessing = math.log(family.vocab)
+    if plan.loss.mid > guessing:
+        notes.append(
+            f"a loss of {plan.loss.mid:.3g} is above guessing among {family.vocab:,} tokens, "
+            f"{guessing:.3g} nats: the law does not hold here"
+        )
+    return notes

@@ -29,7 +29,7 @@ from isoloss.laws.porian import (
 from isoloss.laws.printed import Printed
 from isoloss.laws.provenance import PublishedLaw
 from isoloss.laws.relations import PowerRelation
-from isoloss.planning.answer import Estimate, sure
+from isoloss.planning.estimate import Estimate, sure
 from isoloss.planning.walks import Explanation, Step, Uncounted, Walk
 from isoloss.units import PF_DAY, format_number
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Unpack
 
 from isoloss.errors import InputError
@@ -13,19 +14,25 @@ from isoloss.planning.answer import (
     Plan,
     beyond,
     budget_notes,
-    sure,
+    unit_notes,
 )
 from isoloss.planning.budget import Budget, OtherAmounts, budget
+from isoloss.planning.estimate import sure
+from isoloss.planning.rules import Setup
+from isoloss.planning.training import training
 from isoloss.units import PF_DAY
 
 
-def plan_kaplan(flops: float | None = None, **amounts: Unpack[OtherAmounts]) -> Plan:
+def plan_kaplan(
+    flops: float | None = None, *, setup: Setup | None = None, **amounts: Unpack[OtherAmounts]
+) -> Plan:
     """Plan as Kaplan et al. 2020 would: trained at the critical batch, not to convergence.
 
     C_min = C / (1 + B / B_crit) at B = B_crit, so C_min = C / 2; n = 1.3e9 C_min ** 0.73
     (Table 6, C_min in PF-days), d = C / (6 n), loss = (3.1e8 / C_min) ** 0.050 (Table 5).
     flops: training FLOPs C, 6 n d with n non-embedding, or the other amounts of `budget`; a target
-    loss takes C = 2 C_min with C_min from Table 5. Returns Plan, without intervals.
+    loss takes C = 2 C_min with C_min from Table 5. setup: as in `plan`.
+    Returns Plan, without intervals.
     Raises InputError for a bad budget, or caps on n or d, which the tables do not know.
     Source: Kaplan et al. 2020, Table 6 and Eq. 5.5; at 1e21 it is the 4.68e9 parameters that
     Hoffmann et al. 2022, D.4, quote. The range is Eq. B.16. Eq. 1.5 is left out: it describes
@@ -46,7 +53,7 @@ def plan_kaplan(flops: float | None = None, **amounts: Unpack[OtherAmounts]) -> 
         *beyond("n", n, fits.allocation.n.n_range),
         *beyond("d", d, fits.allocation.n.d_range),
     ]
-    return Plan(
+    found = Plan(
         source=fits.name,
         law="Table 6",
         flops=total,
@@ -63,6 +70,9 @@ def plan_kaplan(flops: float | None = None, **amounts: Unpack[OtherAmounts]) -> 
         citation=fits.citation,
         notes=tuple(notes + budget_notes(total) + list(spend.notes)),
     )
+    setup = setup or Setup()
+    how = training(found.n, found.d, found.n_convention, setup, machine=spend.machine, kaplan=True)
+    return replace(found, training=how, notes=(*found.notes, *unit_notes(found, setup.family)))
 
 
 def _total(spend: Budget) -> float:

@@ -24,16 +24,18 @@ from isoloss.planning.answer import (
     OWN_TEXT,
     PROBABILITY,
     WORSE,
-    Estimate,
     Plan,
     beyond,
     budget_notes,
-    sure,
+    unit_notes,
 )
 from isoloss.planning.budget import Budget, OtherAmounts, budget
 from isoloss.planning.decision import best_bet
+from isoloss.planning.estimate import Estimate, sure
 from isoloss.planning.kaplan import plan_kaplan
 from isoloss.planning.limits import Limits, limits
+from isoloss.planning.rules import Setup
+from isoloss.planning.training import training
 from isoloss.units import format_number
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ def plan(
     flops: float | None = None,
     cost: Cost | None = None,
     level: float = 0.9,
+    setup: Setup | None = None,
     **amounts: Unpack[OtherAmounts],
 ) -> Plan:
     """Plan one training run for a budget, or for a loss.
@@ -76,18 +79,31 @@ def plan(
     law_or_draws: Draws (the full answer), a Fit, a law, a PublishedLaw, or published.KAPLAN_2020.
     flops: training FLOPs; amounts: the other forms of a budget, a target loss and caps on n and d
     (`OtherAmounts`). cost: n -> training FLOPs per token, rising, default 6 n. level: of intervals.
+    setup: how it is to be trained, by default modern shapes of a vocabulary of 32,000.
     Returns Plan. Raises InputError for a bad or contradictory budget or a law that is none,
     UnidentifiedError where the runs behind a fit do not identify the answer.
     Source: Hoffmann et al. 2022, Eq. 4, for the optimum; Kaplan et al. 2020, section B.4, for the
-    range. Batch, steps and learning rate are left out.
+    range; see `training` for batch, steps, rate and memory.
     """
-    spend = budget({"flops": flops, **amounts})
+    spend, setup = budget({"flops": flops, **amounts}), setup or Setup()
     if not 0 < level < 1:
         raise InputError(f"level is {level}; give a share between 0 and 1, such as 0.9")
     if isinstance(law_or_draws, published.Kaplan2020):
         if cost is not None:
             raise InputError("Kaplan's allocation counts 6 n per token: leave out cost")
-        return plan_kaplan(flops, **amounts)
+        return plan_kaplan(flops, setup=setup, **amounts)
+    found = _allocated(law_or_draws, spend, cost, level)
+    how = training(found.n, found.d, found.n_convention, setup, machine=spend.machine)
+    return replace(found, training=how, notes=(*found.notes, *unit_notes(found, setup.family)))
+
+
+def _allocated(
+    law_or_draws: Draws | Fit | Law | HoldsLaw | LossOfND,
+    spend: Budget,
+    cost: Cost | None,
+    level: float,
+) -> Plan:
+    """The plan but for how to train it."""
     if isinstance(law_or_draws, PublishedLaw):
         return _plan_published(law_or_draws, spend, cost)
     if not isinstance(law_or_draws, Law):
@@ -110,19 +126,20 @@ def plan(
 
 
 def published_plans(
-    flops: float | None = None, **amounts: Unpack[OtherAmounts]
+    flops: float | None = None, *, setup: Setup | None = None, **amounts: Unpack[OtherAmounts]
 ) -> tuple[Plan, ...]:
     """Plan a budget by each published law: Kaplan 2020, Hoffmann 2022, Besiroglu 2024.
 
-    flops, amounts: as in `plan`; Kaplan's tables know no caps on n or d, and are left out there.
+    flops, setup, amounts: as in `plan`; Kaplan's tables know no caps on n or d, and are left out
+    there.
     Their n are counted differently: read `n_convention` beside each.
     Raises InputError for a bad budget. Source: see `laws.published`.
     """
     laws = (published.HOFFMANN_2022, published.BESIROGLU_2024)
-    plans = tuple(plan(law, flops=flops, **amounts) for law in laws)
+    plans = tuple(plan(law, flops=flops, setup=setup, **amounts) for law in laws)
     if amounts.get("max_tokens") or amounts.get("max_params"):
         return tuple(replace(one, notes=(*one.notes, _NO_KAPLAN)) for one in plans)
-    return plan_kaplan(flops, **amounts), *plans
+    return plan_kaplan(flops, setup=setup, **amounts), *plans
 
 
 def disagreement(plans: Sequence[Plan]) -> str:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Literal
 
 from isoloss.laws.printed import Printed
-from isoloss.planning.answer import Estimate
+from isoloss.planning.estimate import Estimate
 from isoloss.units import format_number
 
 How = Literal["quoted", "computed"]

@@ -1,0 +1,227 @@
+"""How the model of a plan is trained: shape, batch, steps, rate, memory."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from isoloss.counting import Family, count_params, flops_per_token, training_memory
+from isoloss.errors import InputError
+from isoloss.fitting import fit, tune
+from isoloss.laws import Chinchilla, allocate, published
+from isoloss.laws.tuning_rules import PORIAN_BATCH, PORIAN_LR, STEP_LAW_BATCH, carried_batch
+from isoloss.planning import Plan, Setup, Training, plan, plan_kaplan, published_plans
+from isoloss.runs import Runs
+from isoloss.trust import bootstrap
+
+TRUE = Chinchilla(E=1.8, A=480.0, B=2100.0, alpha=0.35, beta=0.37)
+
+
+def of(found: Plan) -> Training:
+    assert found.training is not None
+    return found.training
+
+
+def rule(found: Training, source: str, gives: str):
+    (one,) = (one for one in found.rules if (one.source, one.gives) == (source, gives))
+    return one
+
+
+@pytest.fixture(scope="module")
+def swept() -> Runs:
+    """A sweep of rates and batches whose best rate is 0.3 n^-0.3, batch 3 d^0.5; simulated."""
+    rows = []
+    for n, d in ((1e6, 2e7), (3e6, 9e7), (1e7, 2e8), (3e7, 9e8)):
+        best_lr, best_batch = 0.3 * n**-0.3, 3.0 * d**0.5
+        for k in (-1.5, -0.75, 0, 0.75, 1.5):
+            for j in (-1.5, 0, 1.5):
+                bowl = 0.03 * k**2 + 0.02 * j**2
+                loss = float(TRUE(n, d)) * (1 + bowl)
+                rows.append((n, d, loss, best_lr * math.exp(k), best_batch * math.exp(j)))
+    n, d, loss, lr, batch = np.array(rows).T
+    noise = np.random.default_rng(3).normal(0, 0.001, n.size)
+    return Runs(
+        n=n, d=d, loss=loss * np.exp(noise), lr=lr, batch=batch, n_convention="non_embedding"
+    )
+
+
+def test_a_plan_names_a_shape_near_its_size() -> None:
+    found = plan(published.HOFFMANN_2022, flops=1e21)
+    shape = of(found).shape
+    assert abs(shape.off) <= 0.02
+    assert shape.n == count_params(shape.shape, "total")
+    assert shape.asked == found.n.mid
+    kaplan = of(plan_kaplan(1e21)).shape
+    assert kaplan.n == count_params(kaplan.shape, "non_embedding")
+    gpt2 = of(plan(published.HOFFMANN_2022, flops=1e21, setup=Setup(Family(style="gpt2"))))
+    assert gpt2.shape.shape.norm == "layernorm"
+    assert abs(gpt2.shape.off) <= 0.02
+
+
+def test_a_shape_that_is_far_off_is_said_to_be() -> None:
+    found = of(plan(published.HOFFMANN_2022, flops=1e13))
+    assert not found.shape.close
+    assert any("no shape of this vocabulary" in note for note in found.notes)
+
+
+def test_inside_their_range_batch_and_rate_come_from_one_source() -> None:
+    found = plan(published.HOFFMANN_2022, flops=1e20)
+    how = of(found)
+    assert (how.lr_by, how.batch_by) == ("Porian", "Porian")
+    n = count_params(how.shape.shape, "non_embedding_plus_head")
+    assert how.lr is not None
+    assert how.batch is not None
+    assert how.steps is not None
+    assert how.lr.mid == pytest.approx(float(PORIAN_LR(n=n)))
+    assert how.batch.mid == pytest.approx(float(PORIAN_BATCH.tokens(n=n)))
+    assert how.steps.mid == pytest.approx(found.d.mid / how.batch.mid)
+    assert how.lr.low is None
+    step_law = rule(how, "Step Law", "batch")
+    assert step_law.value is None
+    assert step_law.steps is None
+    assert "measured from 40.0B to 100B" in step_law.refused
+    assert step_law.far == pytest.approx(4e10 / found.d.mid)
+
+
+def test_outside_every_range_no_rule_is_followed_unless_forced() -> None:
+    refused = of(plan(published.HOFFMANN_2022, flops=1e22))
+    assert (refused.lr, refused.batch, refused.steps, refused.weight_decay) == (None,) * 4
+    assert any("so none is followed" in note for note in refused.notes)
+    found = plan(published.HOFFMANN_2022, flops=1e22, setup=Setup(force=True))
+    forced = of(found)
+    assert forced.lr_by == "Step Law"  # the least far outside
+    assert forced.batch is not None
+    assert forced.batch.mid == pytest.approx(float(STEP_LAW_BATCH(d=found.d.mid)))
+    assert sum("a guess" in note for note in forced.notes) == 2
+
+
+def test_a_batch_that_is_given_is_kept_and_weighed() -> None:
+    how = of(plan(published.HOFFMANN_2022, flops=1e20, setup=Setup(batch=2**20)))
+    assert how.batch is not None
+    assert how.batch.mid == 2**20
+    assert how.batch_by == "as given"
+    for source in ("Kaplan", "Zhang"):
+        critical = rule(how, source, "critical_batch")
+        ratio = 2**20 / critical.value.mid
+        assert critical.over_tokens == pytest.approx(1 + ratio)
+        assert critical.over_steps == pytest.approx(1 + 1 / ratio)
+    assert any("the rate is the best one for the batch of its own" in one for one in how.notes)
+    with pytest.raises(InputError, match="batch is 0"):
+        Setup(batch=0)
+
+
+def test_kaplan_s_plan_takes_his_critical_batch() -> None:
+    found = plan_kaplan(1e19)
+    how = of(found)
+    assert (how.lr_by, how.batch_by) == ("Kaplan", "Kaplan")
+    assert how.steps is not None
+    # Table 6: twice the least steps, 5.4e3 C_min^0.03, but for the rounding of the table.
+    c_min = 0.5e19 / 8.64e19
+    assert how.steps.mid == pytest.approx(2 * 5.4e3 * c_min**0.03, rel=0.06)
+    assert rule(how, "Kaplan", "critical_batch").over_tokens == pytest.approx(2)
+
+
+def test_the_end_of_kaplan_s_rate_is_said() -> None:
+    how = of(plan_kaplan(1e23, setup=Setup(force=True)))
+    rate = rule(how, "Kaplan", "lr")
+    assert rate.value is None
+    assert "gives no rate" in rate.refused
+
+
+def test_an_own_sweep_goes_first_inside_its_range(swept: Runs) -> None:
+    tuned = tune(swept, seed=0, draws=200)
+    assert tuned.lr_law is not None
+    assert tuned.batch_law is not None
+    flops = 6 * 1e7 * 3e8
+    found = plan(TRUE, flops=flops, max_params=1e7, setup=Setup(Family(256, 128), tuned=tuned))
+    how = of(found)
+    assert (how.lr_by, how.batch_by) == ("your sweep", "your sweep")
+    assert how.lr is not None
+    assert how.lr.low is not None
+    n = count_params(how.shape.shape, "non_embedding")
+    assert how.lr.low < 0.3 * n**-0.3 < how.lr.high
+    assert how.batch is not None
+    assert how.batch.low is not None
+    assert how.batch.mid == pytest.approx(3.0 * found.d.mid**0.5, rel=0.03)
+    assert how.batch.low < how.batch.mid < how.batch.high
+    assert how.steps is not None
+    assert how.steps == pytest.approx([found.d.mid / end for end in how.batch[::-1]])
+    # Far beyond it the sweep's own law is refused too, and Power Lines carries its batch.
+    far = of(plan(published.HOFFMANN_2022, flops=1e20, setup=Setup(tuned=tuned)))
+    assert far.lr_by == "Porian"
+    assert rule(far, "your sweep", "lr").value is None
+    assert "tuned from" in rule(far, "your sweep", "lr").refused
+    carried = rule(far, "Power Lines", "batch")
+    largest = max(tuned.usable, key=lambda one: one.d)
+    assert carried.value.mid == pytest.approx(
+        float(carried_batch(largest.batch[1], largest.d, carried_at(far)))
+    )
+
+
+def carried_at(how: Training) -> float:
+    batch = rule(how, "Porian", "batch")
+    return batch.steps.mid * batch.value.mid
+
+
+def test_draws_give_every_answer_an_interval() -> None:
+    rng = np.random.default_rng(11)
+    c = np.repeat(np.geomspace(1e18, 1e20, 5), 7)
+    n = np.asarray(allocate(TRUE, c).n) * np.tile(np.geomspace(0.3, 3.5, 7), 5)
+    d = c / (6 * n)
+    runs = Runs(
+        n=n,
+        d=d,
+        loss=TRUE(n, d) * np.exp(rng.normal(0, 0.003, n.size)),
+        n_convention="non_embedding_plus_head",
+    )
+    found = plan(bootstrap(fit(Chinchilla, runs), draws=200, seed=5), flops=5e19)
+    how = of(found)
+    assert how.lr_by == "Porian"
+    for value in (how.batch, how.steps, how.lr, how.weight_decay, how.memory, how.checkpoint):
+        assert value is not None
+        assert value.low is not None
+        assert value.low < value.mid < value.high
+    # Porian's batch rises with n and his rate falls, so that the ends change places.
+    ends = [count_params(how.shape.shape) * end / found.n.mid for end in found.n[::2]]
+    assert how.batch[::2] == pytest.approx(
+        [float(PORIAN_BATCH.tokens(n=n)) for n in ends], rel=0.05
+    )
+    assert how.lr[::2] == pytest.approx([float(PORIAN_LR(n=n)) for n in ends[::-1]], rel=0.05)
+
+
+def test_memory_says_how_many_devices_hold_the_model() -> None:
+    one = plan(published.HOFFMANN_2022, booking="64xH100:72h", utilisation=0.4)
+    how = of(one)
+    states = training_memory(how.shape.shape).total
+    assert how.memory.mid == states
+    assert how.checkpoint.mid == states * 12 / 16
+    assert how.weights.mid == states * 2 / 16
+    assert how.devices == math.ceil(states / (80e9 - how.activations))
+    few = of(plan(published.HOFFMANN_2022, booking="1xH100:5000h", utilisation=0.4))
+    assert few.devices == 2
+    assert any("do not fit on 1 H100" in note for note in few.notes)
+    wide = Setup(Family(n_ctx=2**17))
+    long = of(plan(published.HOFFMANN_2022, booking="64xH100:72h", utilisation=0.4, setup=wide))
+    assert long.devices is None
+    assert any("do not fit on one H100" in note for note in long.notes)
+
+
+def test_the_cost_may_be_that_of_the_family_itself() -> None:
+    family = Family(vocab=256, n_ctx=1024)
+    plain = plan(TRUE, flops=1e18)
+    exact = plan(TRUE, flops=1e18, cost=family.cost(convention="total"), setup=Setup(family))
+    shape = of(exact).shape.shape
+    assert flops_per_token(shape, "exact") * exact.d.mid == pytest.approx(1e18, rel=0.03)
+    assert exact.d.mid < plain.d.mid
+    assert exact.c_convention == "cost"
+
+
+def test_units_that_cannot_be_are_noted() -> None:
+    long = plan(published.HOFFMANN_2022, flops=1e21, max_params=1e7)
+    assert any("tokens per parameter is far from any usual run" in one for one in long.notes)
+    tiny = plan(published.HOFFMANN_2022, flops=1e10)
+    assert any("above guessing among 32,000 tokens" in one for one in tiny.notes)
+    for found in published_plans(1e21):
+        assert not any("guessing" in one or "usual run" in one for one in found.notes)
