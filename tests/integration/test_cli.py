@@ -222,7 +222,7 @@ def test_a_reader_who_leaves_early_is_no_error() -> None:
 def test_interrupt_is_one_line_and_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(flops: float) -> None:
+    def interrupted(**amounts: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("isoloss.planning.published_plans", interrupted)
@@ -233,7 +233,7 @@ def test_interrupt_is_one_line_and_130(
 def test_a_missing_extra_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def absent(flops: float) -> None:
+    def absent(**amounts: object) -> None:
         raise ModuleNotFoundError("No module named 'matplotlib.pyplot'", name="matplotlib.pyplot")
 
     monkeypatch.setattr("isoloss.planning.published_plans", absent)
