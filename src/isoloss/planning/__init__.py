@@ -16,6 +16,8 @@ from isoloss.planning.rules import RuleAnswer, Setup
 from isoloss.planning.training import Training
 
 if TYPE_CHECKING:
+    from isoloss.planning.binding import Binding, Choice, Constrained
+    from isoloss.planning.constraints import constrained
     from isoloss.planning.cooldowns import SweepCost, sweep_cost
     from isoloss.planning.designs import Design, grid_design, isoflop_design, ladder_design
     from isoloss.planning.experts import Mixture, allocate_experts, expert_flops, total_size
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     from isoloss.planning.walks import Explanation
 
 _LATER = {
+    "binding": "Binding Choice Constrained",
+    "constraints": "constrained",
     "cooldowns": "SweepCost sweep_cost",
     "designs": "Design grid_design isoflop_design ladder_design",
     "experts": "Mixture allocate_experts expert_flops total_size",
@@ -65,8 +69,11 @@ _HOME = {name: module for module, names in _LATER.items() for name in names.spli
 __all__ = [
     "Amounts",
     "Bet",
+    "Binding",
     "Bits",
     "Budget",
+    "Choice",
+    "Constrained",
     "Design",
     "Estimate",
     "Explanation",
@@ -94,6 +101,7 @@ __all__ = [
     "best_tokens",
     "budget",
     "chinchilla_token_ratio",
+    "constrained",
     "critical_tokens",
     "disagreement",
     "expert_flops",

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from isoloss.laws import Cost, allocate
+from isoloss.laws import Cost, Law, allocate
 from isoloss.laws.forms import Array
 from isoloss.laws.required import compute_at_size
 
@@ -58,27 +59,53 @@ def best_bet(draws: Draws, flops: float, *, cost: Cost | None = None) -> Bet:
     beyond 1,000 are left out of the expectation, which they hardly move.
     """
     best = allocate(draws, flops, cost=cost)
-    optima, losses = np.asarray(best.n), np.asarray(best.loss)
-    low, high = np.quantile(optima, [_TAILS, 1.0 - _TAILS])
+    optima = np.asarray(best.n)
+    return bet_on(draws, best.loss, np.full_like(optima, flops), optima, cost=cost)
+
+
+def bet_on(
+    draws: Draws,
+    losses: ArrayLike,
+    least: ArrayLike,
+    optima: ArrayLike,
+    *,
+    cost: Cost | None = None,
+    beside: Cost | None = None,
+) -> Bet:
+    """Find the size whose expected excess is least, where each draw has a loss of its own to reach.
+
+    minimise over n: mean over k of min((c_k(n, losses_k) + beside(n)) / least_k - 1, 10), as in
+    `best_bet`. losses, least, optima: (k,) the loss that draw k asks for, the fewest FLOPs with
+    which any size has it, beside(n) with them, and that size. cost: as in `best_bet`. beside: n ->
+    FLOPs that a size takes beyond its training, none by default.
+    Returns Bet.
+    """
+    low, high = np.quantile(np.asarray(optima), [_TAILS, 1.0 - _TAILS])
     sizes = np.geomspace(max(low / _BEYOND, 1.0), high * _BEYOND, _SIZES)
-    expected = _expected(draws, sizes, losses, flops, cost)
-    at = int(np.clip(expected.argmin(), 1, _SIZES - 2))
+
+    def expected(sizes: Array) -> Array:
+        return _expected(draws.law, sizes, np.asarray(losses), np.asarray(least), cost, beside)
+
+    along = expected(sizes)
+    at = int(np.clip(along.argmin(), 1, _SIZES - 2))
     # The least of a smooth curve lies between points of a grid: the parabola through three.
-    before, here, after = expected[at - 1 : at + 2]
+    before, here, after = along[at - 1 : at + 2]
     bend = before - 2.0 * here + after
     shift = 0.5 * (before - after) / bend if bend > 0 else 0.0
     step = np.log(sizes[1] / sizes[0])
     n = float(sizes[at] * np.exp(step * np.clip(shift, -1.0, 1.0)))
-    excess = float(_expected(draws, np.array([n]), losses, flops, cost)[0])
-    return Bet(n, excess, sizes, expected)
+    return Bet(n, float(expected(np.array([n]))[0]), sizes, along)
 
 
-def _expected(draws: Draws, sizes: Array, losses: Array, flops: float, cost: Cost | None) -> Array:
+def _expected(
+    law: Law, sizes: Array, losses: Array, least: Array, cost: Cost | None, beside: Cost | None
+) -> Array:
     """The mean excess of each size (m,) over the draws, each capped."""
-    law, count = draws.law, len(losses)
-    if count > _MOST_DRAWS:
+    if len(losses) > _MOST_DRAWS:
         law = type(law)(**{k: np.asarray(v)[:_MOST_DRAWS] for k, v in law.coefficients().items()})
-        losses = losses[:_MOST_DRAWS]
+        losses, least = losses[:_MOST_DRAWS], least[:_MOST_DRAWS]
     needed = compute_at_size(law, sizes, losses, cost=cost)
-    excess: Array = np.clip(needed / flops - 1.0, 0.0, MOST_EXCESS).mean(axis=0)
+    if beside is not None:
+        needed = needed + np.asarray(beside(sizes))
+    excess: Array = np.clip(needed / least[:, None] - 1.0, 0.0, MOST_EXCESS).mean(axis=0)
     return excess
