@@ -98,13 +98,17 @@ def test_draws_keep_to_the_caps_and_doubt_the_compute_of_a_loss(draws: Draws) ->
 
 def test_hardware_turns_compute_into_time_and_money() -> None:
     found = plan(LAW, booking="64xH100:72h", utilisation=0.4)
-    assert found.hours == pytest.approx(72)
-    assert found.gpu_hours == pytest.approx(64 * 72)
+    assert found.hours is not None
+    assert found.hours == (None, pytest.approx(72), None)
+    assert found.gpu_hours == (None, pytest.approx(64 * 72), None)
     assert found.dollars is None
-    assert found.pf_days == pytest.approx(found.flops / 8.64e19)
+    assert found.pf_days.mid == pytest.approx(found.flops / 8.64e19)
     paid = plan(LAW, loss=2.2, hardware="H100", count=8, price=2.5, utilisation=0.4)
-    assert paid.dollars == pytest.approx(2.5 * (paid.gpu_hours or 0))
-    assert paid.hours == pytest.approx((paid.gpu_hours or 0) / 8)
+    assert paid.dollars is not None
+    assert paid.gpu_hours is not None
+    assert paid.hours is not None
+    assert paid.dollars.mid == pytest.approx(2.5 * paid.gpu_hours.mid)
+    assert paid.hours.mid == pytest.approx(paid.gpu_hours.mid / 8)
     assert plan(LAW, flops=1e21).gpu_hours is None
     assumed = plan(LAW, booking="64xH100:72h")
     assert any("of the peak is assumed" in note for note in assumed.notes)
@@ -126,3 +130,27 @@ def test_a_cap_that_forbids_a_loss_is_named() -> None:
     assert not any("holds n" in note for note in both.notes)
     (hoffmann, _) = published_plans(1e21, max_params=1e9)
     assert any("Kaplan's tables know no caps" in note for note in hoffmann.notes)
+
+
+def test_memory_to_serve_from_is_a_cap_on_parameters() -> None:
+    found = plan(LAW, flops=1e24, serving_memory=16e9)
+    assert found.n.mid == 8e9
+    assert any(note.startswith("16 GB hold 8.00B weights of 2 bytes") for note in found.notes)
+    tighter = plan(LAW, flops=1e24, serving_memory=16e9, max_params=1e9)
+    assert tighter.n.mid == 1e9
+    with pytest.raises(InputError, match="serving_memory is 80, which trains nothing: check"):
+        plan(LAW, flops=1e24, serving_memory=80)
+
+
+def test_a_loss_costs_time_and_money_as_uncertain_as_its_compute(draws: Draws) -> None:
+    asked = plan(
+        draws, loss=float(allocate(LAW, 1e21).loss), hardware="H100", count=8, price=2.0,
+        utilisation=0.5,
+    )  # fmt: skip
+    assert asked.compute.low is not None
+    assert asked.hours is not None
+    assert asked.hours.low == pytest.approx(asked.compute.low / (8 * 989e12 * 0.5 * 3600), rel=1e-3)
+    assert asked.dollars is not None
+    assert asked.gpu_hours is not None
+    assert asked.dollars.high == pytest.approx(2.0 * (asked.gpu_hours.high or 0))
+    assert asked.pf_days.low == asked.compute.low / 8.64e19

@@ -185,7 +185,7 @@ def _side_by_side(plans: tuple[Plan, ...]) -> object:
     if not alike or plans[0].compute.low is not None:
         rows.insert(0, ("FLOPs", [estimate(p.compute) for p in plans]))
     rows += [
-        (name, [_written(getattr(p, field)) for p in plans])
+        (name, [estimate(getattr(p, field)) for p in plans])
         for name, field in (
             ("device-hours", "gpu_hours"),
             ("hours", "hours"),
@@ -208,10 +208,6 @@ def _side_by_side(plans: tuple[Plan, ...]) -> object:
 
 def _counting(plan: Plan) -> str:
     return plan.n_convention + ("; its own FLOPs" if plan.c_convention == "cost" else "")
-
-
-def _written(value: float | None) -> str:
-    return "-" if value is None else format_number(value)
 
 
 def _elsewhere(plan: Plan) -> str:

@@ -67,6 +67,10 @@ class Spending:
     max_params: Annotated[
         Number | None, Parameter(group=_WITH, help="The parameters that can be served.")
     ] = None
+    serving_memory: Annotated[
+        Number | None,
+        Parameter(group=_WITH, help="Bytes for the weights when served, 2 each, such as 80G."),
+    ] = None
 
     def amounts(self) -> Amounts:
         """What was given, as `isoloss.planning.plan` takes it."""

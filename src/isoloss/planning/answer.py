@@ -70,27 +70,27 @@ class Plan:
     status: tuple[Status, ...] = ()
 
     @property
-    def pf_days(self) -> float:
+    def pf_days(self) -> Estimate:
         """The compute in PF-days."""
-        return self.flops / PF_DAY
+        return self.compute.scaled(lambda flops: flops / PF_DAY)
 
     @property
-    def gpu_hours(self) -> float | None:
+    def gpu_hours(self) -> Estimate | None:
         """Device-hours, None without hardware."""
         machine = self.budget.machine
-        return None if machine is None else machine.gpu_hours(self.flops)
+        return None if machine is None else self.compute.scaled(machine.gpu_hours)
 
     @property
-    def hours(self) -> float | None:
+    def hours(self) -> Estimate | None:
         """Wall time in hours, None where the number of devices is not known."""
-        machine = self.budget.machine
-        return None if machine is None else machine.hours(self.flops)
+        count = self.budget.machine and self.budget.machine.count
+        return self.gpu_hours.scaled(lambda h: h / count) if count and self.gpu_hours else None
 
     @property
-    def dollars(self) -> float | None:
+    def dollars(self) -> Estimate | None:
         """The price, None where none was given."""
-        machine = self.budget.machine
-        return None if machine is None else machine.dollars(self.flops)
+        price = self.budget.machine and self.budget.machine.price
+        return self.gpu_hours.scaled(lambda h: h * price) if price and self.gpu_hours else None
 
 
 def beyond(name: str, value: float, measured: tuple[float, float] | None) -> list[str]:

@@ -23,8 +23,9 @@ UTILISATION = 0.4
 """The share of the peak that is assumed where none is given, and said."""
 
 _HOUR = 3600.0
-_LEAST = {"flops": 1e9, "max_tokens": 1e4, "max_params": 1e3}
-_MOST = {"max_tokens": 1e17, "max_params": 1e15}
+_SERVED_BYTES = 2
+_LEAST = {"flops": 1e9, "max_tokens": 1e4, "max_params": 1e3, "serving_memory": 1e6}
+_MOST = {"max_tokens": 1e17, "max_params": 1e15, "serving_memory": 2e15}
 _MOST_LOSS = math.log(300_000)
 _AGREE = 0.01
 _NEEDS = {
@@ -43,7 +44,8 @@ class OtherAmounts(TypedDict, total=False):
     for one hour of one device. deadline: hours of wall time, on `count` devices. hardware: a name
     of `counting.HARDWARE`. utilisation: share of the peak reached, 0.4 if not given. precision: of
     the matrix products, "bf16". loss: the target, nats per token. max_tokens: of text there is.
-    max_params: what can be served.
+    max_params: what can be served. serving_memory: bytes that its weights may take to be served, at
+    2 bytes each.
     """
 
     pf_days: float | None
@@ -59,6 +61,7 @@ class OtherAmounts(TypedDict, total=False):
     loss: float | None
     max_tokens: float | None
     max_params: float | None
+    serving_memory: float | None
 
 
 class Amounts(OtherAmounts, total=False):
@@ -132,12 +135,19 @@ def budget(amounts: Amounts) -> Budget:
             f"{bound_by} comes to {flops:.3g} FLOPs, which trains nothing: a budget is some 1e21 "
             f"FLOPs (PF-days times {PF_DAY:g})"
         )
+    caps = [numbers["max_params"]] if "max_params" in numbers else []
+    if "serving_memory" in numbers:
+        caps.append(numbers["serving_memory"] / _SERVED_BYTES)
+        notes += (
+            f"{numbers['serving_memory'] / 1e9:.3g} GB hold {format_number(caps[-1])} weights of "
+            f"{_SERVED_BYTES} bytes; the cache of keys and values needs room beside them",
+        )
     return Budget(
         flops=flops,
         bound_by=bound_by,
         loss=numbers.get("loss"),
         max_tokens=numbers.get("max_tokens"),
-        max_params=numbers.get("max_params"),
+        max_params=min(caps, default=None),
         machine=machine,
         notes=notes,
     )
@@ -145,7 +155,7 @@ def budget(amounts: Amounts) -> Budget:
 
 _NUMBERS = (
     "flops", "pf_days", "gpu_hours", "dollars", "price", "deadline", "count", "utilisation", "loss",
-    "max_tokens", "max_params",
+    "max_tokens", "max_params", "serving_memory",
 )  # fmt: skip
 
 

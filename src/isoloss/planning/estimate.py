@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 
@@ -11,6 +12,11 @@ class Estimate(NamedTuple):
     low: float | None
     mid: float
     high: float | None
+
+    def scaled(self, to: Callable[[float], float]) -> Estimate:
+        """Return what a rising function makes of the number and its ends."""
+        low, high = (None if end is None else to(end) for end in (self.low, self.high))
+        return Estimate(low, to(self.mid), high)
 
 
 def sure(value: float) -> Estimate:
