@@ -326,7 +326,7 @@ def test_a_cost_other_than_six_is_said_of_the_papers_laws() -> None:
     made = plan(HOFFMANN, flops=1e21, cost=cost)
     found = only(HOFFMANN, made, unique_tokens=1e9, cost=cost)
     assert found.n.mid == allocate_repeated(published.MUENNIGHOFF_2023, 1e21, 1e9).n
-    plain = plan(HOFFMANN, flops=1e21)
+    plain = plan(HOFFMANN, flops=1e21, cost=lambda n: 6 * n)
     for asked in ({"unique_tokens": 1e9}, {"bits": 8.0}, {"experts": True}):
         for one in constrained(HOFFMANN, made, cost=cost, **asked):
             assert any("6 n d" in note for note in one.notes)

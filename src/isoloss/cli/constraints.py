@@ -75,9 +75,15 @@ class Constraints:
         """The same, as `isoloss.planning.constrained` takes them."""
         asked = self.given
         if self.unique_law is not None:
+            from isoloss.laws import DataConstrained
             from isoloss.trust import read_fit
 
-            asked["unique_law"] = read_fit(self.unique_law)
+            asked["unique_law"] = read = read_fit(self.unique_law)
+            if not isinstance(read.law, DataConstrained):
+                raise InputError(
+                    f"{self.unique_law}: a fit of {type(read.law).__name__}, which knows no "
+                    "repeats; --unique-law takes one of --form data-constrained"
+                )
         return asked  # type: ignore[return-value]
 
 

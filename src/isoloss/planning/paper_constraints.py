@@ -32,6 +32,7 @@ Bounds = tuple[float, float]
 
 _FULL = 16.0
 _HARDLY = 0.05
+_ALIKE = 0.01
 _HALF = ("bf16", "fp16")
 _RIVALS = "ranges over the constants that fit the paper's runs as well"
 _LEFT_OVER = "the budget reads less text than there is: nothing is seen twice"
@@ -208,7 +209,8 @@ def _trained_in(
 
 
 def _counting(plan: Plan) -> tuple[str, ...]:
-    return () if plan.c_convention == "6nd" else (_SIX,)
+    alike = abs(plan.flops / (6.0 * plan.n.mid * plan.d.mid) - 1.0) < _ALIKE
+    return () if alike else (_SIX,)
 
 
 def _range_notes(law: PublishedLaw, n: float, d: float) -> list[str]:
