@@ -251,7 +251,7 @@ n, d = 10 ** rng.uniform(7, 9, 40), 10 ** rng.uniform(9, 11, 40)
 loss = il.published.HOFFMANN_2022.law(n, d) * np.exp(0.003 * rng.standard_normal(40))
 runs = il.Runs(n=n, d=d, loss=loss)
 fit = il.fit(il.Chinchilla, runs)
-plan = il.plan(il.bootstrap(fit, draws=50, seed=0), flops=1e21)
+plan = il.plan(il.bootstrap(fit, draws=100, seed=0), flops=1e21)
 assert plan.n.low <= plan.n.mid <= plan.n.high
 """
 

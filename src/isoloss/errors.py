@@ -3,6 +3,7 @@
     Exception
       IsolossError          every error this package raises on purpose
         InputError          a wrong call or wrong input; also a ValueError        exit code 1
+          UsageError        options that no data could make right                 exit code 2
         FitError            no usable answer; carries what there is in `.partial`  exit code 1
           UnidentifiedError the data do not identify the answer                    exit code 3
 
@@ -22,6 +23,12 @@ class IsolossError(Exception):
 
 class InputError(IsolossError, ValueError):
     """Wrong input or a wrong call: the message says what is wrong, where, and what to do."""
+
+
+class UsageError(InputError):
+    """Options of the command line that no data could make right: the message names them."""
+
+    exit_code = 2
 
 
 class FitError(IsolossError):

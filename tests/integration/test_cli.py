@@ -130,7 +130,7 @@ def test_fit_recovers_the_law_the_runs_were_made_from(isoloss: Command, runs_csv
 
 
 def test_fit_prints_a_table_of_intervals(isoloss: Command, runs_csv: Path) -> None:
-    done = isoloss("fit", runs_csv, "--draws", "50")
+    done = isoloss("fit", runs_csv, "--draws", "100")
     assert done.returncode == 0, done.stderr
     for word in ("Chinchilla through 32 runs", "alpha", "90% interval", "residuals"):
         assert word in done.stdout
@@ -178,7 +178,7 @@ def test_plan_from_runs_gives_intervals(isoloss: Command, runs_csv: Path) -> Non
 
 
 def test_backtest_predicts_the_expensive_runs(isoloss: Command, runs_csv: Path) -> None:
-    words = ("backtest", runs_csv, "--cutoff", "2e20", "--draws", "60")
+    words = ("backtest", runs_csv, "--cutoff", "2e20", "--draws", "100")
     done = isoloss(*words, "--json")
     assert done.returncode == 0, done.stderr
     found = strict(done.stdout)

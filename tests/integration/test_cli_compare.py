@@ -67,9 +67,11 @@ def test_a_compute_far_beyond_the_arms(
         done.stdout.split()
     )
     beyond = isoloss("compare", "a.csv", "b.csv", *more, "--at", "1e999")
-    assert beyond.returncode == 1
+    assert beyond.returncode == 2
     assert beyond.stdout == ""
-    assert beyond.stderr.splitlines()[-1] == "isoloss: at is a compute in FLOPs, not inf"
+    assert beyond.stderr.splitlines()[-1] == (
+        "isoloss: Invalid value for --at: 1e999 is not positive and finite (try --help)"
+    )
 
 
 def test_an_arm_of_one_loss_is_refused(isoloss: Command, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from isoloss.runs import Runs
 from isoloss.trust import Outcome, Target, bootstrap, make_forecasts
 
 pytest.importorskip("matplotlib")
-FEW = {"draws": 80, "date": "2026-01-01"}
+FEW = {"draws": 100, "date": "2026-01-01"}
 FIGURES = (
     "isoloss",
     "forecasts",
@@ -76,7 +76,7 @@ class Page(HTMLParser):
 
 
 def outcomes_of(runs: Runs) -> list[Outcome]:
-    draws = bootstrap(fit(Chinchilla, runs), draws=80)
+    draws = bootstrap(fit(Chinchilla, runs), draws=100)
     targets = [Target("<i>first</i>", 6e4, 1.1e7, 7e12), Target("second", 1e5, 4e6, 3.6e12)]
     first, second = make_forecasts(draws, targets)
     return [
@@ -95,7 +95,7 @@ def write(folder: Path, date: str) -> str:
         outcomes=outcomes_of(runs),
         command="isoloss demo --out 'a & <b>'",
         title="A <demo>",
-        draws=80,
+        draws=100,
         date=date,
     )
     assert returned == path

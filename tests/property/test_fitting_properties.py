@@ -94,9 +94,9 @@ def test_no_other_coefficients_do_better_nearby(seed: int, step: float) -> None:
 def test_draws_do_not_care_for_units(by_n: float, by_d: float) -> None:
     scaled = Runs(n=BASE.n * by_n, d=BASE.d * by_d, loss=BASE.loss)
     at = (3e8, 1e10)
-    one = bootstrap(FITS[Chinchilla], draws=40).predict(*at, forecast="plain")
+    one = bootstrap(FITS[Chinchilla], draws=100).predict(*at, forecast="plain")
     elsewhere = (at[0] * by_n, at[1] * by_d)
-    other = bootstrap(fit(Chinchilla, scaled), draws=40).predict(*elsewhere, forecast="plain")
+    other = bootstrap(fit(Chinchilla, scaled), draws=100).predict(*elsewhere, forecast="plain")
     assert np.allclose(one, other, rtol=1e-4)
 
 

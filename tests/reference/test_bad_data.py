@@ -393,5 +393,5 @@ def test_a_budget_far_beyond_the_runs_is_said_to_be() -> None:
     far = plan(found, flops=40 * largest)
     assert far.status == (Status.EXTRAPOLATED,)
     assert Status.EXTRAPOLATED.value in far.notes
-    draws = bootstrap(found, draws=20)
+    draws = bootstrap(found, draws=100)
     assert plan(draws, flops=40 * largest).status == (Status.EXTRAPOLATED,)

@@ -137,5 +137,5 @@ def test_back_tests_have_the_noted_bias(shared_data: Path, view: str, bias: floa
     if view.startswith("gadre"):  # the notes fit all rows of a dataset, the view those with M >= 20
         where = where.split(" and ")[0]
     runs = table(shared_data, row["file"], where, row["n_column"])
-    test = backtest(Chinchilla, runs, cutoff=row["c_cut"], draws=50, forecast="plain")
+    test = backtest(Chinchilla, runs, cutoff=row["c_cut"], draws=100, forecast="plain")
     assert test.bias == pytest.approx(bias, abs=6e-4)

@@ -6,10 +6,11 @@ from typing import get_args
 
 import pytest
 
-from isoloss.cli.options import AnyForm, Estimating, law_of
+from isoloss.cli.options import AnyForm, Estimating, LossUnit, law_of
 from isoloss.errors import InputError
 from isoloss.laws import CriticalBatch
 from isoloss.laws.forms import Law
+from isoloss.runs.columns import LOSS_UNITS
 
 
 def test_coefficients_to_hold_are_numbers_as_people_write_them() -> None:
@@ -36,3 +37,7 @@ def test_every_form_names_a_law() -> None:
     found = {law_of(name) for name in names(AnyForm)}
     assert len(found) == len(names(AnyForm)) == 11
     assert all(issubclass(law, Law) for law in found)
+
+
+def test_the_units_of_a_loss_are_those_that_are_read() -> None:
+    assert get_args(LossUnit) == LOSS_UNITS

@@ -40,7 +40,7 @@ BUDGETS = RUNS[np.char.startswith(RUNS.group, "isoflop")]
 
 @pytest.fixture(scope="module")
 def draws() -> Draws:
-    return bootstrap(fit(Chinchilla, RUNS), draws=60, seed=0)
+    return bootstrap(fit(Chinchilla, RUNS), draws=100, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def colours(ax: Any) -> set[str]:
 def test_each_figure_returns_the_axes_it_was_given(
     draws: Draws, forecasts: tuple[Forecast, ...]
 ) -> None:
-    tested = backtest(Chinchilla, RUNS, draws=40)
+    tested = backtest(Chinchilla, RUNS, draws=100)
     drawings = [
         lambda ax: learning_curves(RUNS, ax=ax),
         lambda ax: loss_against(RUNS, "n", draws, ax=ax),
@@ -211,7 +211,7 @@ def test_forecasts_say_in_words_and_shape_whether_they_held(
 
 
 def test_the_back_test_counts_hits_and_keeps_runs_of_a_budget_apart() -> None:
-    tested = backtest(Chinchilla, RUNS, draws=60)
+    tested = backtest(Chinchilla, RUNS, draws=100)
     ax = backtest_errors(tested)
     inside = round(tested.coverage * len(tested.test))
     assert f"{inside} of {len(tested.test)} inside" in words(ax)

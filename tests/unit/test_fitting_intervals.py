@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from isoloss.errors import InputError
-from isoloss.fitting.intervals import check_level, log_interval, robust_scale
+from isoloss.fitting.intervals import check_level, check_reach, log_interval, robust_scale
 
 
 def test_the_robust_scale_is_that_of_a_normal_and_hardly_that_of_its_outliers() -> None:
@@ -30,3 +30,22 @@ def test_a_level_is_a_share(level: float) -> None:
     for call in (check_level, lambda level: log_interval(1.0, 0.1, 5, level)):
         with pytest.raises(InputError, match="level is a share"):
             call(level)
+
+
+@pytest.mark.parametrize(
+    ("level", "fewest"), [(0.5, 20), (0.68, 32), (0.9, 100), (0.95, 200), (0.99, 1000)]
+)
+def test_an_interval_is_told_from_ten_draws_outside_it(level: float, fewest: int) -> None:
+    check_reach(level, fewest)
+    with pytest.raises(
+        InputError, match=f"{fewest - 1} draws are too few .* take {fewest:,} draws"
+    ):
+        check_reach(level, fewest - 1)
+
+
+def test_the_lower_level_that_is_offered_is_one_that_would_do() -> None:
+    with pytest.raises(InputError, match=r"or a level of 0\.8$"):
+        check_reach(0.9, 50)
+    check_reach(0.8, 50)
+    with pytest.raises(InputError, match=r"take 100 draws or more$"):
+        check_reach(0.9, 10)

@@ -52,7 +52,7 @@ def test_intervals_cover(studies: int) -> None:
 
 def test_few_documents_count_as_means() -> None:
     assert fit_positions(documents(9, 1)).documents == 0
-    assert fit_positions(documents(10, 1), draws=20).documents == 10
+    assert fit_positions(documents(10, 1), draws=100).documents == 10
 
 
 def test_wrong_input_is_refused() -> None:

@@ -120,7 +120,7 @@ def test_wrong_calls_are_refused(draws: Draws) -> None:
     refused("ratio is 1", ratio=1)
     refused("drift is -1", drift=-1)
     runs = study(*isoflop([1e18, 3e18, 1e19], 6), 1)
-    other = bootstrap(fit(PowerLaw, runs, x="c"), draws=50)
+    other = bootstrap(fit(PowerLaw, runs, x="c"), draws=100)
     with pytest.raises(InputError, match=r"law of \(n, d\)"):
         propose_runs(other, target=TARGET, spend=SPEND)
     assert dataclasses.is_dataclass(propose_runs(draws, target=TARGET, spend=SPEND, count=1))

@@ -47,7 +47,7 @@ def evidence_of(runs: Runs, form: type = Chinchilla, cost: Cost | None = None) -
         cost=cost,
         outcomes=(),
         forecasts=(),
-        draws=60,
+        draws=100,
         seed=0,
     )
 
@@ -168,7 +168,7 @@ def test_measured_exponents_recover_the_law_that_was_simulated(evidence: Evidenc
 def test_approach_2_is_that_of_approaches(evidence: Evidence) -> None:
     """What `isoloss fit --all` prints of the same runs: interval, budgets, refusal."""
     runs = demo_runs()
-    direct = approaches(runs, draws=60)
+    direct = approaches(runs, draws=100)
     rows = [row for row in reducible_exponents(evidence) if row.how == "approach 2, IsoFLOP"]
     for row, found in zip(rows, (direct.approaches[1].a, direct.approaches[1].b), strict=True):
         assert isinstance(row.measured, Estimate)
@@ -179,7 +179,7 @@ def test_approach_2_is_that_of_approaches(evidence: Evidence) -> None:
 
     last = max(evidence.isoflop.usable, key=lambda budget: budget.c)
     fewer = runs[np.setdiff1d(np.arange(len(runs)), last.rows)]
-    refused = approaches(fewer, draws=60)
+    refused = approaches(fewer, draws=100)
     two = replace(evidence, approaches=refused)
     (refusal,) = {
         row.measured.reason

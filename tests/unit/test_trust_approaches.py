@@ -32,7 +32,7 @@ def study(seed: int | None = 0, noise: float = 0.003) -> Runs:
 
 
 def test_without_noise_all_but_the_raw_parabolas_agree_with_the_truth() -> None:
-    found = approaches(study(None), TARGET, draws=10)
+    found = approaches(study(None), TARGET, draws=100)
     best = allocate(LAW, TARGET)
     one, two, corrected, three = found.approaches
     assert [one.name, two.name, corrected.name, three.name] == ["1", "2", "2 corrected", "3"]
@@ -49,12 +49,12 @@ def test_without_noise_all_but_the_raw_parabolas_agree_with_the_truth() -> None:
 
 
 def test_noise_gives_every_approach_an_interval_around_its_answer() -> None:
-    found = approaches(study(), TARGET, draws=60)
+    found = approaches(study(), TARGET, draws=100)
     assert len(found.answered) == 4
     for approach in found.answered:
         for low, mid, high in (approach.a, approach.b, approach.n, approach.d):
             assert low < mid < high
-    again = approaches(study(), TARGET, draws=60)
+    again = approaches(study(), TARGET, draws=100)
     assert again.approaches == found.approaches
     assert found.compatible
 
@@ -97,7 +97,7 @@ def test_what_the_runs_do_not_allow_is_refused_and_its_neighbours_stand() -> Non
     # Forty sizes, no two of them within 1 %: each has one end.
     n, d = random.permutation(np.geomspace(3e7, 3e9, 40)), 10 ** random.uniform(9, 11, 40)
     loss = LAW(n, d) * np.exp(0.003 * random.standard_normal(40))
-    found = approaches(Runs(n=n, d=d, loss=loss), draws=50)
+    found = approaches(Runs(n=n, d=d, loss=loss), draws=100)
     one, two, corrected, three = found.approaches
     assert found.flops == pytest.approx(60 * (n * d).max())
     assert "cool each size down" in one.refusal
@@ -113,7 +113,7 @@ def test_a_law_that_the_runs_do_not_identify_leaves_no_interval_for_the_others()
     """Sizes along budgets, and losses that do not depend on tokens: the law has no optimum."""
     runs = study(None)
     flat = runs.replace(loss=3 + 0.02 * np.log(runs.n / 1e8 / (runs.c / 1e19) ** 0.4) ** 2)
-    found = approaches(flat, TARGET, draws=10)
+    found = approaches(flat, TARGET, draws=100)
     if found.approaches[3].n is None:
         assert np.isnan(found.approaches[1].n.low)
         assert "the bias needs approach 3" in found.approaches[2].refusal
@@ -123,17 +123,17 @@ def test_a_law_that_the_runs_do_not_identify_leaves_no_interval_for_the_others()
 
 def test_doubts_are_heard_even_of_a_law_that_is_refused() -> None:
     runs = study()
-    clean = approaches(runs, TARGET, draws=5)
+    clean = approaches(runs, TARGET, draws=100)
     edges = [budget for budget in clean.minima.budgets if not budget.usable]
     assert clean.status == (Status.EDGE_BUDGET,)
     told = [one.detail for one in clean.findings if one.code is Status.EDGE_BUDGET]
     assert told == [f"{edge.reason}; {edge.mend}" for edge in edges] != []
     odd = runs.replace(loss=np.where(np.arange(len(runs)) == 20, 2.0, 1.0) * runs.loss)
-    found = approaches(odd, TARGET, draws=5)
+    found = approaches(odd, TARGET, draws=100)
     assert Status.OUTLIER in found.status
     assert Status.OUTLIER in {one.code for one in found.findings}
     one_size = runs.replace(n=np.full(len(runs), 1e12), c=runs.c)  # and fewer tokens than that
-    refused = approaches(one_size, TARGET, draws=5)
+    refused = approaches(one_size, TARGET, draws=100)
     assert refused.approaches[3].n is None
     assert Status.SWAPPED in refused.status
     assert Status.SWAPPED in {one.code for one in refused.findings}
@@ -151,11 +151,11 @@ def test_where_runs_are_grouped_as_budgets_approach_2_is_of_these() -> None:
         loss=np.concatenate([runs.loss, strays.loss])[order],
         group=group,
     )
-    alone, found = (approaches(table, TARGET, draws=5) for table in (runs, both))
+    alone, found = (approaches(table, TARGET, draws=100) for table in (runs, both))
     assert [budget.runs for budget in found.minima.budgets] == [9] * 6
     assert all((group[budget.rows] == "isoflop-1").all() for budget in found.minima.budgets)
     assert found.approaches[1].n.mid == pytest.approx(alone.approaches[1].n.mid)
-    mixed = approaches(both.replace(group=[""] * len(both)), TARGET, draws=5)
+    mixed = approaches(both.replace(group=[""] * len(both)), TARGET, draws=100)
     assert [budget.runs for budget in mixed.minima.budgets] == [18] * 6
 
 
@@ -164,5 +164,5 @@ def test_wrong_calls_are_refused() -> None:
         approaches(study(), -1.0)
     with pytest.raises(InputError, match="law of"):
         approaches(study(), form=PowerLaw)
-    found = approaches(study(None), TARGET, form=KaplanND, draws=5)
+    found = approaches(study(None), TARGET, form=KaplanND, draws=100)
     assert found.approaches[3].how == "KaplanND law"

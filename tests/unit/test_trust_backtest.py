@@ -61,7 +61,9 @@ def test_the_default_cut_leaves_ten_times_the_compute_beyond_it() -> None:
 def test_only_the_runs_below_the_cut_decide() -> None:
     runs = ladder()
     spoilt = runs.replace(loss=np.where(runs.c > 1e16, 1.3, 1.0) * runs.loss)
-    honest, other = (backtest(Chinchilla, table, cutoff=1e16, draws=50) for table in (runs, spoilt))
+    honest, other = (
+        backtest(Chinchilla, table, cutoff=1e16, draws=100) for table in (runs, spoilt)
+    )
     assert np.array_equal(honest.predicted, other.predicted)
     assert np.array_equal(honest.low, other.low)
     assert other.bias < honest.bias - 0.1
@@ -69,24 +71,24 @@ def test_only_the_runs_below_the_cut_decide() -> None:
 
 
 def test_of_many_runs_some_are_predicted_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = backtest(Chinchilla, ladder(), cutoff=1e16, draws=50)
+    whole = backtest(Chinchilla, ladder(), cutoff=1e16, draws=100)
     monkeypatch.setattr(import_module("isoloss.trust.backtest"), "_AT_ONCE", 5)
-    parts = backtest(Chinchilla, ladder(), cutoff=1e16, draws=50)
+    parts = backtest(Chinchilla, ladder(), cutoff=1e16, draws=100)
     assert len(whole.test) % 5 != 0
     for name in ("predicted", "low", "high", "error"):
         assert getattr(parts, name) == pytest.approx(getattr(whole, name), rel=1e-12)
 
 
 def test_a_noise_free_law_is_predicted_exactly() -> None:
-    test = backtest(Chinchilla, ladder(noise=0.0), draws=50, forecast="plain")
+    test = backtest(Chinchilla, ladder(noise=0.0), draws=100, forecast="plain")
     assert test.median_error < 1e-8
     assert test.method == "plain"
-    modelled = backtest(Chinchilla, ladder(noise=0.0), draws=50)
+    modelled = backtest(Chinchilla, ladder(noise=0.0), draws=100)
     assert modelled.method == "forecast model"
     assert modelled.median_error < 0.003
     assert modelled.coverage == 1.0
     assert modelled.score > test.score
-    one = backtest(PowerLaw, ladder(noise=0.0), x="c", draws=50)
+    one = backtest(PowerLaw, ladder(noise=0.0), x="c", draws=100)
     assert one.bias < 0
     assert one.predicted.shape == one.error.shape
 
@@ -96,7 +98,7 @@ def test_a_short_range_is_tested_over_less_and_too_short_a_one_refused() -> None
     n, d = np.meshgrid(np.geomspace(1e6, 3e6, 12), np.geomspace(1e7, 2.5e7, 12))
     short = Runs(n=n.ravel(), d=d.ravel(), loss=LAW(n, d).ravel())
     assert short.c.max() / short.c.min() < 10
-    assert 0.45 < backtest(Chinchilla, short, draws=50).decades < 1
+    assert 0.45 < backtest(Chinchilla, short, draws=100).decades < 1
     with pytest.raises(UnidentifiedError, match=r"no back-test is possible.*add cheaper runs"):
         backtest(Chinchilla, short[(short.c > 1e14) & (short.c < 2.9e14)])
     with pytest.raises(UnidentifiedError, match="4 distinct runs"):
@@ -117,10 +119,10 @@ def test_no_cut_splits_a_budget_whose_compute_differs_by_rounding() -> None:
     runs = Runs(n=n, d=c / (6 * n), c=c, loss=LAW(n, c / (6 * n)) * noise)
     assert cutoffs(runs, 8, 10.0).tolist() == [c[7:14].max()]
     assert cutoffs(runs, 7, 3.0).tolist() == [c[:7].max(), c[7:14].max()]
-    test = backtest(Chinchilla, runs, draws=50)
+    test = backtest(Chinchilla, runs, draws=100)
     assert len(test.train) == 14
     assert len(test.test) == 7
-    rolling = rolling_backtest(Chinchilla, runs, cuts=4, draws=50)
+    rolling = rolling_backtest(Chinchilla, runs, cuts=4, draws=100)
     assert [len(test.test) for test in rolling.tests] == [7]
 
 
@@ -131,20 +133,20 @@ def test_what_a_fit_of_all_runs_refuses_or_doubts_is_heard() -> None:
         fit(Chinchilla, bent).check()
     fit(Chinchilla, bent[bent.c <= 1e16]).check()  # so the runs below the cut would be fitted
     for test in (
-        lambda: backtest(Chinchilla, bent, draws=50),
-        lambda: backtest(Chinchilla, bent, cutoff=1e16, draws=50),
-        lambda: rolling_backtest(Chinchilla, bent, draws=50),
-        lambda: choose((Chinchilla,), bent, draws=50),
+        lambda: backtest(Chinchilla, bent, draws=100),
+        lambda: backtest(Chinchilla, bent, cutoff=1e16, draws=100),
+        lambda: rolling_backtest(Chinchilla, bent, draws=100),
+        lambda: choose((Chinchilla,), bent, draws=100),
     ):
         with pytest.raises(UnidentifiedError, match="end of its range"):
             test()
     dearest = np.arange(len(runs)) == runs.c.argmax()
     odd = runs.replace(loss=np.where(dearest, 1.3, 1.0) * runs.loss)
-    found = backtest(Chinchilla, odd, draws=50)
+    found = backtest(Chinchilla, odd, draws=100)
     assert Status.OUTLIER in found.status
     assert Status.OUTLIER not in found.fit.status  # it lies above the cut
     assert Status.OUTLIER in {one.code for one in found.findings}
-    rolling = rolling_backtest(Chinchilla, odd, cuts=1, draws=50)
+    rolling = rolling_backtest(Chinchilla, odd, cuts=1, draws=100)
     assert (rolling.status, rolling.findings) == (found.status, found.findings)
 
 
@@ -156,7 +158,7 @@ def test_errors_are_shares_of_the_loss() -> None:
         odd = backtest_fit(
             fit(Chinchilla, runs.replace(loss=np.where(top, factor, 1.0) * runs.loss)),
             cutoff=float(runs.c[~top].max()),
-            draws=50,
+            draws=100,
             forecast="plain",
         )
         assert odd.error == pytest.approx(odd.predicted / odd.test.loss - 1)
@@ -171,11 +173,11 @@ def test_every_back_test_fits_as_fit_is_told() -> None:
     runs = ladder()
     how = {"fixed": {"E": 1.7}, "delta": None, "asymmetry": 3.0, "residual": "linear"}
     found = fit(Chinchilla, runs, **how)
-    direct, test = backtest_fit(found, draws=50), backtest(Chinchilla, runs, draws=50, **how)
+    direct, test = backtest_fit(found, draws=100), backtest(Chinchilla, runs, draws=100, **how)
     assert np.array_equal(direct.predicted, test.predicted)
     assert np.array_equal(direct.high, test.high)
-    rolling = rolling_backtest(Chinchilla, runs, cuts=2, draws=50, **how)
-    choice = choose((Chinchilla, ChinchillaTied), runs, cuts=2, draws=50, **how)
+    rolling = rolling_backtest(Chinchilla, runs, cuts=2, draws=100, **how)
+    choice = choose((Chinchilla, ChinchillaTied), runs, cuts=2, draws=100, **how)
     every = (test, *rolling.tests, *(t for one in choice.tests for t in one.tests))
     assert len(every) >= 5
     for one in every:
@@ -259,7 +261,7 @@ def test_an_outcome_hits_or_misses() -> None:
 def test_a_target_must_be_a_run_and_the_law_one_of_n_and_d() -> None:
     with pytest.raises(InputError, match="n must be positive"):
         Target("odd", -1.0, 1e9)
-    draws = bootstrap(fit(PowerLaw, ladder(), x="c"), draws=50)
+    draws = bootstrap(fit(PowerLaw, ladder(), x="c"), draws=100)
     with pytest.raises(InputError, match=r"a law of \(n, d\)"):
         make_forecasts(draws, TARGETS)
 
@@ -274,7 +276,7 @@ def test_a_back_test_is_of_the_fit_as_it_was_made() -> None:
     assert test.cutoff == backtest(Chinchilla, runs, draws=100).cutoff
     assert test.median_error > 2 * backtest(Chinchilla, runs, draws=100).median_error
     weights = np.where(np.arange(len(runs)) % 5 == 0, 0.0, 2.0)
-    weighted = backtest_fit(fit(Chinchilla, runs, weights=weights), draws=50)
+    weighted = backtest_fit(fit(Chinchilla, runs, weights=weights), draws=100)
     assert (weighted.fit.weights == weights[runs.c <= weighted.cutoff]).all()
     assert len(weighted.test) == len(test.test)
 
@@ -287,5 +289,5 @@ def test_the_line_beside_a_forecast_says_what_the_back_test_found_or_why_there_i
     assert f"{len(test.test)} dearer runs, up to {10**test.decades:.3g} times" in line
     assert f"{int(test.inside.sum())} inside 90% intervals" in line
     near = ladder()[np.flatnonzero(ladder().c > 0.2 * ladder().c.max())]
-    few = bootstrap(fit(PowerLaw, near, x="c"), draws=50)
+    few = bootstrap(fit(PowerLaw, near, x="c"), draws=100)
     assert backtest_line(few).startswith("back-test: no back-test is possible: ")

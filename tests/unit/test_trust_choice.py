@@ -51,13 +51,13 @@ def test_a_form_that_the_runs_do_not_fix_is_left_out_with_its_reason() -> None:
     c = np.geomspace(1e16, 1e20, 20)
     noise = np.exp(0.001 * np.random.default_rng(2).standard_normal(20))
     runs = Runs(n=c**0.5, d=c**0.5 / 6, loss=(3e12 / c) ** 0.05 * noise)
-    choice = choose((PowerLaw, SaturatingPowerLaw), runs, x="c", cuts=2, draws=60)
+    choice = choose((PowerLaw, SaturatingPowerLaw), runs, x="c", cuts=2, draws=100)
     assert {one.form for one in choice.tests} | {form for form, _ in choice.left_out} == {
         PowerLaw,
         SaturatingPowerLaw,
     }
     with pytest.raises(UnidentifiedError, match="Chinchilla"):
-        choose((Chinchilla,), runs, cuts=2, draws=60)
+        choose((Chinchilla,), runs, cuts=2, draws=100)
 
 
 def test_what_cannot_be_tested_is_refused() -> None:

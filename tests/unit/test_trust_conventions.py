@@ -32,7 +32,7 @@ def counted_runs(noise: float = 0.0) -> Runs:
 
 
 def test_every_way_of_counting_has_a_row_and_the_given_one_is_first() -> None:
-    found = conventions(Chinchilla, counted_runs(), 1e21, draws=20)
+    found = conventions(Chinchilla, counted_runs(), 1e21, draws=100)
     ways = [(row.n_convention, row.c_convention) for row in found.rows]
     assert ways == [
         ("total", "6nd"),
@@ -49,18 +49,18 @@ def test_every_way_of_counting_has_a_row_and_the_given_one_is_first() -> None:
 
 def test_leaving_out_the_embeddings_raises_the_exponent() -> None:
     """Pearce & Song 2024: at small sizes Kaplan's count makes N* rise faster with compute."""
-    found = conventions(Chinchilla, counted_runs(), 1e19, draws=20)
+    found = conventions(Chinchilla, counted_runs(), 1e19, draws=100)
     total, kaplan = found.rows[0], found.rows[2]
     assert float(kaplan.a.mid) > float(total.a.mid) + 0.02
     assert float(kaplan.n_as_given.mid) > float(kaplan.n.mid)
     assert found.movement > 1.0
-    noisy = conventions(Chinchilla, counted_runs(0.003), 1e19, draws=50)
+    noisy = conventions(Chinchilla, counted_runs(0.003), 1e19, draws=100)
     assert all(row.n.low < row.n.mid < row.n.high for row in noisy.rows)
 
 
 def test_runs_from_records_are_counted_every_way() -> None:
     runs = demo_runs()
-    found = conventions(Chinchilla, runs, draws=20)
+    found = conventions(Chinchilla, runs, draws=100)
     assert found.flops == pytest.approx(10 * runs.c.max())
     assert {row.n_convention for row in found.rows} == {runs.n_convention, *runs.counts}
     assert {row.c_convention for row in found.rows} == {*runs.costs}
@@ -78,7 +78,7 @@ def test_a_size_is_translated_between_the_runs_and_beyond_them() -> None:
 def test_a_count_that_cannot_be_fitted_keeps_its_refusal() -> None:
     runs = counted_runs()
     runs = runs.replace(counts={"total": runs.n, "active": np.full(len(runs), 1e8)})
-    found = conventions(Chinchilla, runs, 1e21, draws=10)
+    found = conventions(Chinchilla, runs, 1e21, draws=100)
     refused = [row for row in found.rows if row.n_convention == "active"]
     assert all("n" in row.refusal and row.n is None for row in refused)
     assert found.rows[0].refusal == ""
@@ -90,13 +90,13 @@ def test_a_count_that_cannot_be_fitted_keeps_its_refusal() -> None:
 
 def test_doubts_are_told_once_whichever_count_shows_them() -> None:
     runs = counted_runs(0.003)
-    clean = conventions(Chinchilla, runs, 1e21, draws=10)
+    clean = conventions(Chinchilla, runs, 1e21, draws=100)
     assert (clean.status, clean.findings) == ((), ())
     other = runs.replace(counts={**runs.counts, "active": 1e3 * runs.n})
-    found = conventions(Chinchilla, other, 1e21, draws=10)
+    found = conventions(Chinchilla, other, 1e21, draws=100)
     assert found.status.count(Status.SWAPPED) == 1  # only as active parameters n is above d
     assert [one.code for one in found.findings].count(Status.SWAPPED) == 1
     odd = other.replace(loss=np.where(np.arange(len(other)) == 20, 2.0, 1.0) * other.loss)
-    told = [one.code for one in conventions(Chinchilla, odd, 1e21, draws=10).findings]
+    told = [one.code for one in conventions(Chinchilla, odd, 1e21, draws=100).findings]
     assert told[0] is Status.OUTLIER
     assert len(told) == len(set(told))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from isoloss.errors import InputError, UnidentifiedError
 from isoloss.fitting import fit
 from isoloss.laws import Chinchilla, KaplanND, PowerLaw
+from isoloss.laws.forms import Law
 from isoloss.runs import Runs
 from isoloss.trust import Draws, bootstrap, resampling
 from isoloss.trust.quantiles import interval, normal_cdf, student_quantile
@@ -165,16 +168,30 @@ def test_a_noise_free_table_has_no_doubt() -> None:
 
 def test_every_law_and_option_can_be_resampled() -> None:
     runs = simulated(noise=0.01)
-    one = bootstrap(fit(PowerLaw, runs, x="d"), draws=50)
+    one = bootstrap(fit(PowerLaw, runs, x="d"), draws=100)
     assert one.predict([1e9, 2e9]).low.shape == (2,)
-    assert bootstrap(fit(KaplanND, runs), draws=50).law.Nc.shape == (50,)
-    linear = bootstrap(fit(Chinchilla, runs, residual="linear", delta=0.01), draws=50)
+    assert bootstrap(fit(KaplanND, runs), draws=100).law.Nc.shape == (100,)
+    linear = bootstrap(fit(Chinchilla, runs, residual="linear", delta=0.01), draws=100)
     assert 0.8 < float(linear.predict(5e7, 5e8).mid / LAW(5e7, 5e8)) < 1.2
-    held = bootstrap(fit(Chinchilla, runs, fixed={"E": 1.7}), draws=50)
+    held = bootstrap(fit(Chinchilla, runs, fixed={"E": 1.7}), draws=100)
     assert held.interval(lambda law: law.E) == (1.7, 1.7, 1.7)
     assert held.predict(5e7, 5e8).low < held.predict(5e7, 5e8).high
-    weighted = bootstrap(fit(Chinchilla, runs, weights=(runs.d > 2e7).astype(float)), draws=50)
+    weighted = bootstrap(fit(Chinchilla, runs, weights=(runs.d > 2e7).astype(float)), draws=100)
     assert weighted.spare == 16 - 5
+
+
+def test_draws_that_did_not_settle_count_as_asked_for() -> None:
+    drawn = bootstrap(fit(Chinchilla, simulated(noise=0.01)), draws=100)
+    fewer = replace(drawn, failed=drawn.failed + 1, law=_first(drawn.law, len(drawn) - 1))
+    assert fewer.asked == 100
+    assert np.isfinite(fewer.interval(lambda law: law.alpha).low)
+    alone = replace(fewer, failed=0)
+    with pytest.raises(InputError, match="99 draws are too few"):
+        alone.interval(lambda law: law.alpha)
+
+
+def _first(law: Law, count: int) -> Law:
+    return type(law)(**{k: np.asarray(v)[:count] for k, v in law.coefficients().items()})
 
 
 def test_a_wrong_call_is_refused() -> None:

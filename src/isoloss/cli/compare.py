@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from isoloss.cli.options import Json, Number, Reading, Seed
+from isoloss.cli.options import Json, Level, Number, Reading, Seed
 from isoloss.cli.output import doubts, emit_json, plain, show
 from isoloss.units import percent
 
@@ -30,7 +30,7 @@ def compare(
     at: Annotated[
         Number | None, Parameter(help="FLOPs at which a free asymptote's multiplier is wanted.")
     ] = None,
-    level: Annotated[float, Parameter(help="Level of the intervals and of the verdict.")] = 0.95,
+    level: Annotated[Level, Parameter(help="Level of the intervals and of the verdict.")] = 0.95,
     seed: Seed = 0,
     reading: Annotated[Reading | None, Parameter(name="*")] = None,
     json: Json = False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from isoloss.cli.options import Json
 from isoloss.cli.output import emit_json, plain, say, show, table
@@ -75,7 +75,10 @@ def prepare(
     folder: Annotated[Path, Parameter(help="Where the token ids go.")],
     *,
     tokenizer: Annotated[str, Parameter(help="bytes, or bpe:V for V tokens.")] = "bytes",
-    val_fraction: Annotated[float, Parameter(help="Share of the text held out.")] = 0.05,
+    val_fraction: Annotated[
+        float,
+        Parameter(help="Share of the text held out.", validator=validators.Number(gt=0, lte=0.5)),
+    ] = 0.05,
     json: Json = False,
 ) -> None:
     """Turn text into token ids, split into training and held-out documents.

@@ -7,10 +7,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from isoloss.cli.options import Json, Number, Whole
+from isoloss.cli.options import Count, Json, Number
 from isoloss.cli.output import emit_json, show, table
 from isoloss.counting import count_all, flops_all, kv_cache_bytes, params_by_group, read_config
-from isoloss.errors import InputError
+from isoloss.errors import UsageError
 from isoloss.units import PF_DAY, format_number
 
 _MOST = 1e18
@@ -24,9 +24,9 @@ def count(
         Number | None, Parameter(help="Training tokens, such as 20B: adds the whole run's FLOPs.")
     ] = None,
     context: Annotated[
-        Whole | None, Parameter(help="Tokens in the KV cache; the model's n_ctx without it.")
+        Count | None, Parameter(help="Tokens in the KV cache; the model's n_ctx without it.")
     ] = None,
-    bytes_per_value: Annotated[Whole, Parameter(help="Bytes per number in the KV cache.")] = 2,
+    bytes_per_value: Annotated[Count, Parameter(help="Bytes per number in the KV cache.")] = 2,
     json: Json = False,
 ) -> None:
     """Count a model's parameters, FLOPs and KV cache, by every convention.
@@ -35,8 +35,8 @@ def count(
     different papers: the rows say which.
     """
     for option, given in (("--tokens", tokens), ("--context", context)):
-        if given is not None and not 0 < given <= _MOST:
-            raise InputError(f"{option} is {given:g}: it must be above 0, and at most {_MOST:g}")
+        if given is not None and given > _MOST:
+            raise UsageError(f"{option} is {given:g}: it must be at most {_MOST:g}")
     shape = read_config(config)
     groups, counts, flops = params_by_group(shape), count_all(shape), flops_all(shape)
     cached = shape.n_ctx if context is None else context

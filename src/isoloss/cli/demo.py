@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from isoloss.cli.options import Json, Seed
+from isoloss.cli.options import Count, Json, Seed
 from isoloss.cli.output import emit_json, say
 
 
@@ -20,7 +20,7 @@ def demo(
     corpus: Annotated[str, Parameter(help="What text, as in `isoloss corpus`.")] = "python-stdlib",
     seed: Seed = 0,
     workers: Annotated[
-        int | None, Parameter(help="Processes, one thread each; all cores without it.")
+        Count | None, Parameter(help="Processes, one thread each; all cores without it.")
     ] = None,
     json: Json = False,
 ) -> None:

@@ -8,18 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from isoloss.cli.options import (
     AnyForm,
     Delta,
     Estimating,
     Json,
+    Level,
     Number,
     Reading,
     Residual,
     Seed,
     Whole,
+    enough,
     law_of,
 )
 from isoloss.cli.output import (
@@ -34,7 +36,7 @@ from isoloss.cli.output import (
 )
 from isoloss.cli.replacing import check_output, is_fit
 from isoloss.cli.views import approaches_view, conventions_view
-from isoloss.errors import InputError
+from isoloss.errors import UsageError
 from isoloss.units import format_number, percent
 
 if TYPE_CHECKING:
@@ -51,8 +53,13 @@ def fit(
     ] = None,
     residual: Residual = "log",
     delta: Delta = 1e-3,
-    draws: Annotated[Whole, Parameter(help="Resamplings for the intervals; 0 for none.")] = 1000,
-    level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
+    draws: Annotated[
+        Whole,
+        Parameter(
+            help="Resamplings for the intervals; 0 for none.", validator=validators.Number(gte=0)
+        ),
+    ] = 1000,
+    level: Level = 0.9,
     seed: Seed = 0,
     approaches: Annotated[
         bool,
@@ -87,17 +94,20 @@ def fit(
     from isoloss.fitting import fit as fit_law
 
     if approaches and conventions:
-        raise InputError("--all and --conventions are two views; ask for one at a time")
+        raise UsageError("--all and --conventions are two views; ask for one at a time")
 
     if out is not None:
         check_output(out, runs, is_fit)
     if flops is not None and not (approaches or conventions):
-        raise InputError("--flops belongs to --all and --conventions; isoloss plan spends a budget")
+        raise UsageError("--flops belongs to --all and --conventions; isoloss plan spends a budget")
     chosen = estimating or Estimating()
+    if approaches or conventions:
+        _only_views(x, residual, delta, draws, chosen)
+    if draws:
+        enough(draws, level)
     table_of_runs = (reading or Reading()).read(runs)
     say_long(len(table_of_runs), draws)
     if approaches or conventions:
-        _only_views(x, residual, delta, draws, chosen)
         view = (approaches_view if approaches else conventions_view)(
             table_of_runs, law_of(form), flops, level, draws, seed
         )
@@ -148,13 +158,12 @@ def _only_views(x: str | None, residual: str, delta: float, draws: int, chosen: 
         "--delta": delta != 1e-3,
         "--fix": chosen.fix is not None,
         "--asymmetry": chosen.asymmetry != 1.0,
+        "--draws 0": draws == 0,
         "--critical-batch": chosen.critical_batch is not None,
     }
     for option, given in asked.items():
         if given:
-            raise InputError(f"--all and --conventions fit in the plain way; leave out {option}")
-    if draws < 2:
-        raise InputError(f"--all and --conventions need --draws of 2 or more, not {draws}")
+            raise UsageError(f"--all and --conventions fit in the plain way; leave out {option}")
 
 
 def _leave(content: object, parts: Sequence[object], out: Path | None, json: bool) -> None:

@@ -6,9 +6,9 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
-from isoloss.cli.options import Json, Number, Reading, Seed, SizeForm, Whole, fitted
+from isoloss.cli.options import Count, Json, Level, Number, Reading, Seed, SizeForm, enough, fitted
 from isoloss.cli.output import emit_json, show, table
 from isoloss.units import format_number, percent
 
@@ -22,7 +22,7 @@ def next_runs(
     target: Annotated[Number, Parameter(help="FLOPs of the run whose size is to be decided.")],
     spend: Annotated[Number, Parameter(help="FLOPs for all proposed runs together.")],
     count: Annotated[
-        Whole | None, Parameter(help="How many runs; chosen without it, 4 to 32.")
+        Count | None, Parameter(help="How many runs; chosen without it, 4 to 32.")
     ] = None,
     largest: Annotated[
         Number | None, Parameter(help="Most FLOPs of one run; a quarter of --spend without it.")
@@ -31,11 +31,15 @@ def next_runs(
         Number | None, Parameter(help="Least FLOPs of one run; a hundredth of the largest.")
     ] = None,
     ratio: Annotated[
-        float, Parameter(help="How far d/n may be from the law's best, as a factor either way.")
+        float,
+        Parameter(
+            help="How far d/n may be from the law's best, as a factor either way.",
+            validator=validators.Number(gt=1),
+        ),
     ] = 20.0,
     form: Annotated[SizeForm, Parameter(help="The law to fit.")] = "chinchilla",
-    draws: Annotated[Whole, Parameter(help="Resamplings behind the intervals.")] = 1000,
-    level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
+    draws: Annotated[Count, Parameter(help="Resamplings behind the intervals.")] = 1000,
+    level: Level = 0.9,
     seed: Seed = 0,
     reading: Annotated[Reading | None, Parameter(name="*")] = None,
     json: Json = False,
@@ -48,6 +52,7 @@ def next_runs(
     """
     from isoloss.planning import propose_runs
 
+    enough(draws, level)
     found = propose_runs(
         fitted(form, runs, reading, draws=draws, seed=seed),
         target=target,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter, Token, validators
 
-from isoloss.errors import InputError
+from isoloss.counting import NConvention
+from isoloss.errors import InputError, UsageError
 from isoloss.units import parse_number
 
 if TYPE_CHECKING:
@@ -19,11 +21,14 @@ if TYPE_CHECKING:
 
 
 def _number(type_: Any, tokens: Sequence[Token]) -> float:
-    return parse_number(tokens[0].value)
+    number = parse_number(tokens[0].value)
+    if not (math.isfinite(number) and number > 0):
+        raise InputError(f"{tokens[0].value} is not positive and finite")
+    return number
 
 
 Number = Annotated[float, Parameter(converter=_number)]
-"""A number such as 7B, 1.5T or 1e21; anything else is wrong usage."""
+"""A positive number such as 7B, 1.5T or 1e21; anything else is wrong usage."""
 
 
 def _whole(type_: Any, tokens: Sequence[Token]) -> int:
@@ -35,6 +40,17 @@ def _whole(type_: Any, tokens: Sequence[Token]) -> int:
 
 Whole = Annotated[int, Parameter(converter=_whole)]
 """A whole number, such as 1000 or 1K; a half of one is wrong usage, not rounded."""
+
+Count = Annotated[Whole, Parameter(validator=validators.Number(gte=1))]
+"""A whole number of things that there must be at least one of."""
+
+
+def _share(type_: Any, value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError("It is a share between 0 and 1, such as 0.9.")
+
+
+Level = Annotated[float, Parameter(help="Level of the intervals.", validator=_share)]
 
 SizeForm = Literal["chinchilla", "chinchilla-tied", "kaplan-nd"]
 """The forms of size and tokens, which share out compute."""
@@ -48,7 +64,16 @@ AnyForm = Literal[Form, "overtraining", "kaplan-ns", "data-constrained"]
 Residual = Annotated[
     Literal["log", "linear"], Parameter(help="Residuals of the log loss, or of the loss.")
 ]
-Delta = Annotated[float, Parameter(help="Where the Huber loss turns linear; 0 for least squares.")]
+Delta = Annotated[
+    float,
+    Parameter(
+        help="Where the Huber loss turns linear; 0 for least squares.",
+        validator=validators.Number(gte=0),
+    ),
+]
+
+LossUnit = Literal["nats", "bits", "bits per byte", "perplexity"]
+"""What a table's losses may be in."""
 
 Json = Annotated[bool, Parameter(show_default=False, help="Print strict JSON on stdout.")]
 
@@ -73,10 +98,10 @@ class Reading:
         str | None, Parameter(help="Which count of FLOPs to use, where there are several: 6nd, ...")
     ] = None
     n_convention: Annotated[
-        str | None, Parameter(help="How the table's parameters were counted: non_embedding, ...")
+        NConvention | None, Parameter(help="How the table's parameters were counted.")
     ] = None
     loss_unit: Annotated[
-        str | None, Parameter(help="nats, bits, bits per byte or perplexity, if no name says it.")
+        LossUnit | None, Parameter(help="What the losses are in, if no name says it.")
     ] = None
     drop_invalid: Annotated[
         bool,
@@ -107,7 +132,7 @@ class Reading:
         pairs = [pair.partition("=") for pair in self.columns.split(",")]
         for name, equals, column in pairs:
             if not (name.strip() and equals and column.strip()):
-                raise InputError(
+                raise UsageError(
                     f"--columns {self.columns!r} is not of the form n=params,d=tokens,loss=val_loss"
                 )
         _once("--columns", [name.strip() for name, _, _ in pairs])
@@ -120,7 +145,7 @@ class Estimating:
 
     fix: Annotated[str | None, Parameter(help="Coefficients to hold: E=1.7,alpha=0.34.")] = None
     asymmetry: Annotated[
-        float,
+        Number,
         Parameter(help="How many times as much a prediction above the loss costs as one below."),
     ] = 1.0
     critical_batch: Annotated[
@@ -141,7 +166,7 @@ class Estimating:
         example = "b_star=2e8,alpha_b=0.21"
         numbers = _numbers("--critical-batch", self.critical_batch, example)
         if set(numbers) != {"b_star", "alpha_b"} or min(numbers.values()) <= 0:
-            raise InputError(
+            raise UsageError(
                 f"--critical-batch {self.critical_batch!r} is not of the form {example}"
             )
         return {"s_min": CriticalBatch(**numbers)}
@@ -153,14 +178,24 @@ def _numbers(option: str, text: str, example: str) -> dict[str, float]:
     try:
         return {name.strip(): parse_number(value) for name, _, value in pairs}
     except InputError:
-        raise InputError(f"{option} {text!r} is not of the form {example}") from None
+        raise UsageError(f"{option} {text!r} is not of the form {example}") from None
 
 
 def _once(option: str, names: list[str]) -> None:
     """Refuse a list that gives one name twice: which was meant is anyone's guess."""
     twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
     if twice:
-        raise InputError(f"{option} gives {twice[0]} twice; give it once")
+        raise UsageError(f"{option} gives {twice[0]} twice; give it once")
+
+
+def enough(draws: int, level: float) -> None:
+    """Refuse, before any work, draws that would tell no interval at this level."""
+    from isoloss.fitting.intervals import check_reach
+
+    try:
+        check_reach(level, draws)
+    except InputError as error:
+        raise UsageError(str(error)) from None
 
 
 def law_of(form: AnyForm) -> type[Law]:

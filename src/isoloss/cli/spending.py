@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import ArgumentCollection, Group, Parameter
 
-from isoloss.cli.options import Number, Whole
+from isoloss.cli.options import Count, Number
 
 if TYPE_CHECKING:
     from isoloss.planning import Amounts
@@ -51,7 +51,7 @@ class Spending:
         str | None,
         Parameter(group=_WITH, help="The accelerator: H100, TPU v5p; see isoloss laws --hardware."),
     ] = None
-    count: Annotated[Whole | None, Parameter(group=_WITH, help="How many devices.")] = None
+    count: Annotated[Count | None, Parameter(group=_WITH, help="How many devices.")] = None
     utilisation: Annotated[
         Number | None, Parameter(group=_WITH, help="Share of the peak reached; 0.4 without it.")
     ] = None

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 
-from isoloss.cli.options import Json
+from isoloss.cli.options import Count, Json
 from isoloss.cli.output import emit_json, say
 from isoloss.cli.progress import progress
 from isoloss.cli.sweep_design import design
@@ -27,7 +27,9 @@ def sweep(
     tokens: Annotated[
         Path | None, Parameter(help="A folder of token ids; made from the runs' corpus without it.")
     ] = None,
-    workers: Annotated[int | None, Parameter(help="Processes, one thread each; all cores.")] = None,
+    workers: Annotated[
+        Count | None, Parameter(help="Processes, one thread each; all cores.")
+    ] = None,
     dry_run: Annotated[
         bool, Parameter(show_default=False, help="Show what would be trained, and train nothing.")
     ] = False,

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Group, Parameter
 
-from isoloss.cli.options import Json, Number, Whole
+from isoloss.cli.options import Count, Json, Number, Seed
 from isoloss.cli.output import emit_json, say, show, table
 from isoloss.cli.replacing import check_output, is_design
 from isoloss.cli.wording import in_options
-from isoloss.errors import InputError
+from isoloss.errors import InputError, UsageError
 from isoloss.units import PF_DAY, format_number, parse_number
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Spent:
     hardware: Annotated[
         str | None, Parameter(group=_SPENT, help="The accelerator, for the time --flops take.")
     ] = None
-    count: Annotated[Whole | None, Parameter(group=_SPENT, help="How many devices.")] = None
+    count: Annotated[Count | None, Parameter(group=_SPENT, help="How many devices.")] = None
     utilisation: Annotated[
         Number | None, Parameter(group=_SPENT, help="Share of the peak reached; 0.4 without it.")
     ] = None
@@ -60,7 +60,7 @@ class Spent:
         from isoloss.planning import budget
 
         if self.flops is None and self.booking is None:
-            raise InputError("say what there is to spend: --flops 1e19, or --booking 8xH100:24h")
+            raise UsageError("say what there is to spend: --flops 1e19, or --booking 8xH100:24h")
         given = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "throughput"}
         found = budget(given)  # type: ignore[arg-type]
         for note in found.notes:
@@ -77,13 +77,13 @@ class Placed:
         Parameter(group=_PLACED, help="A published law, or a fit's JSON file; besiroglu."),
     ] = None
     budgets: Annotated[
-        Whole | None, Parameter(group=_PLACED, help="Budgets of an isoflop design; 5.")
+        Count | None, Parameter(group=_PLACED, help="Budgets of an isoflop design; 5.")
     ] = None
     sizes: Annotated[
-        Whole | None, Parameter(group=_PLACED, help="Sizes: 7 a budget, 6, or 5 of a grid.")
+        Count | None, Parameter(group=_PLACED, help="Sizes: 7 a budget, 6, or 5 of a grid.")
     ] = None
     tokens: Annotated[
-        Whole | None, Parameter(group=_PLACED, help="Numbers of tokens of a grid; 5.")
+        Count | None, Parameter(group=_PLACED, help="Numbers of tokens of a grid; 5.")
     ] = None
     span: Annotated[
         Number | None,
@@ -105,7 +105,7 @@ class Placed:
         found = {name: value for name, value in given.items() if value is not None}
         for name in found:
             if name not in _TAKES[kind]:
-                raise InputError(f"--{name.replace('_', '-')} says nothing of a {kind} design")
+                raise UsageError(f"--{name.replace('_', '-')} says nothing of {kind} designs")
         if "law" in found:
             found["law"] = _law(found["law"])
         if "multiples" in found:
@@ -124,8 +124,8 @@ class Models:
     style: Annotated[
         Literal["modern", "gpt2"], Parameter(group=_MODELS, help="What the models look like.")
     ] = "modern"
-    vocab: Annotated[Whole, Parameter(group=_MODELS, help="Vocabulary; 256 for bytes.")] = 32_000
-    context: Annotated[Whole, Parameter(group=_MODELS, help="Tokens of context.")] = 2_048
+    vocab: Annotated[Count, Parameter(group=_MODELS, help="Vocabulary; 256 for bytes.")] = 32_000
+    context: Annotated[Count, Parameter(group=_MODELS, help="Tokens of context.")] = 2_048
     rule: Annotated[
         Literal["porian", "step-law", "deepseek"],
         Parameter(group=_MODELS, help="Whose published rates and batches to use."),
@@ -134,12 +134,12 @@ class Models:
         Number | None, Parameter(group=_MODELS, help="One learning rate for all, not the rule's.")
     ] = None
     batch: Annotated[
-        Whole | None, Parameter(group=_MODELS, help="One batch for all, in tokens.")
+        Count | None, Parameter(group=_MODELS, help="One batch for all, in tokens.")
     ] = None
     corpus: Annotated[
         str, Parameter(group=_MODELS, help="The text: a name of `isoloss corpus list`, or a file.")
     ] = ""
-    seed: Annotated[Whole, Parameter(group=_MODELS, help="Seed of all runs.")] = 0
+    seed: Annotated[Seed, Parameter(group=_MODELS, help="Seed of all runs.")] = 0
 
     def recipe(self) -> Recipe:
         """The same as the library's Recipe."""
@@ -225,7 +225,7 @@ def _numbers(option: str, text: str, example: str, count: int | None = None) -> 
     except InputError:
         found = ()
     if not found or (count is not None and len(found) != count):
-        raise InputError(f"{option} {text!r} is not of the form {example}")
+        raise UsageError(f"{option} {text!r} is not of the form {example}")
     return found
 
 

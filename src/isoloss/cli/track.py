@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from cyclopts import Parameter
 
-from isoloss.cli.options import Json
+from isoloss.cli.options import Json, Level
 from isoloss.cli.output import emit_json, plain, say, show, table
 from isoloss.units import format_number, percent
 
@@ -30,7 +30,7 @@ def track(
     sisters: Annotated[
         Path | None, Parameter(help="A directory of finished runs of the same kind.")
     ] = None,
-    level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
+    level: Level = 0.9,
     json: Json = False,
 ) -> int:
     """Say whether a run will end where the law says: on course, above or below.

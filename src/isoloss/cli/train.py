@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from isoloss.cli.options import Json
+from isoloss.cli.options import Count, Json
 from isoloss.cli.output import emit_json, plain
 from isoloss.cli.progress import progress
 from isoloss.errors import InputError
@@ -27,7 +27,9 @@ def train(
     tokens: Annotated[
         Path | None, Parameter(help="A folder of token ids; made from the run's corpus without it.")
     ] = None,
-    threads: Annotated[int, Parameter(help="Threads; another number may change last digits.")] = 1,
+    threads: Annotated[
+        Count, Parameter(help="Threads; another number may change last digits.")
+    ] = 1,
     json: Json = False,
 ) -> int:
     """Train one run and leave its record.
@@ -44,8 +46,6 @@ def train(
         raise InputError(f"{spec_file} lists {len(specs)} runs; train them with `isoloss sweep`")
     if folder == spec_file:
         raise InputError(f"{spec_file} has no suffix to leave out; give a folder with --out")
-    if threads < 1:
-        raise InputError(f"threads is {threads}; at least one is needed")
     os.environ["OMP_NUM_THREADS"] = str(threads)  # some libraries read it only when loaded
     import torch
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 from cyclopts import Parameter
 
-from isoloss.cli.options import Json, Reading, Seed, Whole
+from isoloss.cli.options import Count, Json, Level, Reading, Seed, enough
 from isoloss.cli.output import doubts, emit_json, plain, say, show, table
 from isoloss.cli.replacing import check_output, is_figure, is_optima
 from isoloss.errors import InputError
@@ -26,8 +26,8 @@ def tune(
     factors: Annotated[
         str | None, Parameter(help="What was swept: lr,batch,weight_decay; found without it.")
     ] = None,
-    draws: Annotated[Whole, Parameter(help="Draws behind the intervals.")] = 1000,
-    level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
+    draws: Annotated[Count, Parameter(help="Draws behind the intervals.")] = 1000,
+    level: Level = 0.9,
     seed: Seed = 0,
     out: Annotated[
         Path | None, Parameter(help="Write the losses at the optimum, a table to fit, to this CSV.")
@@ -50,6 +50,7 @@ def tune(
             check_output(path, runs, kind)
     if out is not None and not out.suffix.lower().endswith("csv"):
         raise InputError(f"{out}: the table is written as CSV; give a name that ends in .csv")
+    enough(draws, level)
     names = None if factors is None else [name.strip() for name in factors.split(",")]
     found = find(
         (reading or Reading()).read(runs),

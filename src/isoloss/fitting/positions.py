@@ -15,7 +15,7 @@ from isoloss.errors import InputError, Status, UnidentifiedError
 from isoloss.fitting import diagnosis
 from isoloss.fitting.batch import solve_many
 from isoloss.fitting.design import Design
-from isoloss.fitting.intervals import Interval, check_draws, check_level, log_interval
+from isoloss.fitting.intervals import Interval, check_draws, check_level, check_reach, log_interval
 from isoloss.fitting.search import solve
 from isoloss.laws.forms import Array, SaturatingPowerLaw
 
@@ -58,7 +58,7 @@ def fit_positions(
 
     loss: nats, (m,) means at each position, or (documents, m), one row a document.
     position: (m,) from 1; by default 1, 2, ..., m. level: of the intervals. draws: how many times
-    ten or more documents are drawn again, two or more; seed: of those.
+    ten or more documents are drawn again; seed: of those.
     Returns PositionFit. Raises InputError for other shapes, level or draws, or losses that are not
     positive; UnidentifiedError if the losses do not fix a, b and c.
     Source: Kaplan et al. 2020, appendix D.5. Left out: the first tokens of models trained with
@@ -66,6 +66,7 @@ def fit_positions(
     """
     check_level(level)
     check_draws(draws)
+    check_reach(level, draws)
     losses = np.atleast_2d(np.asarray(loss, dtype=np.float64))
     at = np.arange(1.0, losses.shape[-1] + 1) if position is None else np.asarray(position, float)
     if not losses.size:

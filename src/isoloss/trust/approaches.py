@@ -237,7 +237,7 @@ def _third(study: _Study) -> _Answer:
         raise FitError(study.law.refusal)
     best = spend(model.law, study.flops, paid_cost(study.runs))
     columns = best.a, best.b, np.log(best.n), np.log(best.d)
-    a, b, n, d = (interval(column, study.level, model.spare) for column in columns)
+    a, b, n, d = (interval(one, study.level, model.spare, model.asked) for one in columns)
     return a, b, Interval(*np.exp(n)), Interval(*np.exp(d))
 
 
@@ -299,7 +299,7 @@ def _answer(mids: Array, parts: Sequence[Array], level: float) -> _Answer:
         values = np.concatenate(parts)
         kept = values[np.isfinite(values).all(axis=1)]
         if len(kept) >= _FEWEST_KEPT * len(values):
-            low, mid, high = interval(kept, level)
+            low, mid, high = interval(kept, level, asked=len(values))
             low, high = mids + (low - mid), mids + (high - mid)
     ends = np.stack([low, mids, high])
     ends[:, 2:] = np.exp(ends[:, 2:])

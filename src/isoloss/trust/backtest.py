@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from isoloss.errors import FitError, InputError, IsolossError, Status, UnidentifiedError
 from isoloss.fitting.design import Residual
-from isoloss.fitting.intervals import check_draws, check_level
+from isoloss.fitting.intervals import check_draws, check_level, check_reach
 from isoloss.fitting.parametric import Fit, fit, refit
 from isoloss.fitting.runs_inspection import Finding
 from isoloss.fitting.variables import Given, variables_of
@@ -170,6 +170,7 @@ def backtest_fit(
     """
     check_level(level)
     check_draws(draws)
+    check_reach(level, draws)
     found.check()
     test = partial(_tested, found, level=level, draws=draws, seed=seed, forecast=forecast)
     return _searched(found, test) if cutoff is None else test(cutoff)

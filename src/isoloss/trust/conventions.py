@@ -127,7 +127,9 @@ def _under(tried: Trial, counted: Runs, runs: Runs, flops: float, level: float) 
             continue
         as_given = _translated(best.n, counted.n, runs.n)
         columns = (best.a, best.n, best.d, best.loss, as_given)
-        a, size, tokens, least, same = (interval(c, level, model.spare) for c in columns)
+        a, size, tokens, least, same = (
+            interval(column, level, model.spare, model.asked) for column in columns
+        )
         rows.append(Counted(convention, name, a, size, tokens, least, same))
     return rows
 

@@ -57,17 +57,23 @@ class Draws:
     def __len__(self) -> int:
         return int(np.size(next(iter(self.law.coefficients().values()))))
 
+    @property
+    def asked(self) -> int:
+        """How many draws were asked for: those there are, and those that did not settle."""
+        return len(self) + self.failed
+
     def interval(self, fn: Callable[[Law], ArrayLike], level: float = 0.9) -> Interval:
         """Return the interval (low, mid, high) of any quantity of the law.
 
         fn: takes the law with coefficients of shape (k,), returns (k,) or (k, ...); for losses at
         m points call `law.column()`. level: the share inside.
         Quantiles of the draws, taken further out by Student's t with `spare` degrees of freedom.
+        Raises InputError if fewer than ten draws would lie outside.
         """
         values = np.asarray(fn(self.law), dtype=np.float64)
         if values.ndim == 0 or len(values) != len(self):
             raise InputError(f"fn must return one value for each of the {len(self)} draws first")
-        return interval(values, level, self.spare)
+        return interval(values, level, self.spare, self.asked)
 
     def predict(
         self,
@@ -102,7 +108,7 @@ class Draws:
             found = posterior(
                 method,
                 self.fit,
-                draws=len(self),
+                draws=self.asked,
                 seed=self.seed,
                 least_noise=resampling.seed_spread(self.fit.runs),
             )
@@ -111,7 +117,7 @@ class Draws:
             losses = self.law.column()(*points)
             if kind == "run":
                 losses = losses * np.exp(self._drawn_noise())[:, None]
-            low, mid, high = interval(losses, level, self.spare)
+            low, mid, high = interval(losses, level, self.spare, self.asked)
         return Interval(low.reshape(shape), mid.reshape(shape), high.reshape(shape))
 
     def forecast_method(self, forecast: Method | None = None) -> str:

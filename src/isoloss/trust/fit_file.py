@@ -69,7 +69,7 @@ class FittedLaw:
             loss_unit=fitted.runs.loss_unit,
             sample=drawn,
             fit=fitted,
-            draws=len(found) if isinstance(found, Draws) else _DRAWS,
+            draws=found.asked if isinstance(found, Draws) else _DRAWS,
             seed=found.seed if isinstance(found, Draws) else 0,
             least_noise=seed_spread(fitted.runs),
         )

@@ -11,16 +11,19 @@ from isoloss.fitting.intervals import check_level, check_reach, normal_cdf, stud
 from isoloss.laws.forms import Array
 
 
-def interval(values: Array, level: float, spare: float = math.inf) -> Interval:
+def interval(
+    values: Array, level: float, spare: float = math.inf, asked: int | None = None
+) -> Interval:
     """Return the central interval of draws over the first axis: quantiles, and the median.
 
     values: (k, ...). level: the share inside, such as 0.9. spare: how many runs are left over
     beyond the coefficients; the quantiles are taken as far out as Student's t with so many degrees
-    of freedom lies beyond the normal, which keeps the shape of the draws.
-    Raises InputError if level is not between 0 and 1, or so near 1 that no draw lies beyond.
+    of freedom lies beyond the normal, which keeps the shape of the draws. asked: how many draws
+    were asked for, where some came to nothing; k without it.
+    Raises InputError if level is not between 0 and 1, or so near 1 that too few draws lie beyond.
     """
     check_level(level)
-    check_reach(level, len(values))
+    check_reach(level, asked or len(values))
     upper = 0.5 + 0.5 * level
     if math.isfinite(spare):
         upper = normal_cdf(student_quantile(upper, spare))
