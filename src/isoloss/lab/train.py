@@ -8,18 +8,18 @@ from its checkpoint bit for bit; a run that is finished is not run again.
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from isoloss.errors import InputError
+from isoloss.lab.batches import Batches
+from isoloss.lab.checkpoint import State, load_checkpoint, save_checkpoint
 from isoloss.lab.evaluate import HeldOut, HeldOutLoss, evaluate, held_out
 from isoloss.lab.models import Transformer
 from isoloss.lab.optim import learning_rate, make_optimizer
@@ -56,18 +56,6 @@ class Progress:
     tokens_per_second: float
 
 
-@dataclass
-class _State:
-    """What a checkpoint holds besides weights: where the run is, and its running sums."""
-
-    step: int = 0
-    loss_sum: float = 0.0
-    loss_count: int = 0
-    point_loss: float = math.nan
-    seconds: float = 0.0
-    eval_seconds: float = 0.0
-
-
 def train(
     spec: RunSpec,
     tokens: TokenSet,
@@ -99,7 +87,7 @@ def train(
     torch.manual_seed(spec.seed)
     model = Transformer(spec.shape)
     optimizer = make_optimizer(model, spec)
-    state = _load_checkpoint(checkpoint, model, optimizer)
+    state = load_checkpoint(checkpoint, model, optimizer)
     with RecordWriter.resume(path, state.step) as writer:
         writer.header(spec, _corpus(tokens), describe_machine(), versions())
         run = _Run(spec, tokens, model, optimizer, state, writer, checkpoint)
@@ -116,7 +104,7 @@ class _Run:
     tokens: TokenSet
     model: Transformer
     optimizer: torch.optim.Optimizer
-    state: _State
+    state: State
     writer: RecordWriter
     checkpoint: Path
 
@@ -152,7 +140,7 @@ def _train(
         if state.step in points:
             _point(run, _timed(model, block, state))
         if time.perf_counter() - saved >= checkpoint_seconds and state.step < spec.steps:
-            _save_checkpoint(run.checkpoint, model, optimizer, state)
+            save_checkpoint(run.checkpoint, model, optimizer, state)
             saved = time.perf_counter()
     outcome = _timed(model, final, state)
     clock.tick()
@@ -163,7 +151,7 @@ def _train(
 class _Clock:
     """Adds the time of this process to the seconds a run has had before."""
 
-    def __init__(self, state: _State) -> None:
+    def __init__(self, state: State) -> None:
         self.state, self.before, self.started = state, state.seconds, time.perf_counter()
 
     def tick(self) -> None:
@@ -186,38 +174,6 @@ def evaluation_steps(spec: RunSpec, block_tokens: int, final_tokens: int) -> lis
     return sorted({int(s) for s in np.geomspace(first, spec.steps, count).round()})
 
 
-class Batches:
-    """Batches as a pure function of seed and step, so that a resumed run sees what it would have.
-
-    The training text is cut into contexts; each epoch visits them once in an order drawn from
-    (seed, epoch), but for the few at the order's end that do not fill a batch. A context's last
-    target is the next context's first token, so every token is predicted.
-    """
-
-    def __init__(self, tokens: TokenSet, spec: RunSpec) -> None:
-        self.ids, self.n_ctx, self.seed = tokens.train, spec.shape.n_ctx, spec.seed
-        self.rows = spec.batch // spec.shape.n_ctx
-        self.windows = (len(self.ids) - 1) // self.n_ctx
-        if self.windows < self.rows:
-            raise InputError(
-                f"the training text of {tokens.name!r} has {len(self.ids):,} tokens, less than one "
-                f"batch of {spec.batch:,}: use a larger corpus or a smaller batch"
-            )
-        self.per_epoch = self.windows // self.rows
-        self.epoch, self.order = -1, np.empty(0, np.int64)
-
-    def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs and targets of update `step`, each (rows, n_ctx)."""
-        epoch, index = divmod(step, self.per_epoch)
-        if epoch != self.epoch:
-            rng = np.random.default_rng([self.seed, epoch])
-            self.epoch, self.order = epoch, rng.permutation(self.windows)
-        rows = self.order[index * self.rows : (index + 1) * self.rows]
-        at = rows[:, None] * self.n_ctx + np.arange(self.n_ctx + 1)
-        ids = torch.from_numpy(self.ids[at].astype(np.int64))
-        return ids[:, :-1], ids[:, 1:]
-
-
 def _check_same_text(old: Run, tokens: TokenSet, path: Path) -> None:
     if old.corpus.get("hash", tokens.hash) != tokens.hash:
         raise InputError(
@@ -237,7 +193,7 @@ def _corpus(tokens: TokenSet) -> dict[str, Any]:
     }
 
 
-def _timed(model: Transformer, data: HeldOut, state: _State) -> HeldOutLoss:
+def _timed(model: Transformer, data: HeldOut, state: State) -> HeldOutLoss:
     started = time.perf_counter()
     outcome = evaluate(model, data)
     state.eval_seconds += time.perf_counter() - started
@@ -290,43 +246,3 @@ def _end(run: _Run, outcome: HeldOutLoss | None, reason: str) -> End:
         reason=reason,
         **measured,
     )
-
-
-def _save_checkpoint(
-    path: Path, model: Transformer, optimizer: torch.optim.Optimizer, state: _State
-) -> None:
-    """Weights, moments and sums as plain arrays; renamed into place, so it is whole or absent."""
-    arrays: dict[str, NDArray[np.generic]] = {
-        f"model.{name}": value.numpy() for name, value in _weights(model).items()
-    }
-    for index, moments in optimizer.state_dict()["state"].items():
-        for key, value in moments.items():
-            arrays[f"optimizer.{index}.{key}"] = value.numpy()
-    arrays["state"] = np.array(list(astuple(state)), np.float64)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        np.savez(file, **arrays)  # type: ignore[arg-type]
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def _load_checkpoint(path: Path, model: Transformer, optimizer: torch.optim.Optimizer) -> _State:
-    if not path.exists():
-        return _State()
-    with np.load(path, allow_pickle=False) as arrays:
-        for name, value in _weights(model).items():
-            value.copy_(torch.from_numpy(arrays[f"model.{name}"]))
-        saved = optimizer.state_dict()
-        for key in arrays.files:
-            if key.startswith("optimizer."):
-                _, index, name = key.split(".")
-                saved["state"].setdefault(int(index), {})[name] = torch.from_numpy(arrays[key])
-        optimizer.load_state_dict(saved)
-        step, loss_sum, loss_count, *others = arrays["state"].tolist()
-    return _State(int(step), loss_sum, int(loss_count), *others)
-
-
-def _weights(model: Transformer) -> dict[str, torch.Tensor]:
-    """Every parameter once, detached, by name: a tied head does not appear twice."""
-    return {name: value.detach() for name, value in model.named_parameters()}

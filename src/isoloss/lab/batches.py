@@ -1,0 +1,42 @@
+"""Which text every update sees: a pure function of seed and step."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from isoloss.errors import InputError
+from isoloss.lab.tokens import TokenSet
+from isoloss.runs import RunSpec
+
+
+class Batches:
+    """Batches as a pure function of seed and step, so that a resumed run sees what it would have.
+
+    The training text is cut into contexts; each epoch visits them once in an order drawn from
+    (seed, epoch), but for the few at the order's end that do not fill a batch. A context's last
+    target is the next context's first token, so every token is predicted.
+    """
+
+    def __init__(self, tokens: TokenSet, spec: RunSpec) -> None:
+        self.ids, self.n_ctx, self.seed = tokens.train, spec.shape.n_ctx, spec.seed
+        self.rows = spec.batch // spec.shape.n_ctx
+        self.windows = (len(self.ids) - 1) // self.n_ctx
+        if self.windows < self.rows:
+            raise InputError(
+                f"the training text of {tokens.name!r} has {len(self.ids):,} tokens, less than one "
+                f"batch of {spec.batch:,}: use a larger corpus or a smaller batch"
+            )
+        self.per_epoch = self.windows // self.rows
+        self.epoch, self.order = -1, np.empty(0, np.int64)
+
+    def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Inputs and targets of update `step`, each (rows, n_ctx)."""
+        epoch, index = divmod(step, self.per_epoch)
+        if epoch != self.epoch:
+            rng = np.random.default_rng([self.seed, epoch])
+            self.epoch, self.order = epoch, rng.permutation(self.windows)
+        rows = self.order[index * self.rows : (index + 1) * self.rows]
+        at = rows[:, None] * self.n_ctx + np.arange(self.n_ctx + 1)
+        ids = torch.from_numpy(self.ids[at].astype(np.int64))
+        return ids[:, :-1], ids[:, 1:]
