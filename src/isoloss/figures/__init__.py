@@ -10,6 +10,7 @@
     backtest_errors         the same for runs held out of a fit
     steps_against_batch     steps to a loss against batch, and the critical batch
     tuning_curves           loss against learning rate, with the optimum of each model
+    size_costs              what leaving the best size costs, for laws side by side
     exponent_walks          from Kaplan's exponent to Hoffmann's, step by step
 
 Without an Axes each makes its own figure, outside pyplot, so nothing is left behind;
@@ -24,6 +25,7 @@ from isoloss.figures.forecasts import backtest_errors, forecasts_and_outcomes
 from isoloss.figures.isoflops import isoflop_curves
 from isoloss.figures.loss import loss_against
 from isoloss.figures.residuals import residuals
+from isoloss.figures.size_costs import size_costs
 from isoloss.figures.style import house_style, loss_unit, panels, power_of_ten, short_number
 from isoloss.figures.svg import COLOURS, inline_svg, save_figure
 from isoloss.figures.tuning import tuning_curves
@@ -48,6 +50,7 @@ __all__ = [
     "residuals",
     "save_figure",
     "short_number",
+    "size_costs",
     "steps_against_batch",
     "tuning_curves",
 ]

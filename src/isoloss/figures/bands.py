@@ -85,7 +85,7 @@ def frontier_band(
     return Band(mid, low, high)
 
 
-def shade(ax: Axes, grid: Array, found: Band, *, alpha: float = 0.16) -> None:
+def shade(ax: Axes, grid: Array, found: Band, *, alpha: float = 0.16, colour: str = LAW) -> None:
     """Shade a band, if there is one, without letting its ends decide the limits of the axes."""
     if found.low is None or found.high is None:
         return
@@ -95,7 +95,7 @@ def shade(ax: Axes, grid: Array, found: Band, *, alpha: float = 0.16) -> None:
         [np.column_stack([grid, found.low]), np.column_stack([grid, found.high])[::-1]]
     )
     # add_artist, unlike add_patch and fill_between, leaves the limits alone
-    ax.add_artist(Polygon(outline, closed=True, facecolor=LAW, alpha=alpha, linewidth=0))
+    ax.add_artist(Polygon(outline, closed=True, facecolor=colour, alpha=alpha, linewidth=0))
 
 
 def _band(model: Any, quantity: Callable[[Law], Array], level: float) -> Band:

@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 MOST_EXCESS = 10.0
 """A draw in which a size never reaches the loss counts as this excess, as does any greater one."""
 
+MOST_DRAWS = 1000
+"""The expectation is over this many draws; more would hardly move it."""
+
 _SIZES = 193
 _BEYOND = 8.0
 _TAILS = 0.02
-_MOST_DRAWS = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +103,9 @@ def _expected(
     law: Law, sizes: Array, losses: Array, least: Array, cost: Cost | None, beside: Cost | None
 ) -> Array:
     """The mean excess of each size (m,) over the draws, each capped."""
-    if len(losses) > _MOST_DRAWS:
-        law = type(law)(**{k: np.asarray(v)[:_MOST_DRAWS] for k, v in law.coefficients().items()})
-        losses, least = losses[:_MOST_DRAWS], least[:_MOST_DRAWS]
+    if len(losses) > MOST_DRAWS:
+        law = type(law)(**{k: np.asarray(v)[:MOST_DRAWS] for k, v in law.coefficients().items()})
+        losses, least = losses[:MOST_DRAWS], least[:MOST_DRAWS]
     needed = compute_at_size(law, sizes, losses, cost=cost)
     if beside is not None:
         needed = needed + np.asarray(beside(sizes))
