@@ -47,6 +47,8 @@ LAB_FLOORS = {
     "tokenizing": 1,
     "models": 2,
     "optim": 2,
+    "batches": 3,
+    "checkpoint": 3,
     "train": 3,
     "evaluate": 3,
     "sweep": 4,
