@@ -290,7 +290,8 @@ def test_a_plan_takes_a_budget_in_any_form_and_a_loss(isoloss: Command) -> None:
     for plan in strict(booked.stdout)["plans"]:
         assert plan["flops"] == pytest.approx(64 * 72 * 3600 * 989.5e12 * 0.4)
         assert plan["budget"]["machine"]["hardware"]["name"] == "H100"
-        assert (plan["gpu_hours"], plan["hours"]) == pytest.approx((64 * 72, 72))
+        hours = plan["gpu_hours"]["mid"], plan["hours"]["mid"]
+        assert hours == pytest.approx((64 * 72, 72))
         assert plan["dollars"] is None
     asked = isoloss(
         "plan", "--loss", "2.2", "--hardware", "H100", "--count", "64", "--price", "2.5"
@@ -336,6 +337,26 @@ def test_plans_by_several_laws_and_fit_files_stand_side_by_side(
     far = isoloss("plan", "--flops", "1e23", "--law", "besiroglu", "--law", "kaplan")
     assert "the best sizes differ 4.6 times" in " ".join(far.stdout.split())
     assert "no such file" in isoloss("plan", "--flops", "1e21", "--law", "no.json").stderr
+
+
+def test_more_than_three_plans_stand_in_more_than_one_table(
+    isoloss: Command, runs_csv: Path
+) -> None:
+    assert isoloss("fit", runs_csv, "--out", "mine.json", "--draws", "100").returncode == 0
+    names = ("kaplan", "hoffmann", "besiroglu", "hoffmann_2022_rounded", "mine.json")
+    laws = [word for name in names for word in ("--law", name)]
+    told = isoloss("plan", "--flops", "1e21", *laws).stdout
+    assert max(map(len, told.splitlines())) <= 80
+    rows = [line.split() for line in told.splitlines() if line.startswith("  parameters n")]
+    # Three and two: 4.68B | 2.22B | 2.78B and 1.82B | mid (low - high).
+    assert [row[2:5] for row in rows[:1]] == [["4.68B", "2.22B", "2.78B"]]
+    assert rows[1][2] == "1.82B"
+    assert len(rows) == 2
+    counted = next(line for line in told.splitlines() if "counted as" in line)
+    assert counted.split()[2:] == ["non_embedding", "total", "total"]
+    assert told.count("90% intervals") == 1
+    one = isoloss("plan", "--flops", "1e21", "--law", "kaplan").stdout
+    assert one.count("  parameters n") == 1
 
 
 def test_plan_explains_why_the_papers_disagree(isoloss: Command) -> None:

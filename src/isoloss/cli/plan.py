@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from isoloss.laws import Cost
     from isoloss.planning import Amounts, Plan, Setup
 
+_ABREAST = 3
 _SOURCE = Group("Where the law comes from", validator=validators.mutually_exclusive)
 
 
@@ -105,7 +106,7 @@ def plan(
         return
     last = [f"{line}." for line in (disagreement(plans), tested) if line]
     rules = [rules_table(one.training) for one in plans[:1] if len(plans) == 1 and one.training]
-    show(_side_by_side(plans), *rules, *_notes(plans), *last)
+    show(*_side_by_side(plans), *rules, *_notes(plans), *last)
 
 
 def _cost(how: Trained, setup: Setup, convention: str) -> Cost | None:
@@ -169,7 +170,28 @@ def _six_per_parameter(n: NDArray[np.float64]) -> NDArray[np.float64]:
     return 6.0 * n
 
 
-def _side_by_side(plans: tuple[Plan, ...]) -> object:
+def _side_by_side(plans: tuple[Plan, ...]) -> list[object]:
+    """The plans in tables of at most three, which is what the width of a terminal holds."""
+    alike = len({p.flops for p in plans}) == 1
+    flops = plans[0].flops
+    spent = f"{flops:.4g} FLOPs, {format_number(flops / PF_DAY)} PF-days" if alike else "For a loss"
+    level = next((p.level for p in plans if p.level), None)
+    doubt = f"; in brackets: {percent(level)} intervals" if level else ""
+    tables = -(-len(plans) // _ABREAST)
+    width = -(-len(plans) // tables)
+    return [
+        table(
+            "",
+            *(p.source for p in some),
+            rows=[(name, *cells) for name, cells in _rows(some, show_flops=not alike)],
+            title=None if first else f"{spent}{doubt}",
+        )
+        for first in range(0, len(plans), width)
+        for some in [plans[first : first + width]]
+    ]
+
+
+def _rows(plans: tuple[Plan, ...], *, show_flops: bool) -> list[tuple[str, list[str]]]:
     rows = [
         ("parameters n", [estimate(p.n) for p in plans]),
         ("  counted as", [_counting(p) for p in plans]),
@@ -181,8 +203,7 @@ def _side_by_side(plans: tuple[Plan, ...]) -> object:
         ("loss, nats per token", [estimate(p.loss, "{:.3f}") for p in plans]),
         ("law", [p.law for p in plans]),
     ]
-    alike = len({p.flops for p in plans}) == 1
-    if not alike or plans[0].compute.low is not None:
+    if show_flops or any(p.compute.low is not None for p in plans):
         rows.insert(0, ("FLOPs", [estimate(p.compute) for p in plans]))
     rows += [
         (name, [estimate(getattr(p, field)) for p in plans])
@@ -193,17 +214,7 @@ def _side_by_side(plans: tuple[Plan, ...]) -> object:
         )
         if getattr(plans[0], field) is not None
     ]
-    rows += training_rows(plans)
-    level = plans[0].level
-    doubt = f"; in brackets: {percent(level)} intervals" if level else ""
-    flops = plans[0].flops
-    spent = f"{flops:.4g} FLOPs, {format_number(flops / PF_DAY)} PF-days" if alike else "For a loss"
-    return table(
-        "",
-        *(p.source for p in plans),
-        rows=[(name, *cells) for name, cells in rows],
-        title=f"{spent}{doubt}",
-    )
+    return rows + training_rows(plans)
 
 
 def _counting(plan: Plan) -> str:
