@@ -84,6 +84,19 @@ def test_papers_answer_once_for_plans_of_one_budget_and_for_each_of_several() ->
     assert text.count("read again where that is best") == 1
 
 
+def test_more_than_three_laws_stand_in_more_than_one_table() -> None:
+    budgets = (1e20, 1e21, 1e22, 1e23)
+    plans = [made for flops in budgets for made in of_papers(published_plans(flops))[1:]]
+    found, _ = answers(Constraints(size_ratio=0.5), plans)
+    parts = sections(found)
+    tables = [part for part in parts if not isinstance(part, str)]
+    assert [len(one.columns) - 1 for one in tables] == [3, 3, 2]
+    text = printed(list(parts))
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("0.5 times the size") == 1
+    assert text.count("budget in FLOPs") == 3
+
+
 def test_what_never_gets_there_reads_never_and_is_null_in_json() -> None:
     found, _ = answers(Constraints(size_ratio=0.05), made(flops=1e22))
     assert "never" in printed(list(sections(found)))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from isoloss.planning import Binding, Constrained, Estimate, Plan
     from isoloss.planning.constraints import PlansLaw
 
+_ABREAST = 3  # laws in a table that fits 80 columns
 _ELSE = Group("What else binds (Hoffmann and Kaplan do not know it)")
 
 
@@ -140,39 +141,43 @@ def sections(found: Iterable[Constrained]) -> list[Table | str]:
     for each in found:
         asked.setdefault((each.constraint, each.question), []).append(each)
     for (_, question), same in asked.items():
-        parts.append(_side_by_side(question, same))
+        bounds = next((each.bounds for each in same if each.bounds), "")
+        doubt = f"; in brackets: {bounds}" if bounds else ""
+        for first in range(0, len(same), _ABREAST):
+            some = same[first : first + _ABREAST]
+            parts.append(
+                table(
+                    "",
+                    *(one.source for one in some),
+                    rows=_rows(some, show_flops=len({one.flops for one in same}) > 1),
+                    title=None if first else f"{question}{doubt}",
+                )
+            )
         parts += [*(f"{note}." for note in _notes(same)), ""]
     return parts
 
 
-def _side_by_side(question: str, same: Sequence[Constrained]) -> Table:
-    first = same[0]
-    held = f"  {first.free_is}"
+def _rows(some: Sequence[Constrained], *, show_flops: bool) -> list[tuple[str, ...]]:
+    held = f"  {some[0].free_is}"
     rows: list[tuple[str, list[str]]] = [
-        ("parameters n", [_estimate(one.n) for one in same]),
-        (held, [format_number(one.free.n) for one in same]),
-        ("  counted as", [one.n_convention for one in same]),
-        ("tokens d", [_estimate(one.d) for one in same]),
-        (held, [format_number(one.free.d) for one in same]),
-        ("tokens per parameter", [format_number(one.d.mid / one.n.mid) for one in same]),
-        ("loss, nats per token", [_estimate(one.loss, "{:.3f}") for one in same]),
-        (held, [f"{one.free.loss:.3f}" for one in same]),
+        ("parameters n", [_estimate(one.n) for one in some]),
+        (held, [format_number(one.free.n) for one in some]),
+        ("  counted as", [one.n_convention for one in some]),
+        ("tokens d", [_estimate(one.d) for one in some]),
+        (held, [format_number(one.free.d) for one in some]),
+        ("tokens per parameter", [format_number(one.d.mid / one.n.mid) for one in some]),
+        ("loss, nats per token", [_estimate(one.loss, "{:.3f}") for one in some]),
+        (held, [f"{one.free.loss:.3f}" for one in some]),
         *(
-            (label, [_estimate(one.more[name], form) for one in same])
+            (label, [_estimate(one.more[name], form) for one in some])
             for name, (label, form) in _MORE.items()
-            if name in first.more
+            if name in some[0].more
         ),
-        ("law", [one.law for one in same]),
+        ("law", [one.law for one in some]),
     ]
-    if len({one.flops for one in same}) > 1:
-        rows.insert(0, ("budget in FLOPs", [format_number(one.flops) for one in same]))
-    doubt = f"; in brackets: {first.bounds}" if first.bounds else ""
-    return table(
-        "",
-        *(one.source for one in same),
-        rows=[(name, *cells) for name, cells in rows],
-        title=f"{question}{doubt}",
-    )
+    if show_flops:
+        rows.insert(0, ("budget in FLOPs", [format_number(one.flops) for one in some]))
+    return [(name, *cells) for name, cells in rows]
 
 
 _MORE: dict[str, tuple[str, str | None]] = {
