@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from isoloss.counting import flops_all as flops_all
     from isoloss.counting import flops_per_token as flops_per_token
     from isoloss.counting import kv_cache_bytes as kv_cache_bytes
+    from isoloss.counting import lstm_near as lstm_near
     from isoloss.counting import params_by_group as params_by_group
     from isoloss.counting import read_config as read_config
     from isoloss.counting import shape_near as shape_near
@@ -124,8 +125,8 @@ if TYPE_CHECKING:
 
 _ROOMS = {
     "counting": "Family NConvention Shape activation_bytes checkpoint_bytes count_all count_params "
-    "family_cost flops_all flops_per_token kv_cache_bytes params_by_group read_config shape_near "
-    "training_memory",
+    "family_cost flops_all flops_per_token kv_cache_bytes lstm_near params_by_group read_config "
+    "shape_near training_memory",
     "errors": "FitError InputError IsolossError Status UnidentifiedError",
     "fitting": "CriticalBatchFit Crossings DownstreamFit Fit Frontier SharedFit Tuning "
     "correct_isoflop critical_batch crossings earliest_stop envelope fit fit_downstream "

@@ -17,6 +17,7 @@ from isoloss import published
 from isoloss.cli.app import VERBS, run
 from isoloss.cli.laws import all_laws, law_key
 from isoloss.cli.output import to_json, write_json
+from isoloss.counting import Shape
 from isoloss.errors import InputError, Status
 
 GPT2 = {
@@ -75,6 +76,18 @@ def test_count_reads_a_hugging_face_config(isoloss: Command, tmp_path: Path) -> 
     table = isoloss("count", "config.json").stdout
     assert "124,439,808" in table
     assert max(map(len, table.splitlines())) <= 80
+
+
+def test_count_says_what_an_lstm_carries_in_place_of_a_cache(
+    isoloss: Command, tmp_path: Path
+) -> None:
+    shape = Shape.lstm(2, 64, 256, 128)
+    (tmp_path / "lstm.json").write_text(json.dumps(shape.to_dict()), encoding="utf-8")
+    found = strict(isoloss("count", "lstm.json", "--json").stdout)
+    assert found["shape"] == shape.to_dict()
+    assert found["params_by_group"]["recurrent"] == 2 * 8 * 64**2
+    assert found["kv_cache"]["bytes"] == 2 * 2 * 64 * 2
+    assert "State, at any length: 512 bytes" in isoloss("count", "lstm.json").stdout
 
 
 def test_laws_prints_every_published_law_with_its_conventions(isoloss: Command) -> None:

@@ -23,6 +23,15 @@ from isoloss.errors import InputError
 
 @st.composite
 def shapes(draw: st.DrawFn) -> Shape:
+    if draw(st.integers(0, 5)) == 0:
+        return Shape.lstm(
+            draw(st.integers(1, 6)),
+            draw(st.integers(1, 40)),
+            draw(st.integers(1, 500)),
+            draw(st.integers(1, 70)),
+            tied=draw(st.booleans()),
+            bias=draw(st.booleans()),
+        )
     kv_heads = draw(st.integers(1, 4))
     heads = kv_heads * draw(st.integers(1, 3))
     experts = draw(st.integers(0, 5))
@@ -44,6 +53,7 @@ def shapes(draw: st.DrawFn) -> Shape:
         n_active_experts=draw(st.integers(1, experts)) if experts else 0,
         d_ff_shared=draw(st.integers(0, 20)) if experts else 0,
         window=draw(st.integers(0, 90)),
+        reuse=draw(st.sampled_from([1, 1, 2, 5])),
         **flags,
     )
 
@@ -56,6 +66,9 @@ def tensors(s: Shape, experts: int) -> list[tuple[int, ...]]:
         matrices: list[tuple[int, ...]] = [(width, s.d_model)] * inward + [(s.d_model, width)]
         return matrices + ([(width,)] * inward + [(s.d_model,)] if s.bias else [])
 
+    if s.kind == "lstm":
+        gates = [(4 * s.d_model, s.d_model)] * 2 + ([(4 * s.d_model,)] * 2 if s.bias else [])
+        return gates * s.n_layer + [(s.vocab, s.d_model)] * (1 if s.tied else 2)
     norm: list[tuple[int, ...]] = [(s.d_model,)]
     if s.norm == "layernorm" and s.bias:
         norm = norm * 2
@@ -94,7 +107,7 @@ def test_counts_agree_with_a_list_of_tensors(shape: Shape) -> None:
 @given(shapes())
 def test_exact_flops_are_six_per_matrix_entry_and_the_products(shape: Shape) -> None:
     products = 3 if shape.positions == "relative" else 2
-    attention = 6 * products * shape.n_layer * shape.attended * shape.d_attn
+    attention = 6 * products * shape.n_layer * shape.reuse * shape.attended * shape.d_attn
     head = 6 * shape.vocab * shape.d_model
     assert flops_per_token(shape) == 6 * active_matrices(shape) + head + attention
     assert flops_per_token(shape, "6nd") <= flops_per_token(shape)

@@ -41,6 +41,8 @@ def count(
     groups, counts, flops = params_by_group(shape), count_all(shape), flops_all(shape)
     cached = shape.n_ctx if context is None else context
     cache = kv_cache_bytes(shape, tokens=cached, bytes_per_value=bytes_per_value)
+    lstm = shape.kind == "lstm"
+    held = "State, at any length" if lstm else f"KV cache at {cached:,} tokens"
     if json:
         emit_json(
             {
@@ -87,6 +89,5 @@ def count(
             ],
             title="Training FLOPs, forward and backward",
         ),
-        f"KV cache at {cached:,} tokens: {format_number(cache)} bytes "
-        f"({bytes_per_value} bytes per number)",
+        f"{held}: {format_number(cache)} bytes ({bytes_per_value} bytes per number)",
     )

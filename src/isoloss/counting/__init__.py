@@ -26,7 +26,7 @@ from isoloss.counting.memory import (
     kv_cache_bytes,
     training_memory,
 )
-from isoloss.counting.nearby import Nearby, Style, shape_near, usual_depth
+from isoloss.counting.nearby import Nearby, Style, lstm_near, shape_near, usual_depth
 from isoloss.counting.parameters import (
     COUNT_CONVENTIONS,
     NConvention,
@@ -35,7 +35,7 @@ from isoloss.counting.parameters import (
     count_params,
     params_by_group,
 )
-from isoloss.counting.shape import Norm, Positions, QKNorm, Shape
+from isoloss.counting.shape import Kind, Norm, Positions, QKNorm, Shape
 
 __all__ = [
     "COUNT_CONVENTIONS",
@@ -46,6 +46,7 @@ __all__ = [
     "CConvention",
     "Family",
     "Hardware",
+    "Kind",
     "NConvention",
     "Nearby",
     "Norm",
@@ -68,6 +69,7 @@ __all__ = [
     "flops_all",
     "flops_per_token",
     "kv_cache_bytes",
+    "lstm_near",
     "parse_booking",
     "params_by_group",
     "read_config",

@@ -23,17 +23,19 @@ FLOP_CONVENTIONS: tuple[CConvention, ...] = ("exact", "6nd", "kaplan", "chinchil
 def flops_per_token(shape: Shape, convention: CConvention = "exact") -> float:
     """Count the training FLOPs per token, forward and backward, in one convention.
 
-    With N the layers' matrices that one token uses and V, s, L short for vocab, n_ctx, n_layer:
+    With N the layers' matrices that one token uses, as often as it uses them, V and s short for
+    vocab and n_ctx, and L for n_layer * reuse, the layers it passes:
     exact: 3 * (2 * N + 2 * d_model * V + 4 * L * s * d_attn), every matrix multiply: both products
     of attention in full, not halved for causality, and the head; no softmax, norms or embedding
     lookup. A window smaller than s takes its place. Relative positions have a third product,
-    queries by positions, hence 6 in place of 4.
+    queries by positions, hence 6 in place of 4. An LSTM has no attention, and no such term.
     6nd: 6 * (N + d_model * V).
     kaplan: 3 * (2 * N + 2 * L * s * d_attn), with one product of attention and no head.
     chinchilla: see `chinchilla_flops`.
     Returns FLOPs per token.
     Raises InputError on any other convention.
-    Source: Kaplan et al. 2020, table 1 and eq. 2.2; Hoffmann et al. 2022, appendix F.
+    Source: Kaplan et al. 2020, table 1, eq. 2.2 and, for layers used again, figure 17; Hoffmann et
+    al. 2022, appendix F.
     """
     counts: dict[str, Callable[[Shape], float]] = {
         "exact": _exact,
@@ -54,11 +56,12 @@ def flops_all(shape: Shape) -> dict[CConvention, float]:
 def chinchilla_flops(shape: Shape, *, embedding_and_head: bool = True) -> float:
     """Count the training FLOPs per token as appendix F of the Chinchilla paper does.
 
-    With V, s, L, h short for vocab, n_ctx, n_layer, n_heads, three times the sum of
-    2 * V * d_model for the embedding; a layer: 2 * d_model * (d_attn + 2 * d_kv) for queries, keys
-    and values, 2 * s * d_attn for the logits, 3 * h * s for softmax, 2 * s * d_attn for the
-    reduction, 2 * d_attn * d_model for the output, 2 per parameter of the feed-forward (of the
-    experts a token uses); 2 * d_model * V for the head.
+    With V, s, h short for vocab, n_ctx, n_heads, three times the sum of
+    2 * V * d_model for the embedding; a layer, as often as it is used: 2 * d_model * (d_attn +
+    2 * d_kv) for queries, keys and values, 2 * s * d_attn for the logits, 3 * h * s for softmax,
+    2 * s * d_attn for the reduction, 2 * d_attn * d_model for the output, 2 per parameter of the
+    feed-forward (of the experts a token uses), and of an LSTM's gates; 2 * d_model * V for the
+    head.
     embedding_and_head: False leaves the first and last out. That, with s = 2048 and V = 32,000,
     over 6 * N with N = `non_embedding_plus_head` of relative positions, is what reproduces the
     ratios of table A4; the formula as printed does not (1.5 to 2.0 in the first row, for 1.03).
@@ -67,16 +70,16 @@ def chinchilla_flops(shape: Shape, *, embedding_and_head: bool = True) -> float:
     """
     matrices = active_matrices(shape)
     if shape.positions == "relative":
-        matrices -= shape.n_layer * shape.d_model * shape.d_attn
+        matrices -= _passes(shape) * shape.d_model * shape.d_attn
     products = shape.attended * (4 * shape.d_attn + 3 * shape.n_heads)
-    layers = 2 * matrices + shape.n_layer * products
+    layers = 2 * matrices + _passes(shape) * products
     ends = 4 * shape.d_model * shape.vocab if embedding_and_head else 0
     return float(3 * (layers + ends))
 
 
 def _exact(shape: Shape) -> float:
     products = 3 if shape.positions == "relative" else 2
-    attention = 2 * products * shape.n_layer * shape.attended * shape.d_attn
+    attention = 2 * products * _passes(shape) * shape.attended * shape.d_attn
     matrices = active_matrices(shape) + shape.d_model * shape.vocab
     return float(3 * (2 * matrices + attention))
 
@@ -86,5 +89,9 @@ def _six_n(shape: Shape) -> float:
 
 
 def _kaplan(shape: Shape) -> float:
-    attention = 2 * shape.n_layer * shape.attended * shape.d_attn
+    attention = 2 * _passes(shape) * shape.attended * shape.d_attn
     return float(3 * (2 * active_matrices(shape) + attention))
+
+
+def _passes(shape: Shape) -> int:
+    return shape.n_layer * shape.reuse

@@ -100,7 +100,10 @@ def activation_bytes(
     d_ff) b, or 3 d_ff where gated, of the experts used; attention weights n_heads n_ctx b, which
     `selective` recomputes as fused attention does. `full` keeps d_model b, each layer's input. At
     the end 2 d_model b, and 4 vocab for 32-bit logits. Dropout adds its masks, a byte each, and a
-    second copy of the attention weights.
+    second copy of the attention weights. Layers that are used again keep all of it each time.
+    An LSTM's layer keeps 8 d_model b: its input, four gates, the cell, its tanh and the state; the
+    end d_model b and the logits; dropout adds to each a mask and the copy it makes of its input.
+    This is torch's plain kernel; the oneDNN layer that torch takes on a CPU keeps about 17.
     shape: as trained. tokens: in the pass. Returns bytes.
     Raises InputError for tokens below zero or a recomputation that is none.
     Source: Korthikanti et al. 2022, section 4.1: s b h (34 + 5 a s / h) for plain shapes in 16 bits
@@ -113,6 +116,8 @@ def activation_bytes(
         )
     if tokens < 0:
         raise InputError(f"tokens is {tokens}: it must be at least 0")
+    if shape.kind == "lstm":
+        return tokens * _lstm_bytes(shape, recompute, dropout, bytes_per_value)
     layer = shape.d_model * bytes_per_value
     if recompute != "full":
         layer = _layer_bytes(shape, bytes_per_value) + (2 * shape.d_model if dropout else 0)
@@ -120,7 +125,7 @@ def activation_bytes(
         copies = 2 * bytes_per_value + 1 if dropout else bytes_per_value
         layer += shape.n_heads * shape.attended * copies
     ends = 2 * shape.d_model * bytes_per_value + 4 * shape.vocab
-    return int(tokens * (shape.n_layer * layer + ends))
+    return int(tokens * (shape.n_layer * shape.reuse * layer + ends))
 
 
 def _layer_bytes(shape: Shape, bytes_per_value: int) -> int:
@@ -131,10 +136,18 @@ def _layer_bytes(shape: Shape, bytes_per_value: int) -> int:
     return (2 * shape.d_model + attention + feed_forward) * bytes_per_value
 
 
+def _lstm_bytes(shape: Shape, recompute: Recompute, dropout: bool, bytes_per_value: int) -> int:
+    one = shape.d_model * bytes_per_value
+    masked = shape.d_model + one if dropout else 0
+    layer = one if recompute == "full" else 8 * one + masked
+    return shape.n_layer * layer + one + masked + 4 * shape.vocab
+
+
 def kv_cache_bytes(shape: Shape, *, tokens: int | None = None, bytes_per_value: int = 2) -> int:
     """Count the bytes of the key-value cache of one sequence.
 
-    2 * n_layer * n_kv_heads * head size * tokens * bytes_per_value.
+    2 * n_layer * reuse * n_kv_heads * head size * tokens * bytes_per_value. An LSTM has none, but
+    a state that does not grow: 2 * n_layer * d_model * bytes_per_value, output and cell.
     tokens: length of the sequence, n_ctx if not given; a window caps what is kept.
     bytes_per_value: 2 for 16-bit numbers.
     Returns bytes.
@@ -147,4 +160,6 @@ def kv_cache_bytes(shape: Shape, *, tokens: int | None = None, bytes_per_value: 
     if bytes_per_value <= 0:
         raise InputError(f"bytes_per_value is {bytes_per_value}: it must be positive")
     kept = min(tokens, shape.window) if shape.window else tokens
-    return 2 * shape.n_layer * shape.d_kv * kept * bytes_per_value
+    if shape.kind == "lstm":
+        return 2 * shape.n_layer * shape.d_model * bytes_per_value
+    return 2 * shape.n_layer * shape.reuse * shape.d_kv * kept * bytes_per_value

@@ -3,6 +3,7 @@
 A law's best size is any number; a model has whole layers, and widths that heads and hardware like.
 Depth follows width as in Hoffmann et al. 2022, table A9: n_layer = 16.7 (d_model / 1024) ** 0.67,
 so d_model / n_layer rises slowly with size: about 40 at a width of 256, 130 at one of 10,000.
+An LSTM's layers are given, as in Kaplan et al. 2020, and its width follows from n.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ _WIDE = {"modern": 8 / 3, "gpt2": 4.0}
 _STRETCH = 0.12
 """How far a gated feed-forward may leave 8/3 of the width, so that n comes out right."""
 _OFF_TREND = 3.0
+_LSTM_STEPS = (128, 64, 32, 16, 8, 4, 2, 1)
 _MOST = 1e15
 
 
@@ -141,6 +143,48 @@ def shape_near(
     return Nearby(replace(shape, n_layer=best.layers, d_ff=d_ff), count, float(n), best.off)
 
 
+def lstm_near(
+    n: float,
+    *,
+    n_layer: int,
+    vocab: int,
+    n_ctx: int,
+    convention: NConvention = "non_embedding",
+    tied: bool = True,
+    bias: bool = True,
+) -> Nearby:
+    """Find the LSTM of so many layers that has about n parameters, to hold against a transformer.
+
+    Its width is the multiple of 128 or else the largest power of two that brings it within 2 % of
+    n, or the width nearest to n where none does: counted without its embedding, n is 8 n_layer
+    d_model ** 2, and a width has no more to turn.
+    n: parameters, counted by `convention`, the transformer's by the same. n_layer: 1, 2 and 4 in
+    Kaplan's figure 7. vocab, n_ctx, tied, bias: as in `Shape.lstm`.
+    Returns Nearby. Raises InputError for a number or a convention that is none.
+    Source: Kaplan et al. 2020, figure 7.
+    """
+    _check(n)
+
+    def count(d_model: int) -> int:
+        shape = Shape.lstm(n_layer, d_model, vocab, n_ctx, tied=tied, bias=bias)
+        return count_params(shape, convention)
+
+    below, above = 1, 2
+    while count(above) <= n:
+        below, above = above, 2 * above
+    while above - below > 1:
+        middle = (below + above) // 2
+        below, above = (middle, above) if count(middle) <= n else (below, middle)
+    for step in _LSTM_STEPS:
+        widths = [max(step, below // step * step + more) for more in (0, step)]
+        d_model = min(widths, key=lambda width: abs(count(width) / n - 1))
+        off = count(d_model) / n - 1
+        if abs(off) <= CLOSE:
+            break
+    shape = Shape.lstm(n_layer, d_model, vocab, n_ctx, tied=tied, bias=bias)
+    return Nearby(shape, count(d_model), float(n), off)
+
+
 def usual_depth(d_model: float) -> float:
     """Return the layers that models of a width have: 16.7 (d_model / 1024) ** 0.67.
 
@@ -150,7 +194,7 @@ def usual_depth(d_model: float) -> float:
     return float(_LAYERS_AT_1024 * (d_model / 1024) ** _DEPTH_EXPONENT)
 
 
-def _check(n: float, style: str, group: int) -> None:
+def _check(n: float, style: str = "modern", group: int = 1) -> None:
     if isinstance(n, bool) or not (math.isfinite(n) and 0 < n <= _MOST):
         raise InputError(f"n is {n!r}: give a number of parameters above 0, at most {_MOST:g}")
     if style not in get_args(Style):

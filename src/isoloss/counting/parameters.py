@@ -31,7 +31,8 @@ def count_params(shape: Shape, convention: NConvention = "non_embedding_plus_hea
     """Count the parameters of a shape in one convention.
 
     non_embedding: all matrices of the layers; for plain attention and a plain feed-forward this
-    is Kaplan's N = 2 * d_model * n_layer * (2 * d_attn + d_ff). Experts count in full.
+    is Kaplan's N = 2 * d_model * n_layer * (2 * d_attn + d_ff). Experts count in full, layers that
+    are used again once.
     non_embedding_plus_head: that plus d_model * vocab, whether or not the head is tied.
     total: every parameter, a tied embedding once.
     active: total with only the experts that one token uses, and the router.
@@ -48,7 +49,7 @@ def count_params(shape: Shape, convention: NConvention = "non_embedding_plus_hea
         return sum(groups.values())
     if convention == "active":
         return sum(groups.values()) - _idle_experts(shape, _expert(shape))
-    matrices = groups["attention"] + groups["feed_forward"]
+    matrices = sum(groups.get(name, 0) for name in ("attention", "feed_forward", "recurrent"))
     if convention == "non_embedding":
         return matrices
     return matrices + shape.d_model * shape.vocab
@@ -60,7 +61,7 @@ def count_all(shape: Shape) -> dict[NConvention, int]:
 
 
 def params_by_group(shape: Shape) -> dict[str, int]:
-    """Count every parameter of a shape, in six groups that sum to the total.
+    """Count every parameter of a shape, in groups that sum to the total: six, or an LSTM's four.
 
     token_embedding: vocab * d_model.
     position_embedding: n_ctx * d_model where positions are learned, otherwise 0.
@@ -71,9 +72,14 @@ def params_by_group(shape: Shape) -> dict[str, int]:
     norms_and_biases: scales and biases of two norms a layer and one before the head, norms on
     queries and keys, biases of the layers' matrices, the two vectors of relative positions.
     head: vocab * d_model, or 0 where tied.
+    An LSTM has no position_embedding, attention and feed_forward, but recurrent: n_layer * 8 *
+    d_model ** 2, for each of four gates a matrix for the layer's input and one for its state; its
+    biases are two vectors a gate.
     Source: Kaplan et al. 2020, table 1; Hoffmann et al. 2022, table A9, whose 50 sizes follow
-    with relative positions and all biases.
+    with relative positions and all biases; torch's `nn.LSTM` for its biases.
     """
+    if shape.kind == "lstm":
+        return _lstm_groups(shape)
     matrices = 2 * shape.d_model * (shape.d_attn + shape.d_kv)
     if shape.positions == "relative":
         matrices += shape.d_model * shape.d_attn
@@ -91,9 +97,21 @@ def params_by_group(shape: Shape) -> dict[str, int]:
 def active_matrices(shape: Shape) -> int:
     """Count the layers' matrix parameters that one token is multiplied with.
 
-    This is `non_embedding` less the experts the token does not use: the N of 6N.
+    This is `non_embedding` less the experts the token does not use, as often as the layers are
+    used: the N of 6N.
     """
-    return count_params(shape, "non_embedding") - _idle_experts(shape, _expert_matrices(shape))
+    matrices = count_params(shape, "non_embedding") - _idle_experts(shape, _expert_matrices(shape))
+    return shape.reuse * matrices
+
+
+def _lstm_groups(shape: Shape) -> dict[str, int]:
+    embedding = shape.vocab * shape.d_model
+    return {
+        "token_embedding": embedding,
+        "recurrent": shape.n_layer * 8 * shape.d_model**2,
+        "norms_and_biases": shape.n_layer * 8 * shape.d_model if shape.bias else 0,
+        "head": 0 if shape.tied else embedding,
+    }
 
 
 def _feed_forward(shape: Shape) -> int:
