@@ -45,8 +45,28 @@ def test_run_id_ignores_the_group_and_nothing_else() -> None:
         replace(SPEC, schedule=Schedule("linear")),
         replace(SPEC, shape=replace(SHAPE, tied=False)),
         replace(SPEC, eval_points=25),
+        replace(SPEC, dropout=0.1),
+        replace(SPEC, shape=replace(SHAPE, reuse=2)),
+        replace(SPEC, shape=Shape.lstm(2, 16, 256, 64)),
     ]
-    assert len({SPEC.run_id, *(other.run_id for other in others)}) == 7
+    assert len({SPEC.run_id, *(other.run_id for other in others)}) == 10
+
+
+def test_run_id_says_what_kind_of_layers() -> None:
+    for shape, start in (
+        (replace(SHAPE, reuse=4), "l2x4d16-n10.2k-"),
+        (Shape.lstm(2, 16, 256, 64), "lstm2d16-n8.19k-"),
+    ):
+        spec = replace(SPEC, shape=shape, dropout=0.1)
+        assert spec.run_id.startswith(start)
+        assert RunSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+def test_fields_of_a_later_date_are_written_only_where_they_say_something() -> None:
+    # The plain form of a record written before them is the same as today's.
+    assert not {"dropout"} & set(SPEC.to_dict())
+    assert not {"kind", "reuse"} & set(SPEC.to_dict()["shape"])
+    assert replace(SPEC, dropout=0.1).to_dict()["dropout"] == 0.1
 
 
 def test_run_id_is_the_same_number_however_it_was_written() -> None:
@@ -95,6 +115,8 @@ def test_run_id_makes_a_file_name() -> None:
         ({"lr": float("nan")}, "lr is nan; it must be finite"),
         ({"beta2": 1.0}, "beta2 is 1.0; it must be at least 0 and below 1"),
         ({"seed": -1}, "seed is -1; it must be zero or more"),
+        ({"dropout": 1}, "dropout is 1.0; it must be at least 0 and below 1"),
+        ({"dropout": -0.1}, "dropout is -0.1; it must be at least 0 and below 1"),
         ({"optimizer": "sgd"}, "optimizer is 'sgd'; use one of adamw, adam"),
         ({"corpus": "/data/text"}, "no absolute paths"),
         ({"corpus": "C:\\text"}, "no absolute paths"),

@@ -26,11 +26,15 @@ SPECS = (
     SPEC,
     replace(SPEC, shape=MODERN, lr=3e-4, tokens=123_456_789),
     replace(SPEC, seed=2**60 + 1, schedule=Schedule("wsd", decay=0.1), group='quo"ted\\\n'),
+    replace(SPEC, shape=Shape.lstm(2, 16, 256, 64)),
+    replace(SPEC, shape=replace(SHAPE, reuse=4), dropout=0.1),
     replace(SPEC, batch=1024, corpus="caf\u00e9\x7f.txt", weight_decay=0, eps=1e-12),
 )
 
 
-@pytest.mark.parametrize("specs", [SPECS, SPECS[:1], SPECS[:2]], ids=["many", "one", "shapes"])
+@pytest.mark.parametrize(
+    "specs", [SPECS, SPECS[:1], SPECS[:2], SPECS[3:5]], ids=["many", "one", "shapes", "kinds"]
+)
 def test_what_is_written_is_read(tmp_path: Path, specs: tuple[RunSpec, ...]) -> None:
     path = tmp_path / "sweep.toml"
     write_sweep(path, specs, title="two lines\nof title")

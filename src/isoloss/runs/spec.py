@@ -42,6 +42,9 @@ from isoloss.units import format_number, parse_number
 ScheduleKind = Literal["cosine", "linear", "constant", "wsd", "wsd_sqrt"]
 Optimizer = Literal["adamw", "adam"]
 
+_LATER: dict[str, Any] = {"dropout": 0.0}
+"""Fields of a later date, left out of the plain form at these values: see `RunSpec.run_id`."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -93,7 +96,8 @@ class RunSpec:
 
     shape: the model. tokens: training tokens asked for. batch: tokens per optimizer step, a
     multiple of shape.n_ctx. lr: peak learning rate. beta1, beta2, eps, weight_decay: AdamW (adam
-    has no weight decay). clip: largest gradient norm, 0 for none. corpus, corpus_hash: what text,
+    has no weight decay). clip: largest gradient norm, 0 for none. dropout: the part of the numbers
+    that is dropped in training, wherever the model has dropout. corpus, corpus_hash: what text,
     by name, never by absolute path. group: a label; alone it does not change run_id.
     eval_points: evaluations along the run; eval_block, eval_final: held-out tokens for each of
     them and for the last.
@@ -118,11 +122,12 @@ class RunSpec:
     eval_points: int = 24
     eval_block: int = 16_384
     eval_final: int = 204_800
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("tokens", "batch", "seed", "eval_points", "eval_block", "eval_final"):
             object.__setattr__(self, name, _integer(getattr(self, name), name))
-        for name in ("lr", "beta1", "beta2", "eps", "weight_decay", "clip"):
+        for name in ("lr", "beta1", "beta2", "eps", "weight_decay", "clip", "dropout"):
             object.__setattr__(self, name, _number(getattr(self, name), name))
         for name in ("tokens", "batch", "lr", "eps", "eval_points", "eval_block", "eval_final"):
             value = getattr(self, name)
@@ -130,7 +135,7 @@ class RunSpec:
         for name in ("weight_decay", "clip", "seed"):
             value = getattr(self, name)
             _require(value >= 0, name, value, "be zero or more")
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "dropout"):
             value = getattr(self, name)
             _require(0 <= value < 1, name, value, "be at least 0 and below 1")
         if self.optimizer not in get_args(Optimizer):
@@ -171,20 +176,27 @@ class RunSpec:
 
         The hash is SHA-256 of the canonical JSON of `to_dict()` without `group`: the same in
         every process and Python version. A field added later must be left out of that JSON at
-        its default, so that records written before it keep their names.
+        its default (`_LATER`, here and in `Shape`), so that records written before it keep their
+        names.
         """
         content = self.to_dict()
         del content["group"]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
         size = format_number(count_params(self.shape, "non_embedding_plus_head"))
-        shape = f"l{self.shape.n_layer}d{self.shape.d_model}"
+        again = f"x{self.shape.reuse}" if self.shape.reuse > 1 else ""
+        layers = "lstm" if self.shape.kind == "lstm" else "l"
+        shape = f"{layers}{self.shape.n_layer}{again}d{self.shape.d_model}"
         slug = f"{shape}-n{size}-t{format_number(self.tokens)}-b{self.batch}-s{self.seed}"
         return f"{slug.lower().replace('+', '')}-{digest}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return every field as a plain JSON dict; `from_dict` reads it back."""
+        """Return every field as a plain JSON dict, but for late ones at their defaults.
+
+        `from_dict` reads it back.
+        """
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
+        plain = {name: value for name, value in plain.items() if value != _LATER.get(name)}
         return {**plain, "shape": self.shape.to_dict(), "schedule": self.schedule.to_dict()}
 
     @classmethod

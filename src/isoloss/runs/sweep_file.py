@@ -51,7 +51,7 @@ def write_sweep(path: str | Path, specs: Sequence[RunSpec], *, title: str = "") 
 
 def _shared(tables: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first = tables[0]
-    return {k: v for k, v in first.items() if all(t[k] == v for t in tables)}
+    return {k: v for k, v in first.items() if all(k in t and t[k] == v for t in tables)}
 
 
 def _value(value: Any) -> str:
