@@ -252,7 +252,7 @@ def test_a_sweep_without_runs_or_file(tmp_path: Path) -> None:
 
 
 def test_the_example_in_the_docstring_is_a_sweep(tmp_path: Path) -> None:
-    import isoloss.runs.spec as module
+    import isoloss.runs.sweep_file as module
 
     text = (module.__doc__ or "").split("product; `shape`")[1].split("\n\n", 1)[1]
     lines = "\n".join(line[4:] for line in text.splitlines())

@@ -1,7 +1,7 @@
 """`python -m isoloss.lab SWEEP.toml`: run a sweep where only numpy and torch are installed.
 
 The same sweep as `isoloss sweep`, without the libraries the command line needs. The form of the
-file is in `isoloss.runs.spec`.
+file is in `isoloss.runs.sweep_file`.
 """
 
 from __future__ import annotations

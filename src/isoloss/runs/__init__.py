@@ -12,9 +12,9 @@ from isoloss.runs.record import (
     content,
     read_record,
 )
-from isoloss.runs.schedules import scheduled_rate, scheduled_rates, warmup_steps
-from isoloss.runs.spec import RunSpec, Schedule, read_sweep
-from isoloss.runs.sweep_file import sweep_text, write_sweep
+from isoloss.runs.schedules import Schedule, scheduled_rate, scheduled_rates, warmup_steps
+from isoloss.runs.spec import RunSpec
+from isoloss.runs.sweep_file import read_sweep, sweep_text, write_sweep
 from isoloss.runs.table import Runs
 
 __all__ = [

@@ -3,12 +3,61 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from isoloss.errors import InputError
-from isoloss.runs.spec import Schedule
+from isoloss.runs.checks import number_of, refuse_unknown, require
+
+ScheduleKind = Literal["cosine", "linear", "constant", "wsd", "wsd_sqrt"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How the learning rate moves: linear warm-up to the peak, then one of five shapes.
+
+    kind: cosine or linear fall over all that follows the warm-up; constant; wsd, which is
+    constant and then falls linearly over the last `decay` of the steps; or wsd_sqrt, which falls
+    there as one minus a square root, fast at first.
+    warmup, decay: fractions of all steps. final: learning rate at the end over its peak.
+    Raises InputError naming the field, its value and the rule.
+    """
+
+    kind: ScheduleKind = "cosine"
+    warmup: float = 0.02
+    final: float = 0.1
+    decay: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(ScheduleKind):
+            raise InputError(
+                f"schedule kind is {self.kind!r}; use one of {', '.join(get_args(ScheduleKind))}"
+            )
+        for name in ("warmup", "final", "decay"):
+            value = number_of(getattr(self, name), f"schedule {name}")
+            require(0 <= value <= 1, f"schedule {name}", value, "lie between 0 and 1")
+            object.__setattr__(self, name, value)
+        if self.kind in ("wsd", "wsd_sqrt"):
+            total = self.warmup + self.decay
+            require(total <= 1, "schedule warmup + decay", total, "be at most 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a plain JSON dict."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any] | str) -> Schedule:
+        """Build from a dict, or from a kind alone; unknown keys raise InputError."""
+        if isinstance(data, str):
+            return cls(kind=data)  # type: ignore[arg-type]
+        if not isinstance(data, Mapping):
+            raise InputError(f"schedule is {data!r}; give a kind, or a table of its fields")
+        refuse_unknown(data, [f.name for f in fields(cls)], "schedule")
+        return cls(**data)
 
 
 def scheduled_rate(schedule: Schedule, peak: float, steps: int, step: int) -> float:

@@ -1,93 +1,29 @@
-"""What one run is, before it is run: a frozen `RunSpec`, and a sweep file that lists many.
+"""What one run is, before it is run: a frozen `RunSpec`.
 
 A spec holds what the user chose; everything derived (steps, tokens really seen, FLOPs, the run's
 name) is a property, so that it can be shown before anything is spent. `run_id` names the record
 file: two specs share it exactly when they would give the same numbers.
-
-A sweep is a TOML file. `[defaults]` holds for every `[[run]]`; a list expands into one run for
-each of its values, and several lists into their product; `shape` may be a list of tables:
-
-    [defaults]
-    corpus = "python-stdlib"
-    lr = 0.005
-    batch = 1024
-    [defaults.shape]
-    vocab = 256
-    n_ctx = 128
-
-    [[run]]
-    group = "isoflop"
-    shape = [{ n_layer = 2, d_model = 16, n_heads = 2 }, { n_layer = 3, d_model = 32, n_heads = 2 }]
-    tokens = ["600K", "1.2M"]
-    seed = [0, 1]
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import itertools
 import json
-import math
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Literal, get_args
 
 from isoloss.counting import CConvention, Shape, count_params, flops_per_token
 from isoloss.errors import InputError
-from isoloss.units import format_number, parse_number
+from isoloss.runs.checks import number_of, refuse_unknown, require, whole_of
+from isoloss.runs.schedules import Schedule
+from isoloss.units import format_number
 
-ScheduleKind = Literal["cosine", "linear", "constant", "wsd", "wsd_sqrt"]
 Optimizer = Literal["adamw", "adam"]
 
 _LATER: dict[str, Any] = {"dropout": 0.0}
 """Fields of a later date, left out of the plain form at these values: see `RunSpec.run_id`."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How the learning rate moves: linear warm-up to the peak, then one of five shapes.
-
-    kind: cosine or linear fall over all that follows the warm-up; constant; wsd, which is
-    constant and then falls linearly over the last `decay` of the steps; or wsd_sqrt, which falls
-    there as one minus a square root, fast at first.
-    warmup, decay: fractions of all steps. final: learning rate at the end over its peak.
-    Raises InputError naming the field, its value and the rule.
-    """
-
-    kind: ScheduleKind = "cosine"
-    warmup: float = 0.02
-    final: float = 0.1
-    decay: float = 0.2
-
-    def __post_init__(self) -> None:
-        if self.kind not in get_args(ScheduleKind):
-            raise InputError(
-                f"schedule kind is {self.kind!r}; use one of {', '.join(get_args(ScheduleKind))}"
-            )
-        for name in ("warmup", "final", "decay"):
-            value = _number(getattr(self, name), f"schedule {name}")
-            _require(0 <= value <= 1, f"schedule {name}", value, "lie between 0 and 1")
-            object.__setattr__(self, name, value)
-        if self.kind in ("wsd", "wsd_sqrt"):
-            total = self.warmup + self.decay
-            _require(total <= 1, "schedule warmup + decay", total, "be at most 1")
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a plain JSON dict."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any] | str) -> Schedule:
-        """Build from a dict, or from a kind alone; unknown keys raise InputError."""
-        if isinstance(data, str):
-            return cls(kind=data)  # type: ignore[arg-type]
-        if not isinstance(data, Mapping):
-            raise InputError(f"schedule is {data!r}; give a kind, or a table of its fields")
-        _refuse_unknown(data, [f.name for f in fields(cls)], "schedule")
-        return cls(**data)
 
 
 @dataclass(frozen=True)
@@ -126,18 +62,18 @@ class RunSpec:
 
     def __post_init__(self) -> None:
         for name in ("tokens", "batch", "seed", "eval_points", "eval_block", "eval_final"):
-            object.__setattr__(self, name, _integer(getattr(self, name), name))
+            object.__setattr__(self, name, whole_of(getattr(self, name), name))
         for name in ("lr", "beta1", "beta2", "eps", "weight_decay", "clip", "dropout"):
-            object.__setattr__(self, name, _number(getattr(self, name), name))
+            object.__setattr__(self, name, number_of(getattr(self, name), name))
         for name in ("tokens", "batch", "lr", "eps", "eval_points", "eval_block", "eval_final"):
             value = getattr(self, name)
-            _require(value > 0, name, value, "be positive")
+            require(value > 0, name, value, "be positive")
         for name in ("weight_decay", "clip", "seed"):
             value = getattr(self, name)
-            _require(value >= 0, name, value, "be zero or more")
+            require(value >= 0, name, value, "be zero or more")
         for name in ("beta1", "beta2", "dropout"):
             value = getattr(self, name)
-            _require(0 <= value < 1, name, value, "be at least 0 and below 1")
+            require(0 <= value < 1, name, value, "be at least 0 and below 1")
         if self.optimizer not in get_args(Optimizer):
             raise InputError(
                 f"optimizer is {self.optimizer!r}; use one of {', '.join(get_args(Optimizer))}"
@@ -202,7 +138,7 @@ class RunSpec:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RunSpec:
         """Build from a dict; unknown and missing keys raise InputError with the name meant."""
-        _refuse_unknown(data, [f.name for f in fields(cls)], "run")
+        refuse_unknown(data, [f.name for f in fields(cls)], "run")
         missing = [name for name in ("shape", "tokens", "batch", "lr") if name not in data]
         if missing:
             raise InputError(f"a run needs {', '.join(missing)}")
@@ -212,123 +148,3 @@ class RunSpec:
         if not isinstance(content.get("schedule", Schedule()), Schedule):
             content["schedule"] = Schedule.from_dict(content["schedule"])
         return cls(**content)
-
-
-def read_sweep(path: str | Path) -> tuple[RunSpec, ...]:
-    """Read the runs of a sweep from a TOML file (its form is in the module's docstring).
-
-    Returns the specs in file order, a list's values expanded in order, the last list fastest.
-    Raises InputError naming the file and the run: unreadable TOML, an unknown key (with the
-    nearest known one), a value out of range, or the same run listed twice.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give a sweep written in TOML") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path}: not valid TOML: {error}") from None
-    try:
-        _refuse_unknown(data, ["defaults", "run"], "sweep")
-        runs = data.get("run", [])
-        if not isinstance(runs, list) or not runs:
-            raise InputError("no [[run]] table; write one for each run or group of runs")
-        defaults = data.get("defaults", {})
-        if not isinstance(defaults, dict):
-            raise InputError("`defaults` must be a table: write [defaults]")
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    specs: list[RunSpec] = []
-    seen: dict[str, int] = {}
-    for number, run in enumerate(runs, start=1):
-        try:
-            if not isinstance(run, dict):
-                raise InputError(f"is {run!r}; write it as a table, [[run]]")
-            tables = list(_expand(_merge(defaults, run)))
-            if not tables:
-                raise InputError("lists no run: one of its lists is empty")
-            for table in tables:
-                spec = RunSpec.from_dict(table)
-                if spec.run_id in seen:
-                    raise InputError(
-                        f"the run {spec.run_id} is already listed by [[run]] number "
-                        f"{seen[spec.run_id]}; change a value such as seed, or remove one"
-                    )
-                seen[spec.run_id] = number
-                specs.append(spec)
-        except (InputError, TypeError) as error:
-            raise InputError(f"{path}: [[run]] number {number}: {error}") from None
-    return tuple(specs)
-
-
-def _merge(defaults: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
-    # The run's own keys come last, in its order: its last list is the fastest.
-    merged = {key: value for key, value in defaults.items() if key not in run} | dict(run)
-    for name in ("shape", "schedule"):
-        base, own = _table(defaults.get(name, {})), run.get(name)
-        if own is None or not isinstance(base, dict):
-            continue
-        if isinstance(own, list):
-            merged[name] = [_over(base, _table(one)) for one in own]
-        else:
-            merged[name] = _over(base, _table(own))
-    return merged
-
-
-def _table(value: Any) -> Any:
-    return {"kind": value} if isinstance(value, str) else value
-
-
-def _over(base: Mapping[str, Any], own: Any) -> Any:
-    return {**base, **own} if isinstance(own, dict) else own
-
-
-def _expand(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield one table for each combination of the values of its lists, at any depth."""
-    choices: list[list[Any]] = []
-    for value in table.values():
-        options = value if isinstance(value, list) else [value]
-        choices.append(
-            [o for one in options for o in (_expand(one) if isinstance(one, dict) else [one])]
-        )
-    for combination in itertools.product(*choices):
-        yield dict(zip(table, combination, strict=True))
-
-
-def _refuse_unknown(keys: Iterable[str], known: list[str], where: str) -> None:
-    for key in keys:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            raise InputError(f"unknown key {key!r} in {where}; {hint}")
-
-
-def _require(holds: bool, name: str, value: object, rule: str) -> None:
-    if not holds:
-        raise InputError(f"{name} is {value}; it must {rule}")
-
-
-def _number(value: object, name: str) -> float:
-    if hasattr(value, "item"):  # a numpy scalar
-        value = value.item()
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise InputError(f"{name} is {value!r}; it must be a number")
-    try:
-        number = parse_number(value)
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from None
-    _require(math.isfinite(number), name, number, "be finite")
-    return number
-
-
-def _integer(value: object, name: str) -> int:
-    # An int stays exact: a float would round seeds and counts above 2^53.
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    number = _number(value, name)
-    _require(number == int(number), name, number, "be a whole number")
-    return int(number)

@@ -1,17 +1,123 @@
-"""Writing a sweep file: TOML that `read_sweep` turns into the same runs again."""
+"""Sweep files: TOML that lists runs, read and written.
+
+A sweep is a TOML file. `[defaults]` holds for every `[[run]]`; a list expands into one run for
+each of its values, and several lists into their product; `shape` may be a list of tables:
+
+    [defaults]
+    corpus = "python-stdlib"
+    lr = 0.005
+    batch = 1024
+    [defaults.shape]
+    vocab = 256
+    n_ctx = 128
+
+    [[run]]
+    group = "isoflop"
+    shape = [{ n_layer = 2, d_model = 16, n_heads = 2 }, { n_layer = 3, d_model = 32, n_heads = 2 }]
+    tokens = ["600K", "1.2M"]
+    seed = [0, 1]
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Mapping, Sequence
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from isoloss.errors import InputError
 from isoloss.files import write_whole
+from isoloss.runs.checks import refuse_unknown
 from isoloss.runs.spec import RunSpec
 
 _FIRST = ("group", "shape", "tokens", "batch", "lr")
+
+
+def read_sweep(path: str | Path) -> tuple[RunSpec, ...]:
+    """Read the runs of a sweep from a TOML file (its form is in the module's docstring).
+
+    Returns the specs in file order, a list's values expanded in order, the last list fastest.
+    Raises InputError naming the file and the run: unreadable TOML, an unknown key (with the
+    nearest known one), a value out of range, or the same run listed twice.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; give a sweep written in TOML") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path}: not valid TOML: {error}") from None
+    try:
+        refuse_unknown(data, ["defaults", "run"], "sweep")
+        runs = data.get("run", [])
+        if not isinstance(runs, list) or not runs:
+            raise InputError("no [[run]] table; write one for each run or group of runs")
+        defaults = data.get("defaults", {})
+        if not isinstance(defaults, dict):
+            raise InputError("`defaults` must be a table: write [defaults]")
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    specs: list[RunSpec] = []
+    seen: dict[str, int] = {}
+    for number, run in enumerate(runs, start=1):
+        try:
+            if not isinstance(run, dict):
+                raise InputError(f"is {run!r}; write it as a table, [[run]]")
+            tables = list(_expand(_merge(defaults, run)))
+            if not tables:
+                raise InputError("lists no run: one of its lists is empty")
+            for table in tables:
+                spec = RunSpec.from_dict(table)
+                if spec.run_id in seen:
+                    raise InputError(
+                        f"the run {spec.run_id} is already listed by [[run]] number "
+                        f"{seen[spec.run_id]}; change a value such as seed, or remove one"
+                    )
+                seen[spec.run_id] = number
+                specs.append(spec)
+        except (InputError, TypeError) as error:
+            raise InputError(f"{path}: [[run]] number {number}: {error}") from None
+    return tuple(specs)
+
+
+def _merge(defaults: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
+    # The run's own keys come last, in its order: its last list is the fastest.
+    merged = {key: value for key, value in defaults.items() if key not in run} | dict(run)
+    for name in ("shape", "schedule"):
+        base, own = _table(defaults.get(name, {})), run.get(name)
+        if own is None or not isinstance(base, dict):
+            continue
+        if isinstance(own, list):
+            merged[name] = [_over(base, _table(one)) for one in own]
+        else:
+            merged[name] = _over(base, _table(own))
+    return merged
+
+
+def _table(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
+def _over(base: Mapping[str, Any], own: Any) -> Any:
+    return {**base, **own} if isinstance(own, dict) else own
+
+
+def _expand(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield one table for each combination of the values of its lists, at any depth."""
+    choices: list[list[Any]] = []
+    for value in table.values():
+        options = value if isinstance(value, list) else [value]
+        choices.append(
+            [o for one in options for o in (_expand(one) if isinstance(one, dict) else [one])]
+        )
+    for combination in itertools.product(*choices):
+        yield dict(zip(table, combination, strict=True))
 
 
 def sweep_text(specs: Sequence[RunSpec], *, title: str = "") -> str:
