@@ -49,6 +49,21 @@ def test_the_size_of_a_read_changes_nothing(
     assert whole[0].text == "café\n\nnaïve"
 
 
+@pytest.mark.parametrize("read", [1, 2, 5, 40, 4096])
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_line_may_be_longer_than_a_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: int, end: bytes
+) -> None:
+    texts = ["a", "caf\xe9 " * 9, "", "last"]
+    rows = [json.dumps({"text": text}).encode() for text in texts]
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b"\n".join([rows[0], b"", *rows[1:]]) + end)
+    monkeypatch.setattr(text_files, "_READ", read)
+    documents = list(read_documents(path))
+    assert [document.text for document in documents] == texts
+    assert [document.name for document in documents] == [f"rows.jsonl:{n}" for n in (1, 3, 4, 5)]
+
+
 @pytest.mark.parametrize("suffix", ["", ".gz", ".xz", ".zst"])
 def test_json_lines_in_every_compression(tmp_path: Path, suffix: str) -> None:
     raw = b"".join(json.dumps({"text": f"document {i}"}).encode() + b"\n" for i in range(3))

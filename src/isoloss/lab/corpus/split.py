@@ -10,7 +10,7 @@ of very unequal size, as Python's standard library is, can miss a target of 5 % 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 _TOLERANCE = 0.02
 """The share of the target by which a unit may overshoot it, or that may be missing from it."""
@@ -24,22 +24,29 @@ def choose_validation(sizes: Mapping[str, int], fraction: float) -> frozenset[st
 
     sizes: bytes of each unit, by name. fraction: wanted share of bytes in the validation set.
     """
-    target = fraction * sum(sizes.values())
-    chosen: list[str] = []
+    units = sorted(sizes, key=hash_of_unit)
+    chosen = choose_in_order([sizes[unit] for unit in units], fraction)
+    return None if chosen is None else frozenset(units[number] for number in chosen)
+
+
+def choose_in_order(sizes: Sequence[int], fraction: float) -> list[int] | None:
+    """Choose as `choose_validation` does, from units already in the order of their hash.
+
+    sizes: bytes of each unit. Returns the places in `sizes` of those held out.
+    """
+    target = fraction * sum(sizes)
+    chosen: list[int] = []
     held = 0
-    for unit in sorted(sizes, key=hash_of_unit):
-        if held + sizes[unit] <= target * (1 + _TOLERANCE):
-            chosen.append(unit)
-            held += sizes[unit]
+    for number, size in enumerate(sizes):
+        if held + size <= target * (1 + _TOLERANCE):
+            chosen.append(number)
+            held += size
         if held >= target * (1 - _TOLERANCE):
             break
     if not chosen or held < target / WORST:
         # Units too large for the target: the first by hash, if it leaves enough to train on.
-        first = min(sizes, key=hash_of_unit, default=None)
-        if first is None or not sizes[first] <= target * WORST:
-            return None
-        return frozenset([first])
-    return frozenset(chosen)
+        return [0] if sizes and sizes[0] <= target * WORST else None
+    return chosen
 
 
 def hash_of_unit(unit: str) -> bytes:

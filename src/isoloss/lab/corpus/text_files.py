@@ -130,12 +130,16 @@ def _read(stream: IO[bytes], path: Path) -> bytes:
 
 
 def _lines(stream: IO[bytes], path: Path) -> Iterator[bytes]:
-    held = b""
+    begun: list[bytes] = []  # of a line longer than a read, joined once when it ends
     while raw := _read(stream, path):
-        *whole, held = (held + raw).split(b"\n")
-        yield from whole
-    if held:
-        yield held
+        first, *rest = raw.split(b"\n")
+        begun.append(first)
+        if rest:
+            yield b"".join(begun)
+            yield from rest[:-1]
+            begun = [rest[-1]]
+    if line := b"".join(begun):
+        yield line
 
 
 def _characters(path: Path) -> Iterator[str]:
@@ -174,11 +178,13 @@ def _cut_text(blocks: Iterator[str], name: str, longest: int) -> Iterator[Docume
 
     for block in blocks:
         held += block
-        while (at := held.find(mark)) >= 0:
-            for text in cut(held[:at], longest):
+        start = 0  # not a shorter `held` each time: a block may hold a thousand documents
+        while (at := held.find(mark, start)) >= 0:
+            for text in cut(held[start:at], longest):
                 yield document(text)
                 part += 1
-            held, number, part = held[at + len(mark) - 1 :], number + 1, 0
+            start, number, part = at + len(mark) - 1, number + 1, 0
+        held = held[start:]
         while len(held) > 2 * longest + len(mark):
             at = _break_before(held, longest)
             if held[:at].strip():
