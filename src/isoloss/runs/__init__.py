@@ -12,12 +12,22 @@ from isoloss.runs.record import (
     content,
     read_record,
 )
-from isoloss.runs.schedules import Schedule, scheduled_rate, scheduled_rates, warmup_steps
+from isoloss.runs.schedules import (
+    HOFFMANN_CYCLES,
+    KAPLAN_SCHEDULES,
+    Schedule,
+    rate_sum,
+    scheduled_rate,
+    scheduled_rates,
+    warmup_steps,
+)
 from isoloss.runs.spec import RunSpec
 from isoloss.runs.sweep_file import read_sweep, sweep_text, write_sweep
 from isoloss.runs.table import Runs
 
 __all__ = [
+    "HOFFMANN_CYCLES",
+    "KAPLAN_SCHEDULES",
     "End",
     "Noise",
     "Point",
@@ -29,6 +39,7 @@ __all__ = [
     "Schedule",
     "content",
     "describe_machine",
+    "rate_sum",
     "read_record",
     "read_runs",
     "read_sweep",
