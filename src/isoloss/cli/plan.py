@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter, validators
 
+from isoloss.cli.constraints import Constraints, Made, answers, of_papers, sections
 from isoloss.cli.options import Json, Reading, Seed, SizeForm, Whole, fitted
 from isoloss.cli.output import emit_json, estimate, interval, plain, show, table
 from isoloss.cli.spending import BUDGET, Spending
@@ -55,6 +56,7 @@ def plan(
         ),
     ] = False,
     trained: Annotated[Trained | None, Parameter(name="*")] = None,
+    constraints: Annotated[Constraints | None, Parameter(name="*")] = None,
     reading: Annotated[Reading | None, Parameter(name="*")] = None,
     json: Json = False,
 ) -> None:
@@ -71,8 +73,9 @@ def plan(
     from isoloss.planning import plan as make_plan
 
     amounts, tested = (spending or Spending()).amounts(), ""
+    asked = constraints or Constraints()
     if explain:
-        if runs is not None or law is not None or set(amounts) - {"flops"}:
+        if runs is not None or law is not None or asked.given or set(amounts) - {"flops"}:
             raise InputError("--explain is about the papers: it goes with --flops alone")
         _explain(amounts.get("flops"), json)
         return
@@ -85,28 +88,32 @@ def plan(
         resampled = fitted(form, runs, reading, draws=draws, seed=seed)
         paid = paid_cost(resampled.fit.runs) if how.cost is None else None
         cost = paid or _cost(how, setup, resampled.fit.runs.n_convention) or _six_per_parameter
-        plans: tuple[Plan, ...] = (
-            make_plan(resampled, cost=cost, level=level, setup=setup, **amounts),
-        )
+        found = make_plan(resampled, cost=cost, level=level, setup=setup, **amounts)
+        made: tuple[Made, ...] = (Made(found, resampled, cost),)
         tested = backtest_line(resampled, level=level)
     elif law is not None:
-        plans = tuple(_plan_by(name, level, how, setup, amounts) for name in dict.fromkeys(law))
+        made = tuple(_plan_by(name, level, how, setup, amounts) for name in dict.fromkeys(law))
     else:
         if how.cost == "exact":
             raise InputError("--cost exact needs one law: --law hoffmann, or --runs of yours")
-        plans = published_plans(setup=setup, **amounts)
+        made = of_papers(published_plans(setup=setup, **amounts))
+    plans = tuple(one.plan for one in made)
+    under, unanswered = answers(asked, made, level=level)
     if json:
         lines = {"backtest": tested, "disagreement": disagreement(plans)}
         emit_json(
             {
                 "plans": [_full(one) for one in plans],
+                **({"constraints": under, "unanswered": unanswered} if asked.given else {}),
                 **{name: line for name, line in lines.items() if line},
             }
         )
         return
     last = [f"{line}." for line in (disagreement(plans), tested) if line]
     rules = [rules_table(one.training) for one in plans[:1] if len(plans) == 1 and one.training]
-    show(*_side_by_side(plans), *rules, *_notes(plans), *last)
+    beside = [*sections(under), *(f"{line}." for line in unanswered)]
+    words = [*_notes(plans), *last, *([""] if beside else [])]
+    show(*_side_by_side(plans), *rules, *words, *beside)
 
 
 def _cost(how: Trained, setup: Setup, convention: str) -> Cost | None:
@@ -142,7 +149,7 @@ def _explain(flops: float | None, json: bool) -> None:
     )  # fmt: skip
 
 
-def _plan_by(name: str, level: float, how: Trained, setup: Setup, amounts: Amounts) -> Plan:
+def _plan_by(name: str, level: float, how: Trained, setup: Setup, amounts: Amounts) -> Made:
     """The plan by a published law, or by the file of a fit if there is one of that name."""
     from isoloss.planning import plan as make_plan
 
@@ -152,17 +159,18 @@ def _plan_by(name: str, level: float, how: Trained, setup: Setup, amounts: Amoun
 
         law = law_to_plan(name)
         cost = _cost(how, setup, getattr(law, "n_convention", "non_embedding"))
-        return make_plan(law, cost=cost, setup=setup, **amounts)
+        return Made(make_plan(law, cost=cost, setup=setup, **amounts), law, cost)
     from isoloss.trust import bootstrap, read_fit
 
     read = read_fit(path)
     cost = _cost(how, setup, read.n_convention)
     if read.fit is None:
         found = make_plan(read.law, cost=cost, setup=setup, **amounts)
-        return replace(found, source=path.name, n_convention=read.n_convention)
+        found = replace(found, source=path.name, n_convention=read.n_convention)
+        return Made(found, read.law, cost)
     drawn = bootstrap(read.fit.check(), draws=read.draws, seed=read.seed)
     found = make_plan(drawn, cost=cost, level=level, setup=setup, **amounts)
-    return replace(found, source=path.name)
+    return Made(replace(found, source=path.name), drawn, cost)
 
 
 def _six_per_parameter(n: NDArray[np.float64]) -> NDArray[np.float64]:
