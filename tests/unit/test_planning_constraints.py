@@ -149,6 +149,7 @@ def test_with_draws_the_size_served_is_of_least_expected_waste(draws: Draws, dra
     served = 2e12
     found = only(draws, drawn, served=served)
     assert found.bounds == "80% intervals"
+    assert any("wrong beyond its runs" in note for note in found.notes)
     each = {k: np.asarray(v)[:, None] for k, v in draws.law.coefficients().items()}
     loss = draws.law(drawn.n.mid, drawn.d.mid)[:, None]  # every draw has its own
     sizes = found.n.mid * np.geomspace(0.2, 5, 2001)
@@ -207,6 +208,7 @@ def test_a_fit_alone_and_a_law_alone_answer_without_intervals(fitted: Fit) -> No
     assert by_fit.n == by_law.n
     assert by_fit.more == by_law.more
     assert by_fit.source != by_law.source
+    assert not any("wrong beyond its runs" in note for note in (*by_fit.notes, *by_law.notes))
 
 
 def test_kaplan_s_table_answers_only_what_other_papers_do() -> None:

@@ -45,6 +45,11 @@ _SERVED_NOTE = (
     "it keeps a machine far longer: least_dollars, in Python"
 )
 
+_DRAWS_NOTE = (
+    "the intervals here are those of the draws, but for a loss: what the law gets wrong beyond its "
+    "runs is not in them"
+)
+
 
 def constrained(
     law: PlansLaw | published.Kaplan2020,
@@ -65,7 +70,8 @@ def constrained(
     Returns the answers in the order of `Binding`; published.KAPLAN_2020, whose Table 6 is no law of
     (n, d), has none to those of `NEEDS_LAW`.
     Raises InputError for a constraint that is none, or that its law cannot meet.
-    Source: see `lifetime`, `overheads`, `repetition`, `precision` and `experts`.
+    Source: see `lifetime`, `overheads`, `repetition`, `precision` and `experts`. Left out: the
+    law's misfit beyond the runs, but in the loss at tokens_per_param, which is a forecast.
     """
     unknown = sorted(set(binding) - Binding.__optional_keys__)
     if unknown:
@@ -200,7 +206,12 @@ class _Own:
             free_is=_PLAN,
             more={name: self.estimate(value) for name, value in more.items()},
             bounds="" if level is None else f"{percent(level)} intervals",
-            notes=(*self.never(n.mid, d), *self.measured(n.mid, tokens.mid), *notes),
+            notes=(
+                *self.never(n.mid, d),
+                *self.measured(n.mid, tokens.mid),
+                *((_DRAWS_NOTE,) if self.draws is not None else ()),
+                *notes,
+            ),
         )
 
     def estimate(self, values: object) -> Estimate:
