@@ -113,6 +113,8 @@ def answers(
     Returns the answers, those to one constraint together and each once, and notes.
     Raises InputError as `constrained`, or where nothing at all is answered.
     """
+    if not constraints.given:
+        return (), ()
     from isoloss.laws.published import Kaplan2020
     from isoloss.planning.constraints import NEEDS_LAW, constrained
 
