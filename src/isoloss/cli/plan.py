@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,7 +12,8 @@ from cyclopts import Group, Parameter, validators
 
 from isoloss.cli.constraints import Constraints, Made, answers, of_papers, sections
 from isoloss.cli.options import Json, Reading, Seed, SizeForm, Whole, fitted
-from isoloss.cli.output import emit_json, estimate, interval, plain, show, table
+from isoloss.cli.output import emit_json, estimate, interval, plain, say, show, table
+from isoloss.cli.replacing import check_output, is_figure
 from isoloss.cli.spending import BUDGET, Spending
 from isoloss.cli.training import Trained, cost_of, rules_table, training_notes, training_rows
 from isoloss.cli.wording import in_options
@@ -57,6 +59,9 @@ def plan(
     ] = False,
     trained: Annotated[Trained | None, Parameter(name="*")] = None,
     constraints: Annotated[Constraints | None, Parameter(name="*")] = None,
+    figure: Annotated[
+        Path | None, Parameter(help="Draw what other sizes cost to this SVG, PNG or PDF.")
+    ] = None,
     reading: Annotated[Reading | None, Parameter(name="*")] = None,
     json: Json = False,
 ) -> None:
@@ -75,11 +80,13 @@ def plan(
     amounts, tested = (spending or Spending()).amounts(), ""
     asked = constraints or Constraints()
     if explain:
-        if runs is not None or law is not None or asked.given or set(amounts) - {"flops"}:
+        if runs or law or figure or asked.given or set(amounts) - {"flops"}:
             raise InputError("--explain is about the papers: it goes with --flops alone")
         _explain(amounts.get("flops"), json)
         return
     how = trained or Trained()
+    if figure is not None:
+        _check(figure, [runs, how.tuned, asked.unique_law, *map(Path, law or ["kaplan"])])
     setup = how.setup(level=level, seed=seed)
     if runs is not None:
         from isoloss.fitting.cost import paid_cost
@@ -99,6 +106,8 @@ def plan(
         made = of_papers(published_plans(setup=setup, **amounts))
     plans = tuple(one.plan for one in made)
     under, unanswered = answers(asked, made, level=level)
+    if figure is not None:
+        _draw(figure, made, level=level, runs=runs)
     if json:
         lines = {"backtest": tested, "disagreement": disagreement(plans)}
         emit_json(
@@ -114,6 +123,34 @@ def plan(
     beside = [*sections(under), *(f"{line}." for line in unanswered)]
     words = [*_notes(plans), *last, *([""] if beside else [])]
     show(*_side_by_side(plans), *rules, *words, *beside)
+
+
+def _check(figure: Path, sources: Iterable[Path | None]) -> None:
+    """Refuse a figure that would replace what is read, or what is no figure."""
+    for source in sources:
+        if source is not None:
+            check_output(figure, source, is_figure)
+
+
+def _draw(figure: Path, made: tuple[Made, ...], *, level: float, runs: Path | None) -> None:
+    """Draw what other sizes than the best cost, by every law that there is a plan of."""
+    from isoloss.figures import save_figure, size_costs
+
+    named: dict[str, Made] = {}
+    for one in made:
+        name = one.plan.source if runs is None else runs.resolve().name
+        taken = sum(each.plan.source == one.plan.source for each in named.values())
+        named[f"{name} ({taken + 1})" if taken else name] = one
+    flops = {name: one.plan.flops for name, one in named.items()}
+    alike = len(set(flops.values())) == 1
+    drawn = size_costs(
+        {name: one.law for name, one in named.items()},
+        made[0].plan.flops if alike else flops,
+        cost={name: one.cost for name, one in named.items()},
+        level=level,
+    )
+    save_figure(drawn, figure)
+    say(f"drawn to {figure}")
 
 
 def _cost(how: Trained, setup: Setup, convention: str) -> Cost | None:
