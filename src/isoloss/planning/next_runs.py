@@ -18,7 +18,7 @@ exchanged one for one until none is better elsewhere (Fedorov 1972).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,13 +28,10 @@ from isoloss.errors import InputError, UnidentifiedError
 from isoloss.laws import allocate
 from isoloss.laws.forms import Array
 from isoloss.planning.decision import best_bet
+from isoloss.planning.misfit import DRIFT, best_size, error_weights, inverse, misfit, run_slopes
 
 if TYPE_CHECKING:
     from isoloss.trust import Draws
-
-DRIFT = 0.003
-"""How far, in log loss, the law goes astray over one e-fold: less than a forecast allows for, since
-the errors that runs share hardly move where the optimum lies."""
 
 _RATIO = 20.0
 _DEEPEST = 100.0
@@ -43,7 +40,6 @@ _PASSES = 6
 _COUNTS = (4, 6, 8, 12, 16, 24, 32)
 _ENOUGH = 1.05
 _BETTER = 1e-6
-_RIDGE = 1e-10
 
 
 @dataclass(frozen=True)
@@ -125,25 +121,21 @@ def propose_runs(
         ),
         key=lambda run: -run.flops,
     )
-    low, _, high = (float(np.log(end)) for end in _best(draws, target, level))
+    now = best_size(draws, target, level=level, drift=drift)
+    width = math.log((now.high or now.mid) / (now.low or now.mid))
     share = problem.variance(chosen) / problem.variance(())
     excess = best_bet(draws, target).excess
     return Proposal(
         runs=tuple(runs),
         target=target,
         flops=sum(run.flops for run in runs),
-        width=high - low,
-        expected_width=(high - low) * math.sqrt(share),
+        width=width,
+        expected_width=width * math.sqrt(share),
         excess=excess,
         expected_excess=excess * share,
         level=level,
         notes=_notes(draws, target, largest, drift),
     )
-
-
-def _best(draws: Draws, target: float, level: float) -> tuple[Array, Array, Array]:
-    sizes = np.asarray(allocate(draws, target).n)
-    return draws.interval(lambda _: sizes, level=level)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,25 +167,17 @@ class _Problem:
         used = fit.weights > 0
         all_n = np.concatenate([np.asarray(fit.runs.n)[used], n])
         all_d = np.concatenate([np.asarray(fit.runs.d)[used], d])
-        logs = np.log(all_n), np.log(all_d)
-        there = replace(fit.design, logs=logs, log_loss=np.log(fit.law(all_n, all_d)))
-        there = replace(there, residual="log")
-        slopes = there.evaluate(fit.coordinates[None], there.log_loss[None])[1][0]
+        slopes, unit = run_slopes(fit, all_n, all_d)
         decision = slope_of_best(fit.design, fit.coordinates, target)
         if decision is None:
             raise UnidentifiedError(f"the law has no best size at {target:.3g} FLOPs")
-        unit = np.sqrt((slopes**2).sum(axis=1))
-        unit = np.maximum(unit, np.finfo(float).tiny)
-        best = allocate(fit, target)
-        along = np.log(6.0 * all_n * all_d / target)
-        across = np.log(all_d / all_n) - math.log(float(best.d) / float(best.n))
-        covariance = drift**2 * (_path(along) + _path(across))
+        covariance = misfit(fit, all_n, all_d, target, drift)
         covariance[np.diag_indices(len(all_n))] += float(np.mean(draws.noise**2))
         return cls(
             n=n,
             d=d,
             c=6.0 * n * d,
-            slopes=slopes / unit[:, None],
+            slopes=slopes,
             decision=decision / unit,
             covariance=covariance,
             held=int(used.sum()),
@@ -230,7 +214,7 @@ class _Problem:
         """Return the variance of ln n* with runs at some of the places."""
         rows = np.concatenate([np.arange(self.held), self.held + np.array(places, dtype=np.intp)])
         part = self.slopes[:, rows]
-        weights = self.decision @ self._inverse(part @ part.T) @ part
+        weights = error_weights(part, self.decision)
         return float(weights @ self.covariance[np.ix_(rows, rows)] @ weights)
 
     def _best(self, others: list[int], budget: float, now: int | None = None) -> int:
@@ -252,15 +236,12 @@ class _Problem:
         more = self.held + places
         part, new = self.slopes[:, rows], self.slopes[:, more].T
         moment = (part @ part.T)[None] + new[:, :, None] * new[:, None, :]
-        gain = self.decision @ self._inverse(moment)
+        gain = self.decision @ inverse(moment)
         weight, covariance = (gain * new).sum(axis=1), self.covariance
         old = part @ covariance[np.ix_(rows, rows)] @ part.T
         across = (part @ covariance[np.ix_(rows, more)]).T
         value = ((gain @ old) * gain).sum(axis=1) + 2.0 * weight * (gain * across).sum(axis=1)
         return np.asarray(value + weight**2 * np.diag(covariance)[more])
-
-    def _inverse(self, moment: Array) -> Array:
-        return np.asarray(np.linalg.inv(moment + _RIDGE * np.eye(moment.shape[-1])))
 
 
 def _places(draws: Draws, span: tuple[float, float], ratio: float) -> tuple[Array, Array]:
@@ -271,12 +252,6 @@ def _places(draws: Draws, span: tuple[float, float], ratio: float) -> tuple[Arra
     n = np.asarray(best.n)[:, None] / np.sqrt(balance)
     d = budgets[:, None] / (6.0 * n)
     return n.ravel(), d.ravel()
-
-
-def _path(away: Array) -> Array:
-    """The covariance of a Brownian path pinned at zero, between places so far away, (m, m)."""
-    one, other = away[:, None], away[None, :]
-    return np.where(one * other > 0, np.minimum(np.abs(one), np.abs(other)), 0.0)
 
 
 def _refuse(
@@ -310,7 +285,7 @@ def _refuse(
     if not (math.isfinite(ratio) and ratio > 1):
         raise InputError(f"ratio is {ratio:g}; give a factor above 1, such as 20")
     if not (math.isfinite(drift) and drift >= 0):
-        raise InputError(f"drift is {drift:g}; give a fraction of the loss, such as 0.003, or 0")
+        raise InputError(f"drift is {drift:g}; give a fraction of the loss, such as 0.002, or 0")
 
 
 def _notes(draws: Draws, target: float, largest: float, drift: float) -> tuple[str, ...]:

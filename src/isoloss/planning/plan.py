@@ -34,6 +34,7 @@ from isoloss.planning.decision import best_bet
 from isoloss.planning.estimate import Estimate, sure
 from isoloss.planning.kaplan import plan_kaplan
 from isoloss.planning.limits import Limits, limits
+from isoloss.planning.misfit import best_size
 from isoloss.planning.rules import Setup
 from isoloss.planning.training import training
 from isoloss.units import format_number
@@ -73,9 +74,10 @@ def plan(
 
     n, d = argmin law(n, d) subject to cost(n) * d = flops. With draws: n.mid is the size of least
     expected excess compute (`decision.best_bet`), its ends are quantiles of the draws' own optima,
-    d and d / n follow from n, the loss is that of a new run at n.mid and d.mid, and a size is
-    near-optimal if at least 80 % of the draws put it within 5 % of their best. It may differ from
-    the fit's own optimum, for draws vary about a sharper estimate than the published one.
+    the law's misfit allowed for (`misfit.best_size`), d and d / n follow from n, the loss is that
+    of a new run at n.mid and d.mid, and a size is near-optimal if at least 80 % of the draws put it
+    within 5 % of their best. It may differ from the fit's own optimum, for draws vary about a
+    sharper estimate than the published one.
     law_or_draws: Draws (the full answer), a Fit, a law, a PublishedLaw, or published.KAPLAN_2020.
     flops: training FLOPs; amounts: the other forms of a budget, a target loss and caps on n and d
     (`OtherAmounts`). cost: n -> training FLOPs per token, rising, default 6 n. level: of intervals.
@@ -254,7 +256,8 @@ def _plan_draws(draws: Draws, spend: Budget, cost: Cost | None, level: float) ->
     sizes = np.asarray(each.n)
     bet = best_bet(draws, flops, cost=cost)
     mid = held.hold(bet.n)
-    low, _, high = (held.hold(float(x)) for x in draws.interval(lambda _: sizes, level=level))
+    range_ = best_size(draws, flops, level=level, cost=cost)
+    low, high = (held.hold(end or range_.mid) for end in (range_.low, range_.high))
     # d and d / n fall where n rises, so their ends follow from n's, and their middles fit mid.
     d_low, d_mid, d_high = (_tokens(flops, x, cost) for x in (high, mid, low))
     loss = draws.predict(mid, d_mid, level=level, kind="run")
