@@ -30,6 +30,7 @@ VARIANTS = {
         qkv_bias=False, out_bias=False,
     ),
     "no positions": replace(BASE, positions="none"),
+    "recurrent": replace(BASE, reuse=3),
 }  # fmt: skip
 
 
@@ -63,7 +64,7 @@ def test_the_future_does_not_leak_backwards(name: str) -> None:
     assert not torch.allclose(before[:, 17:], after[:, 17:])
 
 
-@pytest.mark.parametrize("name", ["gpt2", "narrow attention", "modern", "grouped"])
+@pytest.mark.parametrize("name", VARIANTS)
 def test_exact_flops_are_those_torch_counts(name: str) -> None:
     shape = VARIANTS[name]
     model = Transformer(shape)
@@ -101,3 +102,69 @@ def test_rotary_attention_depends_on_distance_alone() -> None:
 def test_a_shape_it_cannot_build_is_refused_by_name(change: dict[str, object], field: str) -> None:
     with pytest.raises(InputError, match=field):
         Transformer(replace(BASE, **change))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_parameter_has_a_gradient(name: str) -> None:
+    torch.manual_seed(4)
+    model = Transformer(VARIANTS[name])
+    ids = torch.randint(0, 53, (3, 25))
+    model.loss(ids[:, :-1], ids[:, 1:]).backward()
+    for path, weight in model.named_parameters():
+        assert weight.grad is not None, path
+        assert weight.grad.abs().max() > 0, path
+
+
+def _pair(small: Shape, large: Shape) -> tuple[Transformer, Transformer]:
+    """A model that uses its layers again, and the deep one whose layers are copies of them."""
+    torch.manual_seed(6)
+    recurrent, deep = Transformer(small), Transformer(large)
+    own = recurrent.state_dict()
+    for at in range(large.n_layer):
+        block = recurrent.blocks[at % small.n_layer]
+        own |= {f"blocks.{at}.{name}": value for name, value in block.state_dict().items()}
+    deep.load_state_dict(own)
+    return recurrent, deep
+
+
+@pytest.mark.parametrize("name", ["gpt2", "modern", "grouped"])
+def test_layers_used_again_are_as_many_copies_of_them(name: str) -> None:
+    small = replace(VARIANTS[name], n_layer=2, reuse=4)
+    recurrent, deep = _pair(small, replace(VARIANTS[name], n_layer=8))
+    ids = torch.randint(0, 53, (3, 25))
+    losses = [model.loss(ids[:, :-1], ids[:, 1:]) for model in (recurrent, deep)]
+    assert torch.equal(*losses)
+    for loss in losses:
+        loss.backward()
+    # A shared weight's gradient is the sum of its copies'.
+    for at, block in enumerate(recurrent.blocks):
+        for path, weight in block.named_parameters():
+            copies = [dict(deep.blocks[at + 2 * k].named_parameters())[path] for k in range(4)]
+            total = sum(copy.grad for copy in copies)
+            assert torch.allclose(weight.grad, total, rtol=1e-4, atol=1e-7), path
+    assert count_params(small, "total") == sum(p.numel() for p in recurrent.parameters())
+
+
+def test_layers_used_once_are_the_plain_transformer() -> None:
+    torch.manual_seed(8)
+    plain = Transformer(BASE)
+    torch.manual_seed(8)
+    once = Transformer(replace(BASE, reuse=1))
+    for ours, theirs in zip(once.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    blocks, passes = list(plain.blocks), []
+    for block in blocks:
+        block.register_forward_hook(lambda *_: passes.append(1))
+    plain(torch.randint(0, 53, (1, 24)))
+    assert len(passes) == BASE.n_layer
+
+
+def test_what_is_used_again_is_added_more_gently() -> None:
+    # As many terms join the residual as in a deep model, so they start as small.
+    torch.manual_seed(9)
+    recurrent, deep = Transformer(replace(BASE, reuse=12)), Transformer(replace(BASE, n_layer=36))
+    for path in ("attention.out.weight", "feed_forward.down.weight"):
+        ours, theirs = (
+            float(model.blocks[0].get_parameter(path).detach().std()) for model in (recurrent, deep)
+        )
+        assert ours == pytest.approx(theirs, rel=0.2)

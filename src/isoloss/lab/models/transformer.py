@@ -1,12 +1,17 @@
 """A decoder-only transformer whose every shape field is free: pre-norm, GPT-2 style.
 
 What to choose: the defaults of `Shape` (learned positions, GELU, LayerNorm, tied head, biases) are
-GPT-2's; `positions="rotary", gated=True, norm="rmsnorm"` and no biases make the modern variant.
+GPT-2's; `positions="rotary", gated=True, norm="rmsnorm"` and no biases make the modern variant;
+`reuse` above 1 makes the recurrent transformer, whose stack of blocks is applied several times
+over. Dropout is where GPT-2 has it: on the embedding, on the attention weights, and on what each
+block adds.
 
 Letters in the comments: b sequences, t positions, h heads, k size of a head, d width.
 Source: Radford et al. 2019 (GPT-2); Su et al. 2021 (rotary); Shazeer 2020 (gated feed-forward);
-Zhang & Sennrich 2019 (RMSNorm); Ainslie et al. 2023 (grouped keys and values).
-Left out: dropout, mixtures of experts and relative positions, which `Shape` can count.
+Zhang & Sennrich 2019 (RMSNorm); Ainslie et al. 2023 (grouped keys and values); Dehghani et al.
+2019 and Kaplan et al. 2020, figure 17 (blocks used again).
+Left out: mixtures of experts and relative positions, which `Shape` can count; of Dehghani et al.
+the embedding of the pass, and stopping early.
 """
 
 from __future__ import annotations
@@ -20,26 +25,27 @@ from torch import Tensor, nn
 
 from isoloss.counting import Shape
 from isoloss.errors import InputError
+from isoloss.lab.models.language_model import LanguageModel, drop
 
 ROTARY_BASE = 10_000.0
 
 
-class Transformer(nn.Module):
+class Transformer(LanguageModel):
     """A decoder-only transformer of the given shape; its parameters add up to the count of `Shape`.
 
-    shape: Shape without experts and without relative positions.
+    shape: Shape of this kind without experts and without relative positions. dropout: the part of
+    the numbers dropped in training.
     Raises InputError for a shape this model cannot build.
     """
 
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
+    def __init__(self, shape: Shape, dropout: float = 0.0) -> None:
         _refuse_unsupported(shape)
-        self.shape = shape
+        super().__init__(shape, dropout)
         self.token_embedding = nn.Embedding(shape.vocab, shape.d_model)
         self.position_embedding = (
             nn.Embedding(shape.n_ctx, shape.d_model) if shape.positions == "learned" else None
         )
-        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.n_layer))
+        self.blocks = nn.ModuleList(Block(shape, dropout) for _ in range(shape.n_layer))
         self.norm = _norm(shape)
         self.head = nn.Linear(shape.d_model, shape.vocab, bias=False)
         if shape.tied:
@@ -49,30 +55,28 @@ class Transformer(nn.Module):
         self.register_buffer("rotary", table, persistent=False)
         self._initialise()
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Logits for the token after each position: ids (b, t) integers -> (b, t, vocab)."""
+    def hidden(self, ids: Tensor) -> Tensor:
+        """What the head sees at each position: ids (b, t) integers -> (b, t, d_model)."""
         x = self.token_embedding(ids)
         if self.position_embedding is not None:
             x = x + self.position_embedding.weight[: ids.shape[1]]
+        x = drop(x, self.dropout, self.training)
         rotary = None if self.rotary is None else self.rotary[:, : ids.shape[1]]
-        for block in self.blocks:
-            x = block(x, rotary)
-        return cast(Tensor, self.head(self.norm(x)))
-
-    def loss(self, ids: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
-        """Cross-entropy in nats of `targets` (b, t): the mean, or with "none" one per token."""
-        logits = self(ids).flatten(0, 1)
-        return F.cross_entropy(logits, targets.flatten(), reduction=reduction)
+        for _ in range(self.shape.reuse):
+            for block in self.blocks:
+                x = block(x, rotary)
+        return cast(Tensor, self.norm(x))
 
     @torch.no_grad()
     def _initialise(self) -> None:
         # GPT-2's 0.02 is 0.5 / sqrt(d) at d = 625; the square root lets tiny widths learn as well.
         std = 0.5 / math.sqrt(self.shape.d_model)
+        added = 2 * self.shape.n_layer * self.shape.reuse  # times that something joins the residual
         for name, weight in self.named_parameters():
             if weight.ndim == 1:
                 continue
             into_residual = name.endswith(("attention.out.weight", "feed_forward.down.weight"))
-            scale = std / math.sqrt(2 * self.shape.n_layer) if into_residual else std
+            scale = std / math.sqrt(added) if into_residual else std
             nn.init.normal_(weight, 0.0, scale)
         for module in self.modules():
             if isinstance(module, nn.Linear) and module.bias is not None:
@@ -80,25 +84,29 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x))."""
+    """x + attention(norm(x)), then x + feed_forward(norm(x)); what is added may be dropped."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, dropout: float) -> None:
         super().__init__()
+        self.dropout = dropout
         self.attention_norm = _norm(shape)
-        self.attention = Attention(shape)
+        self.attention = Attention(shape, dropout)
         self.feed_forward_norm = _norm(shape)
         self.feed_forward = FeedForward(shape)
 
     def forward(self, x: Tensor, rotary: Tensor | None) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), rotary)
-        return cast(Tensor, x + self.feed_forward(self.feed_forward_norm(x)))
+        mixed = self.attention(self.attention_norm(x), rotary)
+        x = x + drop(mixed, self.dropout, self.training)
+        made = self.feed_forward(self.feed_forward_norm(x))
+        return x + drop(made, self.dropout, self.training)
 
 
 class Attention(nn.Module):
     """Causal attention, with fewer key and value heads than query heads where the shape says so."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, dropout: float) -> None:
         super().__init__()
+        self.dropout = dropout
         self.n_heads, self.n_kv_heads, self.d_head = (
             shape.n_heads,
             shape.n_kv_heads,
@@ -117,7 +125,14 @@ class Attention(nn.Module):
         if rotary is not None:
             q, k = _rotate(q, rotary), _rotate(k, rotary)
         grouped = self.n_kv_heads != self.n_heads
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+        y = F.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            dropout_p=self.dropout if self.training else 0.0,
+            is_causal=True,
+            enable_gqa=grouped,
+        )
         return cast(Tensor, self.out(y.transpose(1, 2).reshape(b, t, self.query_size)))
 
 
@@ -136,6 +151,8 @@ class FeedForward(nn.Module):
 
 
 def _refuse_unsupported(shape: Shape) -> None:
+    if shape.kind != "transformer":
+        raise InputError(f"shape.kind is {shape.kind!r}: this is a transformer; use make_model")
     if shape.n_experts:
         raise InputError("shape.n_experts is set: this transformer has no experts; set it to 0")
     if shape.positions == "relative":

@@ -1,0 +1,41 @@
+"""What training and evaluation ask of a model: logits, and a loss."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from isoloss.counting import Shape
+
+
+class LanguageModel(nn.Module):
+    """A model that predicts the next token: `hidden` is its own, head and loss are every model's.
+
+    shape: what it was built from; dropout: the part of the numbers it drops in training.
+    """
+
+    head: nn.Linear
+
+    def __init__(self, shape: Shape, dropout: float) -> None:
+        super().__init__()
+        self.shape, self.dropout = shape, dropout
+
+    def hidden(self, ids: Tensor) -> Tensor:
+        """What the head sees at each position: ids (b, t) integers -> (b, t, d_model)."""
+        raise NotImplementedError
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Logits for the token after each position: ids (b, t) integers -> (b, t, vocab)."""
+        return cast(Tensor, self.head(self.hidden(ids)))
+
+    def loss(self, ids: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+        """Cross-entropy in nats of `targets` (b, t): the mean, or with "none" one per token."""
+        logits = self(ids).flatten(0, 1)
+        return F.cross_entropy(logits, targets.flatten(), reduction=reduction)
+
+
+def drop(x: Tensor, part: float, training: bool) -> Tensor:
+    """Dropout of x in training; x itself where no part of it is dropped."""
+    return F.dropout(x, part, training) if part else x
