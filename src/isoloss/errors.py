@@ -115,8 +115,21 @@ class Status(Enum):
         "7e9 or 7B, and all rows alike"
     )
     MIXED_GROUPS = (
-        "one group of runs lies apart from the law of the others: fit the groups apart, or share "
-        "coefficients between them (fit_shared)"
+        "one group of runs lies apart from the law of the others: fit each group alone, from a "
+        "table of its own, or in Python share coefficients between them (fit_shared)"
+    )
+    MIXED_DATA = (
+        "the runs look like several data sets, or ways to train, in one table: name the column "
+        'that tells them apart with columns={"group": "NAME"} (--columns group=NAME), or fit each '
+        "alone"
+    )
+    POOR_FIT = (
+        "the law misses the runs by far: check that all are of one data set, one way to train and "
+        "one unit of loss, before trusting any law of them"
+    )
+    ROUNDED_LOSSES = (
+        "the losses are rounded so coarsely that it shows in the residuals: give them with more "
+        "digits"
     )
     NOT_NATS = (
         "a loss is above that of guessing: check that it is in nats per token, not bits or "

@@ -182,7 +182,7 @@ def test_nothing_usable_is_an_error_even_when_dropping(tmp_path: Path) -> None:
     ("name", "text", "words"),
     [
         ("a.csv", "N,D,accuracy\n1,2,3\n", "no column for the loss; columns found: 'N', 'D', 'acc"),
-        ("a.csv", "N,D,loss\n1,2,\n", "no column for the loss"),
+        ("a.csv", "N,D,loss\n1,2,\n", "no value in any row of 'loss': fill it in, or name it"),
         ("a.csv", "N,loss\n1,3\n", "no column for d, the training tokens"),
         ("a.csv", "D,loss\n1,3\n", "no column for n, the parameters"),
         ("a.csv", "", "is empty"),

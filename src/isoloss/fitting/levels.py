@@ -1,4 +1,4 @@
-"""Which values are meant to be one: sizes, token counts and rates that differ by rounding only."""
+"""Which values, and which runs, are meant to be one: rounding apart, or but for their seed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoloss.laws.forms import Array
+from isoloss.runs import Runs
 
 SAME = 0.01
 """Values this close, in the logarithm, count as one."""
+
+
+_CONFIGURATION = ("n", "d", "batch", "lr", "weight_decay", "steps", "unique_tokens")
 
 
 def levels(logs: Array) -> NDArray[np.intp]:
@@ -26,3 +30,15 @@ def levels(logs: Array) -> NDArray[np.intp]:
         found[order[first:end]] = level
         first, level = end, level + 1
     return found
+
+
+def configurations(runs: Runs) -> NDArray[np.intp]:
+    """Number the configurations: (m,), equal for runs that differ at most in their seed."""
+    numbers = np.zeros(len(runs), dtype=np.intp)
+    for name in _CONFIGURATION:
+        column = getattr(runs, name)
+        if column is None:
+            continue
+        _, values = np.unique(column, return_inverse=True)
+        _, numbers = np.unique(numbers * (values.max() + 1) + values, return_inverse=True)
+    return numbers

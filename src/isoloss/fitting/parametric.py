@@ -28,6 +28,14 @@ from isoloss.fitting.variables import Given, given_at, variables_of
 from isoloss.laws.forms import Along, Array, Law
 from isoloss.runs import Runs
 
+_BLAMED = frozenset(
+    {
+        Status.MIXED_DATA, Status.MIXED_GROUPS, Status.POOR_FIT, Status.NOT_NATS, Status.SWAPPED,
+        Status.WRONG_UNITS, Status.HOT_AND_COOLED, Status.OUTLIER,
+    }
+)  # fmt: skip
+"""What may be why a law does not settle, said beside the refusal."""
+
 
 @dataclass(frozen=True, eq=False)
 class Fit:
@@ -167,7 +175,8 @@ def fit(
     status = (*verdict.status, *codes(seen_wrong))
     result = replace(result, status=status, findings=seen_wrong)
     if verdict.refusal:
-        raise UnidentifiedError(f"{form.__name__}: {verdict.refusal}", partial=result)
+        blamed = _seen(seen_wrong)
+        raise UnidentifiedError(f"{form.__name__}: {verdict.refusal}{blamed}", partial=result)
     return result
 
 
@@ -193,10 +202,16 @@ def single(law: Law) -> Law:
 
 
 def _sentence(fitted: Fit, code: Status) -> str:
-    """What is wrong, and the values held, which may be to blame: no more runs would mend that."""
+    """What is wrong, and what may be to blame, which no more runs would mend: values held, runs."""
     held = ", ".join(f"{name} = {value:g}" for name, value in fitted.fixed.items())
     blame = f"; or what was held does not suit the runs: {held}" if held else ""
-    return f"{fitted.form.__name__}: {code.value}{blame}"
+    return f"{fitted.form.__name__}: {code.value}{blame}{_seen(fitted.findings)}"
+
+
+def _seen(findings: tuple[Finding, ...]) -> str:
+    """What was seen to be wrong with the runs, in a clause."""
+    details = [one.detail for one in findings if one.code in _BLAMED]
+    return f"; seen in the runs: {'; '.join(details)}" if details else ""
 
 
 def checked_fixed(form: type[Law], fixed: Mapping[str, float] | None) -> dict[str, float]:

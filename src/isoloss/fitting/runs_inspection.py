@@ -14,6 +14,7 @@ import numpy as np
 
 from isoloss.errors import Status
 from isoloss.fitting.cooling import hot
+from isoloss.fitting.levels import configurations
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
 from isoloss.units import PF_DAY, format_number
@@ -24,11 +25,18 @@ NOTES = frozenset({Status.UNKNOWN_CONVENTION, Status.DIVERGED_RUNS})
 MANY = 10_000
 """With more rows than this, one asks whether they are runs or points along runs."""
 
-_LEAST_COUNT, _PER_PARAMETER = 1e3, (0.1, 1e4)
+_LEAST_COUNT, _PER_PARAMETER = 1e3, (1e-3, 1e4)
 """Fewer parameters or tokens, or tokens per parameter outside the range at the median, are asked
-about."""
+about; from a thousandth to one token they look exchanged."""
+_LEAST_IN_UNITS = 1e-9
+"""In trillions this would be less than a thousand."""
+_MOST = {"n": 1e15, "d": 1e17}
+"""More parameters or tokens than there are: a wrong unit, multiplied where it had to be divided."""
+_COMPUTE = (1e4, 1e33)
+"""Fewer or more FLOPs than any run of a language model has."""
 _EMPTY, _EMPTY_BESIDE_UNIT = 1e4, 300.0
 """A gap this wide within a column parts it in two; the narrower one where a unit would close it."""
+_NOUNS = {"n": "parameters in any model", "d": "tokens of text"}
 _UNITS = (("millions", 1e6), ("billions", 1e9), ("trillions", 1e12))
 _RATIO = (0.8, 1.5)  # of c to 6 n d, where the shapes are not known
 _AROUND_SHAPE = 0.1  # how far log c may lie from the compute that the shape implies
@@ -36,6 +44,9 @@ _ALIKE = 1.3  # ratios within this factor are one number
 _MOST_VOCABULARY = 300_000
 _GUESSING = 1.02  # times the log of the vocabulary: no loss in nats is above
 _TRAINED_LOSS, _TRAINED_ON = 7.0, 1e8  # no loss in nats is so high after so many tokens
+_FEWEST_ALIKE, _APART = 4, 0.1
+"""So many runs of one n and d, and so far apart in log loss at the median, are of several sets. On
+the public tables it is 0.07 where a sweep of rates is taken for one size, 0.57 across languages."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +68,10 @@ def inspect_runs(runs: Runs, *, along_curves: bool = False) -> tuple[Finding, ..
         counts,
         None if counts or _counts_by_flops(runs) else _swapped(runs),
         _units(runs),
-        _flops(runs),
+        _flops(runs) or (None if counts else _compute(runs)),
         None if along_curves else _hot(runs),
         _duplicates(runs),
+        None if along_curves else _replicates(runs),
         _many(runs),
         _diverged(runs),
     ]
@@ -81,8 +93,13 @@ def _counts(runs: Runs, along_curves: bool) -> Finding | None:
         if len(rising) < 2 or rising[0] == rising[-1]:  # perhaps only a placeholder
             return None
         seen = _in_two(name, rising)
+        if not seen and rising[-1] > _MOST[name]:
+            seen = f"{name} is {_span(rising)}: there are not so many {_NOUNS[name]}"
         if not seen and np.median(rising) < _LEAST_COUNT:
-            seen = f"{name} is {_span(rising)}: is it in millions or billions?"
+            asked = "is it in millions or billions?"
+            if rising[-1] < _LEAST_IN_UNITS:
+                asked = "in no unit is that a count"
+            seen = f"{name} is {_span(rising)}: {asked}"
         if seen:
             return Finding(Status.WRONG_UNITS, seen)
     ratio = float(np.median(runs.d / runs.n))
@@ -191,6 +208,16 @@ def _flops(runs: Runs) -> Finding | None:
     )
 
 
+def _compute(runs: Runs) -> Finding | None:
+    """A compute that no run has, where nothing else says so."""
+    least, most = float(runs.c.min()), float(runs.c.max())
+    if _COMPUTE[0] <= least <= most <= _COMPUTE[1]:
+        return None
+    return Finding(
+        Status.FLOPS_RATIO, f"c is {least:.3g} to {most:.3g} FLOPs, which no run of a model takes"
+    )
+
+
 def _hint(ratio: float) -> str:
     """What unit or count a ratio of compute to 6 n d gives away."""
     if abs(ratio * 3 - 1) < 0.02:
@@ -237,6 +264,29 @@ def _duplicates(runs: Runs) -> Finding | None:
     first, second = runs.run[order[at]], runs.run[order[at + 1]]
     return Finding(
         Status.DUPLICATED_RUNS, f"{int(same.sum())} rows repeat another, such as {first}, {second}"
+    )
+
+
+def _replicates(runs: Runs) -> Finding | None:
+    """Runs of one configuration and group, whose losses lie farther apart than seeds set them."""
+    if not len(runs):
+        return None
+    _, group = np.unique(runs.group, return_inverse=True)
+    _, alike = np.unique(configurations(runs) * (group.max() + 1) + group, return_inverse=True)
+    counts = np.bincount(alike)
+    shared = counts > 1
+    if counts[shared].sum() < _FEWEST_ALIKE:
+        return None
+    low, high = np.full(len(counts), np.inf), np.full(len(counts), -np.inf)
+    np.minimum.at(low, alike, np.log(runs.loss))
+    np.maximum.at(high, alike, np.log(runs.loss))
+    gap = float(np.median((high - low)[shared]))
+    if gap < _APART:
+        return None
+    return Finding(
+        Status.MIXED_DATA,
+        f"{int(counts[shared].sum())} of {len(runs)} runs share n, d and settings with another, "
+        f"and their losses are {np.expm1(gap):.0%} apart at the median",
     )
 
 

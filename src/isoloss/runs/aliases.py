@@ -111,6 +111,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "unique_tokens": ("unique_tokens", "tokens_per_epoch"),
     "run": ("run", "run_id", "training_run_id", "run_name", "exp_name", "name", "id"),
     "group": ("group", "sweep", "experiment"),
+    "data": ("dataset", "data_set", "data", "corpus", "source", "domain", "training_data"),
     "n_ctx": (
         "n_ctx",
         "seq_len",
@@ -157,7 +158,7 @@ PATTERNS: dict[str, tuple[str, ...]] = {
 }
 
 
-ROLES = tuple(role for role in ALIASES if role not in ("batch_either", "epochs"))
+ROLES = tuple(role for role in ALIASES if role not in ("batch_either", "epochs", "data"))
 """What `columns={role: name}` may name."""
 
 FAILED = frozenset({"failed", "crashed", "killed", "diverged", "running", "pending", "preempted"})

@@ -78,7 +78,7 @@ def table_fields(
         "seed": reading.optional("seed"),
         "unique_tokens": _unique(reading, tokens),
         "run": _run_names(reading),
-        "group": _text(reading, "group"),
+        "group": reading.texts("group") if reading.pick("group") else reading.data_sets(),
     }
     for others in (counts, costs):
         for name in [name for name, value in others.items() if not _good(value[keep]).all()]:
@@ -345,19 +345,11 @@ def _unique(reading: Reading, tokens: FloatArray) -> FloatArray | None:
 
 
 def _run_names(reading: Reading) -> npt.NDArray[np.str_]:
-    names = _text(reading, "run")
+    names = reading.texts("run")
     plain = np.array([str(row + 1) for row in range(len(reading.raw))])
     if names is None:
         return plain
     return np.where(names == "", np.char.add("row ", plain), names)
-
-
-def _text(reading: Reading, role: str) -> npt.NDArray[np.str_] | None:
-    column = reading.pick(role)
-    if column is None:
-        return None
-    values = reading.raw.columns[column]
-    return np.array(["" if is_missing(value) else str(value) for value in values])
 
 
 def _note_units(reading: Reading, n: FloatArray, d: FloatArray, c: FloatArray | None) -> None:

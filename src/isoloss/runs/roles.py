@@ -17,6 +17,8 @@ from isoloss.runs.cells import RawTable, is_missing, listed, to_number
 FloatArray = npt.NDArray[np.float64]
 
 _SHOWN = 30
+_ROWS_EACH = 4
+"""With fewer rows to a value, a column of text says something else than the data set."""
 
 
 @dataclass
@@ -55,6 +57,29 @@ class Reading:
                 return None
         return self.numbers(column)
 
+    def texts(self, role: str) -> npt.NDArray[np.str_] | None:
+        """Return a column as it is written, "" where it is empty; None if there is none."""
+        column = self.pick(role)
+        if column is None:
+            return None
+        values = self.raw.columns[column]
+        return np.array(["" if is_missing(value) else str(value) for value in values])
+
+    def data_sets(self) -> npt.NDArray[np.str_] | None:
+        """Return the data set of each row, where a column that no one named tells several apart."""
+        names = self.texts("data")
+        if names is None or "group" in self.named:
+            return None
+        known = sorted({name for name in names.tolist() if name})
+        words = any(to_number(name) is None for name in known)
+        if len(known) < 2 or not words or len(names) < _ROWS_EACH * len(known):
+            return None
+        self.notes.append(
+            f"group is taken from {self.pick('data')!r}: {len(known)} data sets "
+            f"({listed(known, 4)}), whose losses may not compare"
+        )
+        return names
+
     def constant(self, name: str) -> str | None:
         """Return the single value of a column such as `n_convention`, None if there is none."""
         if name not in self.filled:
@@ -88,9 +113,14 @@ class Reading:
     def missing(self, role: str, what: str, mend: str = "") -> InputError:
         """The error that a column is not there; mend: what else would do, up to its comma."""
         header = list(self.raw.columns)
+        empty = [name for name in aliases.candidates(role, header) if name not in self.filled]
+        if empty:
+            seen = f"no value in any row of {listed(empty, 4)}: fill it in, "
+        else:
+            seen = f"no column for {what}; columns found: {listed(header, _SHOWN)}; "
         return InputError(
-            f"{self.raw.source}: no column for {what}; columns found: {listed(header, _SHOWN)}; "
-            f'{mend}name it with columns={{"{role}": "NAME"}} (--columns {role}=NAME)'
+            f"{self.raw.source}: {seen}{mend}{'or ' if empty and not mend else ''}"
+            f'name it with columns={{"{role}": "NAME"}} (--columns {role}=NAME)'
         )
 
 

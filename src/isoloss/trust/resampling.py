@@ -17,25 +17,13 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from isoloss.fitting.levels import configurations as configurations
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
 
 Numbers = NDArray[np.intp]
 
-_CONFIGURATION = ("n", "d", "batch", "lr", "weight_decay", "steps", "unique_tokens")
 _MOST_LEVERAGE = 0.95
-
-
-def configurations(runs: Runs) -> Numbers:
-    """Number the configurations: (m,), equal for runs that differ at most in their seed."""
-    numbers = np.zeros(len(runs), dtype=np.intp)
-    for name in _CONFIGURATION:
-        column = getattr(runs, name)
-        if column is None:
-            continue
-        _, values = np.unique(column, return_inverse=True)
-        _, numbers = np.unique(numbers * (values.max() + 1) + values, return_inverse=True)
-    return numbers
 
 
 def clusters(runs: Runs) -> Numbers:
