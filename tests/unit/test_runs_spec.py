@@ -46,10 +46,15 @@ def test_run_id_ignores_the_group_and_nothing_else() -> None:
         replace(SPEC, shape=replace(SHAPE, tied=False)),
         replace(SPEC, eval_points=25),
         replace(SPEC, dropout=0.1),
+        replace(SPEC, micro_batch=128),
+        replace(SPEC, data_seed=0),
+        replace(SPEC, optimizer="sgd"),
+        replace(SPEC, optimizer="sgd", momentum=0.95),
+        replace(SPEC, optimizer="muon"),
         replace(SPEC, shape=replace(SHAPE, reuse=2)),
         replace(SPEC, shape=Shape.lstm(2, 16, 256, 64)),
     ]
-    assert len({SPEC.run_id, *(other.run_id for other in others)}) == 10
+    assert len({SPEC.run_id, *(other.run_id for other in others)}) == 15
 
 
 def test_run_id_says_what_kind_of_layers() -> None:
@@ -64,7 +69,8 @@ def test_run_id_says_what_kind_of_layers() -> None:
 
 def test_fields_of_a_later_date_are_written_only_where_they_say_something() -> None:
     # The plain form of a record written before them is the same as today's.
-    assert not {"dropout"} & set(SPEC.to_dict())
+    late = {"dropout", "momentum", "data_seed", "micro_batch"}
+    assert not late & set(SPEC.to_dict())
     assert not {"kind", "reuse"} & set(SPEC.to_dict()["shape"])
     assert replace(SPEC, dropout=0.1).to_dict()["dropout"] == 0.1
 
@@ -81,6 +87,18 @@ def test_run_id_is_the_same_number_however_it_was_written() -> None:
     )
     assert again.run_id == SPEC.run_id
     assert again == replace(SPEC, group="")
+
+
+def test_what_is_said_and_changes_nothing_leaves_the_run_id() -> None:
+    assert replace(SPEC, micro_batch=512).run_id == SPEC.run_id
+    assert replace(SPEC, data_seed=3).run_id == SPEC.run_id
+    assert replace(SPEC, data_seed=3).order_seed == SPEC.order_seed == 3
+    # What was said is kept, so that another batch or seed is another run.
+    assert replace(replace(SPEC, data_seed=3), seed=4).order_seed == 3
+    sgd = replace(SPEC, optimizer="sgd")
+    assert replace(sgd, momentum=0.9).run_id == sgd.run_id
+    for spec in (sgd, replace(sgd, momentum=0.0), replace(SPEC, data_seed=0, micro_batch=64)):
+        assert RunSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
 def test_run_id_is_pinned() -> None:
@@ -117,7 +135,15 @@ def test_run_id_makes_a_file_name() -> None:
         ({"seed": -1}, "seed is -1; it must be zero or more"),
         ({"dropout": 1}, "dropout is 1.0; it must be at least 0 and below 1"),
         ({"dropout": -0.1}, "dropout is -0.1; it must be at least 0 and below 1"),
-        ({"optimizer": "sgd"}, "optimizer is 'sgd'; use one of adamw, adam"),
+        (
+            {"optimizer": "lion"},
+            "'lion'; use one of adamw, adam, adafactor, sgd, muon",
+        ),
+        ({"momentum": 0.9}, "momentum is 0.9 and optimizer is adamw: only sgd and muon take one"),
+        ({"optimizer": "sgd", "momentum": 1}, "momentum is 1.0; it must be at least 0 and below 1"),
+        ({"data_seed": -1}, "data_seed is -1; it must be zero or more"),
+        ({"micro_batch": 96}, "micro_batch is 96 tokens; it must be a multiple of n_ctx = 64 that"),
+        ({"micro_batch": 192}, "that divides batch = 512"),
         ({"corpus": "/data/text"}, "no absolute paths"),
         ({"corpus": "C:\\text"}, "no absolute paths"),
         ({"group": 3}, "group is 3; it must be a string"),

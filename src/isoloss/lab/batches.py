@@ -19,7 +19,7 @@ class Batches:
     """
 
     def __init__(self, tokens: TokenSet, spec: RunSpec) -> None:
-        self.ids, self.n_ctx, self.seed = tokens.train, spec.shape.n_ctx, spec.seed
+        self.ids, self.n_ctx, self.seed = tokens.train, spec.shape.n_ctx, spec.order_seed
         self.rows = spec.batch // spec.shape.n_ctx
         self.windows = (len(self.ids) - 1) // self.n_ctx
         if self.windows < self.rows:

@@ -34,6 +34,8 @@ def save_checkpoint(
     }
     for index, moments in optimizer.state_dict()["state"].items():
         for key, value in moments.items():
+            if value is None:  # SGD without momentum has none
+                continue
             arrays[f"optimizer.{index}.{key}"] = value.numpy()
     arrays["state"] = np.array(list(astuple(state)), np.float64)
     temporary = path.with_suffix(".tmp")

@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from isoloss.errors import InputError
 from isoloss.lab.batches import Batches
 from isoloss.lab.checkpoint import State, load_checkpoint, save_checkpoint
 from isoloss.lab.evaluate import HeldOut, HeldOutLoss, evaluate, held_out
 from isoloss.lab.models import Transformer
-from isoloss.lab.optim import learning_rate, make_optimizer
+from isoloss.lab.optim import learning_rate, make_optimizer, set_rate
 from isoloss.lab.tokens import TokenSet, check_corpus
 from isoloss.runs import (
     End,
@@ -119,16 +120,14 @@ def _train(
     points = set(evaluation_steps(spec, block.tokens, final.tokens))
     clock, told, saved = _Clock(state), -math.inf, time.perf_counter()
     for step in range(state.step, spec.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(spec, step)
-        loss = model.loss(*batches(step))
-        loss.backward()  # type: ignore[no-untyped-call]
+        set_rate(optimizer, learning_rate(spec, step))
+        loss = backward(model, *batches(step), spec.micro_batch // spec.shape.n_ctx)
         if spec.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), spec.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 
-        value = float(loss.detach())
+        value = float(loss)
         state.step = step + 1
         clock.tick()
         if not math.isfinite(value):
@@ -146,6 +145,23 @@ def _train(
     clock.tick()
     reason = "" if math.isfinite(outcome.loss) else "the final held-out loss was not finite"
     return _end(run, outcome, reason)
+
+
+def backward(model: Transformer, ids: Tensor, targets: Tensor, rows: int = 0) -> Tensor:
+    """Add the gradients of the mean loss of a batch, `rows` sequences at a time, 0 for all at once.
+
+    ids, targets: (b, t). Parts give the loss and the gradients of the whole to rounding.
+    Returns the loss, detached, in nats per token.
+    """
+    rows, total = rows or len(ids), torch.zeros(())
+    parts = zip(torch.split(ids, rows), torch.split(targets, rows), strict=True)
+    for some_ids, some_targets in parts:
+        loss = model.loss(some_ids, some_targets)
+        if len(some_ids) < len(ids):
+            loss = loss * (len(some_ids) / len(ids))
+        loss.backward()  # type: ignore[no-untyped-call]
+        total = total + loss.detach()
+    return total
 
 
 class _Clock:

@@ -20,9 +20,11 @@ from isoloss.runs.checks import number_of, refuse_unknown, require, whole_of
 from isoloss.runs.schedules import Schedule
 from isoloss.units import format_number
 
-Optimizer = Literal["adamw", "adam"]
+Optimizer = Literal["adamw", "adam", "adafactor", "sgd", "muon"]
+MOMENTUM = {"sgd": 0.9, "muon": 0.95}
+"""The optimizers that take a momentum, and the one they have where none is given."""
 
-_LATER: dict[str, Any] = {"dropout": 0.0}
+_LATER: dict[str, Any] = {"dropout": 0.0, "momentum": None, "data_seed": None, "micro_batch": 0}
 """Fields of a later date, left out of the plain form at these values: see `RunSpec.run_id`."""
 
 
@@ -31,12 +33,16 @@ class RunSpec:
     """One training run as chosen by the user.
 
     shape: the model. tokens: training tokens asked for. batch: tokens per optimizer step, a
-    multiple of shape.n_ctx. lr: peak learning rate. beta1, beta2, eps, weight_decay: AdamW (adam
-    has no weight decay). clip: largest gradient norm, 0 for none. dropout: the part of the numbers
-    that is dropped in training, wherever the model has dropout. corpus, corpus_hash: what text,
-    by name, never by absolute path. group: a label; alone it does not change run_id.
-    eval_points: evaluations along the run; eval_block, eval_final: held-out tokens for each of
-    them and for the last.
+    multiple of shape.n_ctx. lr: peak learning rate. optimizer: adamw, adam (without weight decay),
+    adafactor, sgd or muon. beta1, beta2, eps: of Adam, and of what muon leaves to it. weight_decay:
+    of matrices and embeddings. momentum: of sgd (0.9 where none is given) and muon (0.95).
+    clip: largest gradient norm, 0 for none. dropout: the part of the numbers that is dropped in
+    training, wherever the model has dropout. corpus, corpus_hash: what text, by name, never by
+    absolute path. group: a label; alone it does not change run_id. eval_points: evaluations along
+    the run; eval_block, eval_final: held-out tokens for each of them and for the last.
+    data_seed: what the order of the text is drawn from, `seed` where none is given, so that runs
+    of other seeds or models can share it. micro_batch: tokens whose gradients are taken at once
+    and added up, a part of the batch; 0 for all of it.
     Raises InputError naming the field, its value and the rule.
     """
 
@@ -59,25 +65,56 @@ class RunSpec:
     eval_block: int = 16_384
     eval_final: int = 204_800
     dropout: float = 0.0
+    momentum: float | None = None
+    data_seed: int | None = None
+    micro_batch: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "batch", "seed", "eval_points", "eval_block", "eval_final"):
+        self._check_numbers()
+        self._check_optimizer()
+        self._check_batch()
+        for name in ("corpus", "corpus_hash", "group"):
+            value = getattr(self, name)
+            if not isinstance(value, str):
+                raise InputError(f"{name} is {value!r}; it must be a string")
+            if PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute():
+                raise InputError(f"{name} is {value!r}; records hold no absolute paths: use a name")
+
+    def _check_numbers(self) -> None:
+        whole = ("tokens", "batch", "seed", "eval_points", "eval_block", "eval_final")
+        for name in (*whole, "micro_batch"):
             object.__setattr__(self, name, whole_of(getattr(self, name), name))
+        if self.data_seed is not None:
+            object.__setattr__(self, "data_seed", whole_of(self.data_seed, "data_seed"))
+            require(self.data_seed >= 0, "data_seed", self.data_seed, "be zero or more")
         for name in ("lr", "beta1", "beta2", "eps", "weight_decay", "clip", "dropout"):
             object.__setattr__(self, name, number_of(getattr(self, name), name))
         for name in ("tokens", "batch", "lr", "eps", "eval_points", "eval_block", "eval_final"):
             value = getattr(self, name)
             require(value > 0, name, value, "be positive")
-        for name in ("weight_decay", "clip", "seed"):
+        for name in ("weight_decay", "clip", "seed", "micro_batch"):
             value = getattr(self, name)
             require(value >= 0, name, value, "be zero or more")
         for name in ("beta1", "beta2", "dropout"):
             value = getattr(self, name)
             require(0 <= value < 1, name, value, "be at least 0 and below 1")
+
+    def _check_optimizer(self) -> None:
         if self.optimizer not in get_args(Optimizer):
             raise InputError(
                 f"optimizer is {self.optimizer!r}; use one of {', '.join(get_args(Optimizer))}"
             )
+        if self.momentum is not None:
+            momentum = number_of(self.momentum, "momentum")
+            require(0 <= momentum < 1, "momentum", momentum, "be at least 0 and below 1")
+            if self.optimizer not in MOMENTUM:
+                raise InputError(
+                    f"momentum is {momentum} and optimizer is {self.optimizer}: only "
+                    f"{' and '.join(MOMENTUM)} take one; leave it out"
+                )
+            object.__setattr__(self, "momentum", momentum)
+
+    def _check_batch(self) -> None:
         n_ctx = self.shape.n_ctx
         if self.batch % n_ctx:
             lower = max(n_ctx, self.batch // n_ctx * n_ctx)
@@ -85,12 +122,11 @@ class RunSpec:
                 f"batch is {self.batch} tokens; it must be a multiple of n_ctx = {n_ctx}, "
                 f"such as {lower}"
             )
-        for name in ("corpus", "corpus_hash", "group"):
-            value = getattr(self, name)
-            if not isinstance(value, str):
-                raise InputError(f"{name} is {value!r}; it must be a string")
-            if PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute():
-                raise InputError(f"{name} is {value!r}; records hold no absolute paths: use a name")
+        if self.micro_batch and (self.micro_batch % n_ctx or self.batch % self.micro_batch):
+            raise InputError(
+                f"micro_batch is {self.micro_batch} tokens; it must be a multiple of n_ctx = "
+                f"{n_ctx} that divides batch = {self.batch}"
+            )
 
     @property
     def steps(self) -> int:
@@ -101,6 +137,11 @@ class RunSpec:
     def tokens_seen(self) -> int:
         """Training tokens really seen: steps * batch."""
         return self.steps * self.batch
+
+    @property
+    def order_seed(self) -> int:
+        """What the order of the text is drawn from: data_seed, or the seed."""
+        return self.seed if self.data_seed is None else self.data_seed
 
     def flops(self, convention: CConvention = "exact") -> float:
         """Training FLOPs of the whole run: FLOPs per token by `convention`, times tokens_seen."""
@@ -117,6 +158,13 @@ class RunSpec:
         """
         content = self.to_dict()
         del content["group"]
+        # What is said and does not differ from leaving it out gives the same numbers.
+        same = {
+            "data_seed": self.seed,
+            "micro_batch": self.batch,
+            "momentum": MOMENTUM.get(self.optimizer),
+        }
+        content = {name: value for name, value in content.items() if value != same.get(name)}
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
         size = format_number(count_params(self.shape, "non_embedding_plus_head"))
