@@ -45,6 +45,14 @@ class UnidentifiedError(FitError):
     exit_code = 3
 
 
+def argument(name: str) -> str:
+    """Name an argument in a message, with its option beside it: the command line shows that alone.
+
+    "max_tokens" gives "max_tokens= (--max-tokens)".
+    """
+    return f"{name}= (--{name.replace('_', '-')})"
+
+
 class Status(Enum):
     """A code for a doubtful answer; the value is the advice."""
 

@@ -320,7 +320,7 @@ def test_a_plan_takes_a_budget_in_any_form_and_a_loss(isoloss: Command) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--gpu-hours", "5"], "gpu_hours needs hardware"),
+        (["--gpu-hours", "5"], "--gpu-hours needs --hardware"),
         (["--flops", "1e21", "--pf-days", "3"], "give one of them"),
         (["--booking", "64xH100"], "64xH100:72h"),
         (["--booking", "H100:3h", "--utilisation", "40"], "for 40 % write 0.4"),

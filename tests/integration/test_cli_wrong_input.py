@@ -470,3 +470,28 @@ def test_an_option_out_of_its_range_is_wrong_usage(
     """Whatever the data hold: most of these files are not even there."""
     refused(isoloss, *words, code=2, says="")
     assert [path.name for path in runs_csv.parent.iterdir()] == ["runs.csv"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--gpu-hours", "5"), "--gpu-hours needs --hardware"),
+        (("--dollars", "5", "--hardware", "H100"), "--dollars needs --price"),
+        (("--flops", "1e21", "--count", "8"), "--count needs --hardware"),
+        (("--flops", "1e21", "--pf-days", "3"), "--flops comes to 1.00e+21 FLOPs and --pf-days to"),
+        (("--flops", "1e21", "--max-params", "7"), "--max-params is 7, which trains nothing"),
+        (("--loss", "2.2", "--max-params", "1e6"), "or fewer: raise --max-params"),
+        (("--loss", "2.2", "--max-tokens", "1e6"), "on 1.00M tokens: raise --max-tokens"),
+        (("--loss", "2.1", "--flops", "1e17"), "1e+17 that --flops allows"),
+        (("--loss", "30"), "--loss is 30, above guessing"),
+    ],
+)
+def test_a_plan_speaks_of_options(isoloss: Command, words: tuple[str, ...], says: str) -> None:
+    line = refused(isoloss, "plan", *words, "--law", "hoffmann", says=says)
+    assert not re.search(r"[a-z]_[a-z]|\w=", line)
+
+
+def test_a_comparison_speaks_of_options(isoloss: Command, runs_csv: Path) -> None:
+    other = runs_csv.with_name("other.csv")
+    other.write_text(runs_csv.read_text().replace("params", "params_total"), encoding="utf-8")
+    refused(isoloss, "compare", runs_csv, other, says="count them alike with --n, or")

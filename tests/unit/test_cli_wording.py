@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from isoloss.cli.wording import in_options
+from isoloss.errors import argument
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,11 @@ from isoloss.cli.wording import in_options
             "name it with --columns a=B,c=D if so",
         ),
         ("a number, or None (--delta 0) for squares", "a number, or --delta 0 for squares"),
+        (
+            "count them alike with .counted(..., flops=...) (--c 6nd)",
+            "count them alike with --c 6nd",
+        ),
+        (argument("max_tokens") + " is 7: raise it", "--max-tokens is 7: raise it"),
         ("loss_unit= (--loss-unit) is 'foo'", "--loss-unit is 'foo'"),
         ("run 3 (n 2B, d 4B) lies off (--not an option of it)", None),
         ("a table of n= and d=, as f(x) has them", None),

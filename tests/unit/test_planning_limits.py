@@ -75,7 +75,7 @@ def test_both_caps_may_leave_budget_over_or_put_a_loss_out_of_reach() -> None:
     assert found.d.mid == pytest.approx(1e11)
     assert found.flops == pytest.approx(6e20)
     assert any("unspent" in note for note in found.notes)
-    with pytest.raises(InputError, match="more than max_params"):
+    with pytest.raises(InputError, match=r"more than max_params= \(--max-params\)"):
         plan(LAW, loss=2.0, max_params=1e9, max_tokens=1e11)
 
 
@@ -117,9 +117,9 @@ def test_hardware_turns_compute_into_time_and_money() -> None:
 
 
 def test_a_cap_that_forbids_a_loss_is_named() -> None:
-    with pytest.raises(InputError, match=r"no size reaches .* on 1.00B tokens: raise max_tokens"):
+    with pytest.raises(InputError, match=r"no size reaches .* on 1.00B tokens: raise max_tokens="):
         plan(LAW, loss=2.2, max_tokens=1e9)
-    with pytest.raises(InputError, match=r"10.0M parameters or fewer: raise max_params"):
+    with pytest.raises(InputError, match=r"10.0M parameters or fewer: raise max_params="):
         plan(LAW, loss=2.2, max_params=1e7)
     free = plan(LAW, loss=2.2)
     dear = plan(LAW, loss=2.2, max_tokens=free.d.mid / 2)
@@ -138,7 +138,9 @@ def test_memory_to_serve_from_is_a_cap_on_parameters() -> None:
     assert any(note.startswith("16 GB hold 8.00B weights of 2 bytes") for note in found.notes)
     tighter = plan(LAW, flops=1e24, serving_memory=16e9, max_params=1e9)
     assert tighter.n.mid == 1e9
-    with pytest.raises(InputError, match="serving_memory is 80, which trains nothing: check"):
+    with pytest.raises(
+        InputError, match=r"serving_memory= \(--serving-memory\) is 80, which trains nothing: check"
+    ):
         plan(LAW, flops=1e24, serving_memory=80)
 
 

@@ -40,7 +40,7 @@ def variables_of(
             raise InputError(f"x is one of {', '.join(_SEARCHABLE)}, not {x!r}")
         names = (x,)
     elif x is not None:
-        raise InputError(f"{form.__name__} is fitted to ({', '.join(names)}); leave x out")
+        raise InputError(f"{form.__name__} is fitted to ({', '.join(names)}); leave x= (--x) out")
     stray = [name for name in given or {} if name not in names]
     if stray:
         raise InputError(f"{form.__name__} takes ({', '.join(names)}); it has no {stray[0]!r}")

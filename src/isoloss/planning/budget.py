@@ -16,7 +16,7 @@ from typing import TypedDict
 import numpy as np
 
 from isoloss.counting import Booking, Hardware, checked_utilisation, find_hardware, parse_booking
-from isoloss.errors import InputError
+from isoloss.errors import InputError, argument
 from isoloss.units import PF_DAY, format_number
 
 UTILISATION = 0.4
@@ -128,12 +128,14 @@ def budget(amounts: Amounts) -> Budget:
     machine, notes = _machine(given, numbers, booked=booking is not None)
     limits = _limits(numbers, machine, booking)
     if not limits and "loss" not in numbers:
-        raise InputError("plan needs a budget: give flops=, such as flops=1e21, or loss=")
+        raise InputError(
+            "plan needs a budget: give flops=1e21 (--flops 1e21), or loss=2.2 (--loss 2.2)"
+        )
     flops, bound_by = min((value, name) for name, value in limits.items()) if limits else (None, "")
     if flops is not None and flops < _LEAST["flops"]:
         raise InputError(
-            f"{bound_by} comes to {flops:.3g} FLOPs, which trains nothing: a budget is some 1e21 "
-            f"FLOPs (PF-days times {PF_DAY:g})"
+            f"{argument(bound_by)} comes to {flops:.3g} FLOPs, which trains nothing: a budget is "
+            f"some 1e21 FLOPs (PF-days times {PF_DAY:g})"
         )
     caps = [numbers["max_params"]] if "max_params" in numbers else []
     if "serving_memory" in numbers:
@@ -162,21 +164,22 @@ _NUMBERS = (
 def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         example = " of FLOPs, such as 1e21" if name == "flops" else ""
-        raise InputError(f"{name} is {value!r}; give one number{example}")
+        raise InputError(f"{argument(name)} is {value!r}; give one number{example}")
     number = float(value)
     if not (math.isfinite(number) and number > 0):
         unit = " of FLOPs" if name == "flops" else ""
-        raise InputError(f"{name} is {number:g}; give a positive, finite number{unit}")
+        raise InputError(f"{argument(name)} is {number:g}; give a positive, finite number{unit}")
     if name in _LEAST and name != "flops" and number < _LEAST[name]:
-        raise InputError(f"{name} is {number:g}, which trains nothing: check the unit")
+        raise InputError(f"{argument(name)} is {number:g}, which trains nothing: check the unit")
     if name in _MOST and number > _MOST[name]:
-        raise InputError(f"{name} is {number:g}, more than there is: check the unit")
+        raise InputError(f"{argument(name)} is {number:g}, more than there is: check the unit")
     if name == "loss" and number > _MOST_LOSS:
         raise InputError(
-            f"loss is {number:g}, above guessing: give nats per token, such as 2.3, not perplexity"
+            f"{argument(name)} is {number:g}, above guessing: give nats per token, such as 2.3, "
+            "not perplexity"
         )
     if name == "count" and number != int(number):
-        raise InputError(f"count is {number:g}; give a whole number of devices")
+        raise InputError(f"{argument(name)} is {number:g}; give a whole number of devices")
     return number
 
 
@@ -191,7 +194,7 @@ def _merge_booking(given: dict[str, object], booking: Booking) -> None:
     parts = {"hardware": booking.hardware, "count": booking.count}
     for name, value in parts.items():
         if given.get(name, value) not in (value, booking.hardware.name):
-            raise InputError(f"the booking says its own {name}: leave {name} out")
+            raise InputError(f"the booking says its own {name}: leave {argument(name)} out")
         given[name] = value
 
 
@@ -201,12 +204,12 @@ def _machine(
     for name, needed in _NEEDS.items():
         missing = [other for other in needed if name in numbers and other not in given]
         if missing:
-            raise InputError(f"{name} needs {' and '.join(missing)}")
+            raise InputError(f"{argument(name)} needs {' and '.join(map(argument, missing))}")
     named = given.get("hardware")
     if named is None:
         for name in ("utilisation", "count", "price"):
             if name in numbers:
-                raise InputError(f"{name} needs hardware")
+                raise InputError(f"{argument(name)} needs {argument('hardware')}")
         return None, ()
     device = named if isinstance(named, Hardware) else find_hardware(str(named))
     notes: tuple[str, ...] = ()
@@ -214,7 +217,7 @@ def _machine(
         share = checked_utilisation(numbers["utilisation"])
     else:
         share = UTILISATION
-        notes = (f"{share:.0%} of the peak is assumed: give utilisation as measured",)
+        notes = (f"{share:.0%} of the peak is assumed: give {argument('utilisation')} as measured",)
     machine = Machine(
         hardware=device,
         utilisation=share,
@@ -249,7 +252,7 @@ def _limits(
     for first, second in pairwise(whole):
         if abs(math.log(limits[first] / limits[second])) > _AGREE:
             raise InputError(
-                f"{first} comes to {format_number(limits[first])} FLOPs and {second} to "
-                f"{format_number(limits[second])}: give one of them"
+                f"{argument(first)} comes to {format_number(limits[first])} FLOPs and "
+                f"{argument(second)} to {format_number(limits[second])}: give one of them"
             )
     return limits

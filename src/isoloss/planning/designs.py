@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from isoloss.errors import InputError
+from isoloss.errors import InputError, argument
 from isoloss.laws import published
 from isoloss.planning.centre import Centre, Frontier
 from isoloss.planning.recipe import CLOSE, PlannedRun, Recipe, Wanted, scaled_to, spread
@@ -259,7 +259,7 @@ def _shortfalls(asked: int, near: Sequence[PlannedRun], runs: Sequence[PlannedRu
 def _whole(**counts: int) -> None:
     for name, value in counts.items():
         if isinstance(value, bool) or value != int(value) or not 1 <= value <= 1000:
-            raise InputError(f"{name} is {value!r}; give a whole number from 1 to 1000")
+            raise InputError(f"{argument(name)} is {value!r}; give a whole number from 1 to 1000")
 
 
 def check_budget(flops: float) -> None:
@@ -279,5 +279,7 @@ def _checked(flops: float, **factors: float) -> None:
 def _range(tokens_per_param: tuple[float, float]) -> tuple[float, float]:
     low, high = tokens_per_param
     if not (0 < low < high and math.isfinite(low)):
-        raise InputError(f"tokens_per_param is {low:g} to {high:g}; give two rising numbers")
+        raise InputError(
+            f"{argument('tokens_per_param')} is {low:g} to {high:g}; give two rising numbers"
+        )
     return float(low), float(high)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from isoloss.errors import InputError
+from isoloss.errors import InputError, argument
 from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND, allocate, per_token
 from isoloss.laws.forms import Array, Law
 from isoloss.laws.required import compute_at_size, compute_for_loss, tokens_for_loss
@@ -74,12 +74,12 @@ def limits(spend: Budget, law: Law | HoldsLaw | LossOfND, cost: Cost | None) -> 
     if not math.isfinite(flops):
         raise InputError(
             f"no compute reaches a loss of {spend.loss:g} with {format_number(size)} parameters or "
-            "fewer: raise max_params"
+            f"fewer: raise {argument('max_params')}"
         )
     if spend.flops is not None and flops > spend.flops:
         raise InputError(
             f"a loss of {spend.loss:g} takes {flops:.3g} FLOPs, more than the {spend.flops:.3g} "
-            f"that {spend.bound_by} allows: give a higher loss or a larger budget"
+            f"that {argument(spend.bound_by)} allows: give a higher loss or a larger budget"
         )
     dearer = (f"the caps raise the compute of this loss by {flops / free - 1:.0%}",)
     held = _capped(spend, flops, cost)
@@ -98,12 +98,13 @@ def _least_size(law: Law | HoldsLaw | LossOfND, spend: Budget) -> float:
     found = _turning(short)
     if not math.isfinite(found):
         raise InputError(
-            f"no size reaches a loss of {loss:g} on {format_number(most)} tokens: raise max_tokens"
+            f"no size reaches a loss of {loss:g} on {format_number(most)} tokens: raise "
+            f"{argument('max_tokens')}"
         )
     if found > (spend.max_params or math.inf):
         raise InputError(
             f"a loss of {loss:g} takes {format_number(found)} parameters on {format_number(most)} "
-            "tokens, more than max_params"
+            f"tokens, more than {argument('max_params')}"
         )
     return found
 

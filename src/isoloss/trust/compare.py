@@ -205,8 +205,11 @@ def _is_number(value: object) -> TypeGuard[float]:
 
 def _refuse(runs_a: Runs, runs_b: Runs) -> None:
     for name, mend in (
-        ("n_convention", "count them alike with .counted(...)"),
-        ("c_convention", "count them alike with .counted(..., flops=...)"),
+        (
+            "n_convention",
+            "count them alike with .counted(...) (--n, or --n-convention if a table does not say)",
+        ),
+        ("c_convention", "count them alike with .counted(..., flops=...) (--c 6nd)"),
         ("loss_unit", "convert one of them"),
     ):
         found = [getattr(runs, name) for runs in (runs_a, runs_b)]
