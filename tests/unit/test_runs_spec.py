@@ -48,13 +48,14 @@ def test_run_id_ignores_the_group_and_nothing_else() -> None:
         replace(SPEC, dropout=0.1),
         replace(SPEC, micro_batch=128),
         replace(SPEC, data_seed=0),
+        replace(SPEC, parametrization="mup", base_width=8),
         replace(SPEC, optimizer="sgd"),
         replace(SPEC, optimizer="sgd", momentum=0.95),
         replace(SPEC, optimizer="muon"),
         replace(SPEC, shape=replace(SHAPE, reuse=2)),
         replace(SPEC, shape=Shape.lstm(2, 16, 256, 64)),
     ]
-    assert len({SPEC.run_id, *(other.run_id for other in others)}) == 15
+    assert len({SPEC.run_id, *(other.run_id for other in others)}) == 16
 
 
 def test_run_id_says_what_kind_of_layers() -> None:
@@ -69,7 +70,7 @@ def test_run_id_says_what_kind_of_layers() -> None:
 
 def test_fields_of_a_later_date_are_written_only_where_they_say_something() -> None:
     # The plain form of a record written before them is the same as today's.
-    late = {"dropout", "momentum", "data_seed", "micro_batch"}
+    late = {"dropout", "momentum", "data_seed", "micro_batch", "parametrization", "base_width"}
     assert not late & set(SPEC.to_dict())
     assert not {"kind", "reuse"} & set(SPEC.to_dict()["shape"])
     assert replace(SPEC, dropout=0.1).to_dict()["dropout"] == 0.1
@@ -144,6 +145,10 @@ def test_run_id_makes_a_file_name() -> None:
         ({"data_seed": -1}, "data_seed is -1; it must be zero or more"),
         ({"micro_batch": 96}, "micro_batch is 96 tokens; it must be a multiple of n_ctx = 64 that"),
         ({"micro_batch": 192}, "that divides batch = 512"),
+        ({"parametrization": "ntk"}, "parametrization is 'ntk'; use one of standard, mup"),
+        ({"parametrization": "mup"}, "mup and base_width 0: mup needs the width"),
+        ({"base_width": 32}, "parametrization is standard and base_width 32"),
+        ({"parametrization": "mup", "base_width": 8, "optimizer": "muon"}, "not for muon"),
         ({"corpus": "/data/text"}, "no absolute paths"),
         ({"corpus": "C:\\text"}, "no absolute paths"),
         ({"group": 3}, "group is 3; it must be a string"),

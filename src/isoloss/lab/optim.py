@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from isoloss.lab.width import matrices_inside, mup_groups
 from isoloss.runs import RunSpec, scheduled_rate
 from isoloss.runs.spec import MOMENTUM
 
@@ -31,9 +32,9 @@ def learning_rate(spec: RunSpec, step: int) -> float:
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group of parameters the rate of the next update."""
+    """Give every group of parameters the rate of the next update, times its own scale if any."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("rate_scale", 1.0)
 
 
 def make_optimizer(model: nn.Module, spec: RunSpec) -> torch.optim.Optimizer:
@@ -46,6 +47,8 @@ def make_optimizer(model: nn.Module, spec: RunSpec) -> torch.optim.Optimizer:
             _groups(model, weight_decay, without=inside),
             spec,
         )
+    if spec.parametrization == "mup":
+        return _adamw(mup_groups(model, spec, weight_decay), spec)
     groups = _groups(model, weight_decay)
     if spec.optimizer == "adafactor":
         return torch.optim.Adafactor(groups, lr=spec.lr)
@@ -90,17 +93,6 @@ class MuonAndAdamW(torch.optim.Optimizer):
         """One update of every parameter."""
         self.muon.step(closure)  # type: ignore[no-untyped-call]
         self.adamw.step()
-
-
-def matrices_inside(model: nn.Module) -> list[nn.Parameter]:
-    """The matrices between the embeddings and the head."""
-    ends = {
-        id(parameter)
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Embedding) or name == "head"
-        for parameter in module.parameters(recurse=False)
-    }
-    return [p for p in model.parameters() if p.ndim == 2 and id(p) not in ends]
 
 
 def _groups(

@@ -22,9 +22,10 @@ from isoloss.errors import InputError
 from isoloss.lab.batches import Batches
 from isoloss.lab.checkpoint import State, load_checkpoint, save_checkpoint
 from isoloss.lab.evaluate import HeldOut, HeldOutLoss, evaluate, held_out
-from isoloss.lab.models import Transformer
+from isoloss.lab.models import LanguageModel, make_model
 from isoloss.lab.optim import learning_rate, make_optimizer, set_rate
 from isoloss.lab.tokens import TokenSet, check_corpus
+from isoloss.lab.width import parametrize
 from isoloss.runs import (
     End,
     RecordWriter,
@@ -86,7 +87,8 @@ def train(
         checkpoint.unlink(missing_ok=True)  # one without its record is nobody's
 
     torch.manual_seed(spec.seed)
-    model = Transformer(spec.shape)
+    model = make_model(spec.shape, dropout=spec.dropout)
+    parametrize(model, spec)
     optimizer = make_optimizer(model, spec)
     state = load_checkpoint(checkpoint, model, optimizer)
     with RecordWriter.resume(path, state.step) as writer:
@@ -103,7 +105,7 @@ class _Run:
 
     spec: RunSpec
     tokens: TokenSet
-    model: Transformer
+    model: LanguageModel
     optimizer: torch.optim.Optimizer
     state: State
     writer: RecordWriter
@@ -121,6 +123,7 @@ def _train(
     clock, told, saved = _Clock(state), -math.inf, time.perf_counter()
     for step in range(state.step, spec.steps):
         set_rate(optimizer, learning_rate(spec, step))
+        seed_dropout(spec, step)
         loss = backward(model, *batches(step), spec.micro_batch // spec.shape.n_ctx)
         if spec.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), spec.clip)
@@ -147,7 +150,18 @@ def _train(
     return _end(run, outcome, reason)
 
 
-def backward(model: Transformer, ids: Tensor, targets: Tensor, rows: int = 0) -> Tensor:
+def seed_dropout(spec: RunSpec, step: int) -> None:
+    """Make what update `step` drops a pure function of seed and step, as its batch is.
+
+    So a run that goes on drops what it would have, and a checkpoint holds no generator's state.
+    Without dropout nothing is drawn, and nothing is done.
+    """
+    if spec.dropout:
+        state = np.random.SeedSequence([spec.seed, step]).generate_state(1, np.uint64)
+        torch.manual_seed(int(state[0]))
+
+
+def backward(model: LanguageModel, ids: Tensor, targets: Tensor, rows: int = 0) -> Tensor:
     """Add the gradients of the mean loss of a batch, `rows` sequences at a time, 0 for all at once.
 
     ids, targets: (b, t). Parts give the loss and the gradients of the whole to rounding.
@@ -209,7 +223,7 @@ def _corpus(tokens: TokenSet) -> dict[str, Any]:
     }
 
 
-def _timed(model: Transformer, data: HeldOut, state: State) -> HeldOutLoss:
+def _timed(model: LanguageModel, data: HeldOut, state: State) -> HeldOutLoss:
     started = time.perf_counter()
     outcome = evaluate(model, data)
     state.eval_seconds += time.perf_counter() - started

@@ -24,7 +24,16 @@ Optimizer = Literal["adamw", "adam", "adafactor", "sgd", "muon"]
 MOMENTUM = {"sgd": 0.9, "muon": 0.95}
 """The optimizers that take a momentum, and the one they have where none is given."""
 
-_LATER: dict[str, Any] = {"dropout": 0.0, "momentum": None, "data_seed": None, "micro_batch": 0}
+Parametrization = Literal["standard", "mup"]
+
+_LATER: dict[str, Any] = {
+    "dropout": 0.0,
+    "momentum": None,
+    "data_seed": None,
+    "micro_batch": 0,
+    "parametrization": "standard",
+    "base_width": 0,
+}
 """Fields of a later date, left out of the plain form at these values: see `RunSpec.run_id`."""
 
 
@@ -42,7 +51,8 @@ class RunSpec:
     the run; eval_block, eval_final: held-out tokens for each of them and for the last.
     data_seed: what the order of the text is drawn from, `seed` where none is given, so that runs
     of other seeds or models can share it. micro_batch: tokens whose gradients are taken at once
-    and added up, a part of the batch; 0 for all of it.
+    and added up, a part of the batch; 0 for all of it. parametrization: mup scales initial weights
+    and rates with d_model / base_width, so that one rate holds at all widths (`lab.width`).
     Raises InputError naming the field, its value and the rule.
     """
 
@@ -68,10 +78,13 @@ class RunSpec:
     momentum: float | None = None
     data_seed: int | None = None
     micro_batch: int = 0
+    parametrization: Parametrization = "standard"
+    base_width: int = 0
 
     def __post_init__(self) -> None:
         self._check_numbers()
         self._check_optimizer()
+        self._check_parametrization()
         self._check_batch()
         for name in ("corpus", "corpus_hash", "group"):
             value = getattr(self, name)
@@ -82,7 +95,7 @@ class RunSpec:
 
     def _check_numbers(self) -> None:
         whole = ("tokens", "batch", "seed", "eval_points", "eval_block", "eval_final")
-        for name in (*whole, "micro_batch"):
+        for name in (*whole, "micro_batch", "base_width"):
             object.__setattr__(self, name, whole_of(getattr(self, name), name))
         if self.data_seed is not None:
             object.__setattr__(self, "data_seed", whole_of(self.data_seed, "data_seed"))
@@ -92,7 +105,7 @@ class RunSpec:
         for name in ("tokens", "batch", "lr", "eps", "eval_points", "eval_block", "eval_final"):
             value = getattr(self, name)
             require(value > 0, name, value, "be positive")
-        for name in ("weight_decay", "clip", "seed", "micro_batch"):
+        for name in ("weight_decay", "clip", "seed", "micro_batch", "base_width"):
             value = getattr(self, name)
             require(value >= 0, name, value, "be zero or more")
         for name in ("beta1", "beta2", "dropout"):
@@ -113,6 +126,22 @@ class RunSpec:
                     f"{' and '.join(MOMENTUM)} take one; leave it out"
                 )
             object.__setattr__(self, "momentum", momentum)
+
+    def _check_parametrization(self) -> None:
+        if self.parametrization not in get_args(Parametrization):
+            known = ", ".join(get_args(Parametrization))
+            raise InputError(f"parametrization is {self.parametrization!r}; use one of {known}")
+        mup = self.parametrization == "mup"
+        if mup != bool(self.base_width):
+            raise InputError(
+                f"parametrization is {self.parametrization} and base_width {self.base_width}: "
+                "mup needs the width that its rate was tuned at, and nothing else has one"
+            )
+        if mup and (self.optimizer not in ("adamw", "adam") or self.shape.kind != "transformer"):
+            raise InputError(
+                f"parametrization is mup: its scales are for adamw or adam and a transformer, not "
+                f"for {self.optimizer} and {self.shape.kind}"
+            )
 
     def _check_batch(self) -> None:
         n_ctx = self.shape.n_ctx
