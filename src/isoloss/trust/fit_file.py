@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from isoloss.errors import InputError
+from isoloss.errors import FitError, InputError
 from isoloss.fitting.intervals import robust_scale, student_quantile
 from isoloss.fitting.parametric import Fit, fit
 from isoloss.laws import Law
@@ -29,6 +29,8 @@ _SAMPLE = 400
 _DRAWS = 1000
 VERSION = 1
 """The version of the file; others are refused, and files that name none are of the first."""
+
+_TABLES = frozenset({".csv", ".tsv", ".jsonl", ".ndjson", ".parquet", ".pq"})
 
 _SETTLED = 1e-3
 """How far, in log loss, the law fitted again may lie from the law of the file at its runs."""
@@ -137,29 +139,52 @@ def read_fit(path: str | Path) -> FittedLaw:
     another law.
     """
     path = Path(path)
+    if _table_by_name(path):
+        raise InputError(_is_table(path))
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; write one with isoloss fit --out") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not a readable fit ({error})") from None
+        raise InputError(
+            f"{path}: not a readable fit ({error}); write one with isoloss fit --out"
+        ) from None
+    if _table_by_content(document):
+        raise InputError(_is_table(path))
     try:
         return _fitted(document)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {error}; write it again with isoloss fit --out") from None
+
+
+def _table_by_name(path: Path) -> bool:
+    """Whether a path is where runs lie: a folder, or a table by its suffix."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    return path.is_dir() or (path.is_file() and bool(_TABLES & set(suffixes)))
+
+
+def _table_by_content(document: Any) -> bool:
+    """Whether JSON is a list of runs, or columns of them."""
+    columns = document.values() if isinstance(document, Mapping) else [document]
+    return bool(document) and all(isinstance(column, list) for column in columns)
+
+
+def _is_table(path: Path) -> str:
+    return (
+        f"{path}: holds runs and no fit; isoloss fit {path} --out fit.json makes one of them, and "
+        "isoloss plan takes runs by --runs"
+    )
 
 
 def _fitted(document: Any) -> FittedLaw:
     wanted = ("form", "law", "residuals", "runs")
     if not isinstance(document, Mapping) or any(key not in document for key in wanted):
-        raise InputError(
-            f"not a fit: it must hold {', '.join(wanted)}; write one with isoloss fit --out"
-        )
+        raise InputError(f"not a fit: it must hold {', '.join(wanted)}")
     version = document.get("version", VERSION)
     if version != VERSION:
         raise InputError(
             f"written in version {version} of the file, and this isoloss reads version {VERSION}: "
-            "update isoloss, or write the file again with isoloss fit --out"
+            "update isoloss"
         )
     form = _form(str(document["form"]))
     names = [*form.scales, *form.exponents]
@@ -209,25 +234,29 @@ def _again(document: Mapping[str, Any], content: Any, law: Law, residuals: Array
     convention = str(document["runs"].get("n_convention", "unknown"))
     if not isinstance(fixed, Mapping):
         raise InputError("`fixed` must hold coefficients")
-    found = fit(
-        type(law),
-        Runs(
-            n=rows["n"],
-            d=rows["d"],
-            loss=rows["loss"],
-            loss_unit=unit,
-            n_convention=convention,
-        ),
-        residual=document.get("residual", "log"),
-        delta=None if delta is None else float(_numbers([delta], "delta")[0]),
-        fixed={
-            str(name): float(_numbers([v], str(name), signed=True)[0]) for name, v in fixed.items()
-        },
-        weights=_numbers(document["weights"], "weights") if "weights" in document else None,
-        asymmetry=float(_numbers([document.get("asymmetry", 1.0)], "asymmetry")[0]),
-    )
+    try:
+        found = fit(
+            type(law),
+            Runs(
+                n=rows["n"],
+                d=rows["d"],
+                loss=rows["loss"],
+                loss_unit=unit,
+                n_convention=convention,
+            ),
+            residual=document.get("residual", "log"),
+            delta=None if delta is None else float(_numbers([delta], "delta")[0]),
+            fixed={
+                str(name): float(_numbers([v], str(name), signed=True)[0])
+                for name, v in fixed.items()
+            },
+            weights=_numbers(document["weights"], "weights") if "weights" in document else None,
+            asymmetry=float(_numbers([document.get("asymmetry", 1.0)], "asymmetry")[0]),
+        )
+    except FitError as error:
+        raise InputError(f"the runs in `forecast` give no law ({error})") from None
     if np.max(np.abs(found.residuals - residuals)) > _SETTLED:
-        raise InputError("the runs in `forecast` do not give the law of the file; fit them again")
+        raise InputError("the runs in `forecast` do not give the law of the file")
     return {
         "fit": found,
         "draws": int(numbers["draws"]),
