@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from isoloss.errors import InputError
-from isoloss.lab.models import Transformer
+from isoloss.lab.models import LanguageModel
 from isoloss.lab.tokens import TokenSet
 
 SPAN = 1024
@@ -73,18 +73,22 @@ def held_out(tokens: TokenSet, n_ctx: int, n_tokens: int) -> HeldOut:
 
 
 @torch.inference_mode()
-def evaluate(model: Transformer, data: HeldOut) -> HeldOutLoss:
+def evaluate(model: LanguageModel, data: HeldOut) -> HeldOutLoss:
     """Mean cross-entropy on `data`, in nats per token, with its standard error over documents.
 
     With S_g the summed loss and T_g the tokens of document g of G: mean = sum S / sum T and
     se^2 = G / (G - 1) * sum (S_g - mean T_g)^2 / (sum T)^2, the ratio estimator's variance.
+    Nothing is dropped meanwhile.
     Source: Cochran, Sampling Techniques, 1977, section 6.4 (no finite-population correction).
     """
     rows = max(1, TOKENS_PER_PASS // data.ids.shape[1])
+    training = model.training
+    model.eval()
     losses = [
         model.loss(data.ids[at : at + rows], data.targets[at : at + rows], reduction="none")
         for at in range(0, len(data.ids), rows)
     ]
+    model.train(training)
     per_token = torch.cat(losses).double().numpy()
     which = np.unique(data.documents, return_inverse=True)[1]
     sums, counts = np.bincount(which, per_token), np.bincount(which)
