@@ -446,7 +446,7 @@ def test_a_record_whose_spec_is_not_known_is_read_without_its_spec(tmp_path: Pat
     newer = record(tmp_path, replace(SPEC, seed=7))
     lines = newer.read_text(encoding="utf-8").splitlines(keepends=True)
     head = json.loads(lines[0])
-    head["spec"]["momentum"] = 0.5
+    head["spec"]["curvature"] = 0.5
     newer.write_text(json.dumps(head) + "\n" + "".join(lines[1:]), encoding="utf-8")
     record(tmp_path, SPEC)
     runs = read_runs(tmp_path)
@@ -454,7 +454,7 @@ def test_a_record_whose_spec_is_not_known_is_read_without_its_spec(tmp_path: Pat
     assert set(runs.specs) == {SPEC.run_id}
     (note,) = runs.notes
     assert newer.stem in note
-    assert "'momentum'" in note
+    assert "'curvature'" in note
 
 
 def test_folders_below_and_single_records(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from isoloss.runs.schedules import (
 from isoloss.runs.spec import RunSpec
 from isoloss.runs.sweep_file import read_sweep, sweep_text, write_sweep
 from isoloss.runs.table import Runs
+from isoloss.runs.trunks import cooldown_runs, share_trunk, trunk_of, with_trunks
 
 __all__ = [
     "HOFFMANN_CYCLES",
@@ -38,6 +39,7 @@ __all__ = [
     "Runs",
     "Schedule",
     "content",
+    "cooldown_runs",
     "describe_machine",
     "rate_sum",
     "read_record",
@@ -45,9 +47,12 @@ __all__ = [
     "read_sweep",
     "scheduled_rate",
     "scheduled_rates",
+    "share_trunk",
     "sweep_text",
+    "trunk_of",
     "versions",
     "warmup_steps",
+    "with_trunks",
     "write_runs",
     "write_sweep",
 ]

@@ -6,6 +6,7 @@ ever unpickled or executed. What was assumed or left out is said in `Runs.notes`
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import gzip
 import io
@@ -24,6 +25,7 @@ from isoloss.runs.columns import table_fields
 from isoloss.runs.record import Run, read_record
 from isoloss.runs.spec import RunSpec
 from isoloss.runs.table import Runs
+from isoloss.runs.trunks import trunk_of
 
 _TEXT = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 _PARQUET = (".parquet", ".pq")
@@ -258,7 +260,7 @@ def _read_folder(folder: Path, n: str | None, c: str | None) -> Runs:
 def _from_records(
     records: Iterable[Run], source: str, n: str | None, c: str | None, notes: list[str]
 ) -> Runs:
-    records = sorted(records, key=lambda run: run.run_id)
+    records = _without_trunks(sorted(records, key=lambda run: run.run_id), notes)
     finished = [run for run in records if run.finished and run.end is not None]
     diverged = [run.run_id for run in records if run.diverged]
     unfinished = len(records) - len(finished) - len(diverged)
@@ -278,6 +280,7 @@ def _from_records(
     if len(corpora) > 1:
         notes.append(f"the runs are on {len(corpora)} corpora, whose losses do not compare")
     n, c = n or "non_embedding_plus_head", c or "exact"
+    _say_what_was_paid(finished, notes)
     for what, wanted, known in (("n", n, finished[0].n), ("c", c, finished[0].flops_per_token)):
         if wanted not in known:
             raise InputError(
@@ -294,6 +297,33 @@ def _from_records(
     curves = _table(points, source, n, c) if points else None
     specs = _specs(finished, notes)
     return _table(ends, source, n, c).replace(notes=tuple(notes), curves=curves, specs=specs)
+
+
+def _without_trunks(records: list[Run], notes: list[str]) -> list[Run]:
+    """The records but for the trunks of others, whose rate was never lowered."""
+    trunks = set()
+    for run in records:
+        if run.spec.get("trunk"):
+            with contextlib.suppress(InputError):  # of a newer isoloss: a note says so below
+                trunks.add(trunk_of(RunSpec.from_dict(run.spec)).run_id)
+    found = [run.run_id for run in records if run.run_id in trunks]
+    if found:
+        notes.append(
+            f"{len(found)} of {len(records)} runs are trunks that others leave to cool down, and "
+            f"are left out: {', '.join(found[:4])}{' ...' if len(found) > 4 else ''}"
+        )
+    return [run for run in records if run.run_id not in trunks]
+
+
+def _say_what_was_paid(finished: list[Run], notes: list[str]) -> None:
+    branches = [run for run in finished if run.end is not None and run.end.start]
+    if branches:
+        seen = sum(run.flops_per_token["exact"] * run.end.tokens for run in branches if run.end)
+        paid = sum(run.flops_per_token["exact"] * run.tokens_paid for run in branches)
+        notes.append(
+            f"{len(branches)} runs left a trunk: their tokens and FLOPs are counted from the "
+            f"start, {seen:.3g} FLOPs, of which they did {paid:.3g} themselves"
+        )
 
 
 def _specs(records: Iterable[Run], notes: list[str]) -> dict[str, RunSpec]:

@@ -58,7 +58,11 @@ class Noise:
 
 @dataclass(frozen=True)
 class End:
-    """How a run ended, and its loss on the final held-out tokens (nats per token)."""
+    """How a run ended, and its loss on the final held-out tokens (nats per token).
+
+    tokens: all that the model has seen. start: the step it began at, 0 unless it left a trunk,
+    whose steps up to there it did not do itself.
+    """
 
     status: EndStatus
     step: int
@@ -73,6 +77,7 @@ class End:
     eval_seconds: float = NAN
     tokens_per_second: float = NAN
     reason: str = ""
+    start: int = 0
 
 
 @dataclass(frozen=True)
@@ -106,6 +111,12 @@ class Run:
     def diverged(self) -> bool:
         """Whether the loss became non-finite."""
         return self.end is not None and self.end.status == "diverged"
+
+    @property
+    def tokens_paid(self) -> int:
+        """Tokens that the run trained on itself: those seen, less those that its trunk did."""
+        end = self.end
+        return 0 if end is None else end.tokens - end.start * int(self.spec["batch"])
 
     @property
     def ended(self) -> bool:

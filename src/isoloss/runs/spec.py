@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 from isoloss.counting import CConvention, Shape, count_params, flops_per_token
 from isoloss.errors import InputError
 from isoloss.runs.checks import number_of, refuse_unknown, require, whole_of
-from isoloss.runs.schedules import Schedule
+from isoloss.runs.schedules import COOLING, Schedule, decay_steps, warmup_steps
 from isoloss.units import format_number
 
 Optimizer = Literal["adamw", "adam", "adafactor", "sgd", "muon"]
@@ -33,6 +33,7 @@ _LATER: dict[str, Any] = {
     "micro_batch": 0,
     "parametrization": "standard",
     "base_width": 0,
+    "trunk": 0,
 }
 """Fields of a later date, left out of the plain form at these values: see `RunSpec.run_id`."""
 
@@ -47,12 +48,14 @@ class RunSpec:
     of matrices and embeddings. momentum: of sgd (0.9 where none is given) and muon (0.95).
     clip: largest gradient norm, 0 for none. dropout: the part of the numbers that is dropped in
     training, wherever the model has dropout. corpus, corpus_hash: what text, by name, never by
-    absolute path. group: a label; alone it does not change run_id. eval_points: evaluations along
+    absolute path. group: a label; it does not change run_id. eval_points: evaluations along
     the run; eval_block, eval_final: held-out tokens for each of them and for the last.
     data_seed: what the order of the text is drawn from, `seed` where none is given, so that runs
     of other seeds or models can share it. micro_batch: tokens whose gradients are taken at once
     and added up, a part of the batch; 0 for all of it. parametrization: mup scales initial weights
     and rates with d_model / base_width, so that one rate holds at all widths (`lab.width`).
+    trunk: tokens of a run at a constant rate that this one leaves where its rate begins to fall, 0
+    for none (`runs.trunks`). It gives the same numbers for less, so it does not change run_id.
     Raises InputError naming the field, its value and the rule.
     """
 
@@ -80,12 +83,14 @@ class RunSpec:
     micro_batch: int = 0
     parametrization: Parametrization = "standard"
     base_width: int = 0
+    trunk: int = 0
 
     def __post_init__(self) -> None:
         self._check_numbers()
         self._check_optimizer()
         self._check_parametrization()
         self._check_batch()
+        self._check_schedule()
         for name in ("corpus", "corpus_hash", "group"):
             value = getattr(self, name)
             if not isinstance(value, str):
@@ -95,7 +100,8 @@ class RunSpec:
 
     def _check_numbers(self) -> None:
         whole = ("tokens", "batch", "seed", "eval_points", "eval_block", "eval_final")
-        for name in (*whole, "micro_batch", "base_width"):
+        late = ("micro_batch", "base_width", "trunk")
+        for name in (*whole, *late):
             object.__setattr__(self, name, whole_of(getattr(self, name), name))
         if self.data_seed is not None:
             object.__setattr__(self, "data_seed", whole_of(self.data_seed, "data_seed"))
@@ -105,7 +111,7 @@ class RunSpec:
         for name in ("tokens", "batch", "lr", "eps", "eval_points", "eval_block", "eval_final"):
             value = getattr(self, name)
             require(value > 0, name, value, "be positive")
-        for name in ("weight_decay", "clip", "seed", "micro_batch", "base_width"):
+        for name in ("weight_decay", "clip", "seed", *late):
             value = getattr(self, name)
             require(value >= 0, name, value, "be zero or more")
         for name in ("beta1", "beta2", "dropout"):
@@ -157,6 +163,27 @@ class RunSpec:
                 f"{n_ctx} that divides batch = {self.batch}"
             )
 
+    def _check_schedule(self) -> None:
+        cools = self.schedule.kind in COOLING
+        if self.schedule.warmup_steps or self.trunk:
+            held = self.cooling_step if cools else self.steps
+            warmup = warmup_steps(self.schedule, self.steps)
+            if warmup > held:
+                raise InputError(
+                    f"schedule warmup_steps is {warmup}; it must be at most {held}, the steps "
+                    f"{'before the cool-down' if cools else 'of the run'}: give more tokens"
+                )
+        if self.trunk and not cools:
+            raise InputError(
+                f"trunk is {self.trunk} and schedule kind {self.schedule.kind!r}: a run can leave "
+                f"a trunk only to cool down; use one of {', '.join(COOLING)}"
+            )
+        if self.trunk and round(self.trunk / self.batch) < self.cooling_step:
+            raise InputError(
+                f"trunk is {self.trunk} tokens, and the run leaves it after "
+                f"{self.cooling_step * self.batch}: give at least as many"
+            )
+
     @property
     def steps(self) -> int:
         """Optimizer steps: tokens / batch to the nearest whole number, at least 1."""
@@ -166,6 +193,22 @@ class RunSpec:
     def tokens_seen(self) -> int:
         """Training tokens really seen: steps * batch."""
         return self.steps * self.batch
+
+    @property
+    def cooling_step(self) -> int:
+        """The steps before the cool-down of a wsd or wsd_sqrt; of another kind, all of them."""
+        cools = self.schedule.kind in COOLING
+        return self.steps - decay_steps(self.schedule, self.steps) if cools else self.steps
+
+    @property
+    def branch_step(self) -> int:
+        """The steps that a trunk does for this run, 0 without a trunk."""
+        return self.cooling_step if self.trunk else 0
+
+    @property
+    def tokens_paid(self) -> int:
+        """Training tokens seen by this run itself, those of its trunk left out."""
+        return self.tokens_seen - self.branch_step * self.batch
 
     @property
     def order_seed(self) -> int:
@@ -180,20 +223,20 @@ class RunSpec:
     def run_id(self) -> str:
         """A readable name and 8 hex digits of a hash over everything that affects the numbers.
 
-        The hash is SHA-256 of the canonical JSON of `to_dict()` without `group`: the same in
-        every process and Python version. A field added later must be left out of that JSON at
-        its default (`_LATER`, here and in `Shape`), so that records written before it keep their
-        names.
+        The hash is SHA-256 of the canonical JSON of `to_dict()` without `group` and `trunk`: the
+        same in every process and Python version. A field added later must be left out of that JSON
+        at its default (`_LATER`, here and in `Shape`), so that records written before it keep
+        their names.
         """
         content = self.to_dict()
-        del content["group"]
+        content = {key: value for key, value in content.items() if key not in ("group", "trunk")}
         # What is said and does not differ from leaving it out gives the same numbers.
         same = {
             "data_seed": self.seed,
             "micro_batch": self.batch,
             "momentum": MOMENTUM.get(self.optimizer),
         }
-        content = {name: value for name, value in content.items() if value != same.get(name)}
+        content = {key: value for key, value in content.items() if value != same.get(key)}
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
         size = format_number(count_params(self.shape, "non_embedding_plus_head"))
