@@ -105,7 +105,7 @@ def test_laws_prints_every_published_law_with_its_conventions(isoloss: Command) 
 def test_every_law_printed_as_one_to_plan_with_plans(isoloss: Command) -> None:
     done = isoloss("laws")
     named = re.findall(r"isoloss plan --flops 1e21 --law (\S+)", done.stdout)
-    assert len(named) == 3
+    assert len(named) == 4
     (line,) = done.stderr.splitlines()
     offered = re.split(", | or ", line.partition("NAME being ")[2])
     assert set(named) < set(offered)

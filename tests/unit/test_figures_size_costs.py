@@ -12,7 +12,7 @@ from isoloss.errors import InputError
 from isoloss.figures import panels, size_costs
 from isoloss.fitting import fit
 from isoloss.laws import Chinchilla, allocate, near_optimal, published
-from isoloss.planning import best_bet, least_size_ratio, overhead
+from isoloss.planning import best_bet, least_size_ratio, overhead, plan
 from isoloss.runs import Runs
 from isoloss.trust import Draws, bootstrap
 from isoloss.trust.quantiles import interval
@@ -128,7 +128,7 @@ def test_draws_have_the_expected_excess_and_a_band(draws: Draws) -> None:
     assert 0 < bet.excess < drawn[[0, -1]].min() / 100
     (bar,) = bars(ax)
     assert bar[0] < bet.n < bar[1]
-    assert [bet.at(end) for end in bar] == pytest.approx([0.05, 0.05], rel=1e-3)
+    assert bar == pytest.approx(plan(draws, flops=FLOPS).near_optimal)
 
 
 def test_more_draws_than_the_bet_is_on_still_meet_it() -> None:

@@ -158,7 +158,7 @@ def test_draws_give_the_best_bet_and_its_intervals(draws: Draws, cost: Cost | No
     assert found.n.mid == best_bet(draws, 1e20, cost=cost).n
     assert found.n.mid == pytest.approx(float(np.median(each)), rel=0.02)  # for draws as narrow
     low, mid, high = (float(x) for x in draws.interval(lambda _: each, level=0.9))
-    by = widening(draws, 1e20)
+    by = widening(draws, 1e20, cost=cost)
     assert 1 < by < 2
     spread = (mid * (low / mid) ** by, found.n.mid, mid * (high / mid) ** by)
     assert tuple(found.n) == pytest.approx(spread)

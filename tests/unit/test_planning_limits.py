@@ -156,3 +156,10 @@ def test_a_loss_costs_time_and_money_as_uncertain_as_its_compute(draws: Draws) -
     assert asked.gpu_hours is not None
     assert asked.dollars.high == pytest.approx(2.0 * (asked.gpu_hours.high or 0))
     assert asked.pf_days.low == asked.compute.low / 8.64e19
+
+
+def test_memory_to_serve_from_leaves_kaplan_out_as_any_cap_does() -> None:
+    plans = published_plans(1e21, serving_memory=2e9)
+    assert [one.source for one in plans] == ["Hoffmann 2022", "Besiroglu 2024"]
+    assert all(one.n.mid == 1e9 for one in plans)
+    assert all(any("no caps on n or d" in note for note in one.notes) for one in plans)

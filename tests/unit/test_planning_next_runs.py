@@ -124,3 +124,13 @@ def test_wrong_calls_are_refused(draws: Draws) -> None:
     with pytest.raises(InputError, match=r"law of \(n, d\)"):
         propose_runs(other, target=TARGET, spend=SPEND)
     assert dataclasses.is_dataclass(propose_runs(draws, target=TARGET, spend=SPEND, count=1))
+
+
+def test_a_run_costs_what_the_cost_says(draws: Draws) -> None:
+    def dear(n: np.ndarray) -> np.ndarray:
+        return 6.0 * np.asarray(n) + 1e5 * np.sqrt(n)
+
+    found = propose_runs(draws, target=3e21, spend=1e20, count=6, cost=dear)
+    assert found.flops <= 1e20 * (1 + 1e-9)
+    for run in found.runs:
+        assert run.flops == pytest.approx(float(dear(np.asarray(run.n))) * run.d)

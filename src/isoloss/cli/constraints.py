@@ -100,7 +100,7 @@ def of_papers(plans: Iterable[Plan]) -> tuple[Made, ...]:
     """Return plans of `published_plans` with the laws that they were made with."""
     from isoloss.laws import published
 
-    named = {law.name: law for law in (published.KAPLAN_2020, *published.LAWS)}
+    named = {law.name: law for law in (published.KAPLAN_2020, *published.PLANNED_WITH)}
     return tuple(Made(plan, named[plan.source]) for plan in plans)
 
 

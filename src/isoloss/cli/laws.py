@@ -114,7 +114,7 @@ def all_laws() -> dict[str, PublishedLaw]:
 def laws_to_plan() -> dict[str, PublishedLaw | Kaplan2020]:
     """The published laws that say what to train with a budget, by name: Kaplan's is his Table 6."""
     known: dict[str, PublishedLaw | Kaplan2020] = {"KAPLAN_2020": published.KAPLAN_2020}
-    return known | {key: law for key, law in all_laws().items() if law in published.LAWS}
+    return known | {key: law for key, law in all_laws().items() if law in published.PLANNED_WITH}
 
 
 def law_to_plan(name: str) -> PublishedLaw | Kaplan2020:
@@ -123,16 +123,20 @@ def law_to_plan(name: str) -> PublishedLaw | Kaplan2020:
     Raises InputError naming those that plan, and what the law is for if it is another.
     """
     plans, every = laws_to_plan(), all_laws()
-    try:
-        return plans[law_key(name, tuple(plans))]
-    except InputError as unknown:
-        for key, law in every.items():
-            if _folded(name) and _folded(key).endswith(_folded(name)):
-                serves = SERVES[type(law.law).__name__]
-                raise InputError(
-                    f"{key} is for {serves}, and plans no budget; --law takes {_one_of(plans)}"
-                ) from None
-        raise InputError(f"{unknown}; --law takes {_one_of(plans)}") from None
+    for known in (plans, every):
+        try:
+            key = law_key(name, tuple(known))
+            break
+        except InputError as unknown:
+            refusal = unknown
+    else:
+        raise InputError(f"{refusal}; --law takes {_one_of(plans)}")
+    if key not in plans:
+        serves = SERVES[type(every[key].law).__name__]
+        raise InputError(
+            f"{key} is for {serves}, and plans no budget; --law takes {_one_of(plans)}"
+        )
+    return plans[key]
 
 
 def _one_of(names: Iterable[str]) -> str:

@@ -50,11 +50,13 @@ def next_runs(
     best size and to the compute the decision is expected to waste.
     Exit code 3 if the runs there are do not identify the law.
     """
+    from isoloss.fitting.cost import paid_cost
     from isoloss.planning import propose_runs
 
     enough(draws, level)
+    resampled = fitted(form, runs, reading, draws=draws, seed=seed)
     found = propose_runs(
-        fitted(form, runs, reading, draws=draws, seed=seed),
+        resampled,
         target=target,
         spend=spend,
         count=count,
@@ -62,6 +64,7 @@ def next_runs(
         smallest=smallest,
         ratio=ratio,
         level=level,
+        cost=paid_cost(resampled.fit.runs),
     )
     if json:
         emit_json(found)

@@ -30,7 +30,7 @@ from isoloss.figures.style import (
 from isoloss.laws import Cost, allocate
 from isoloss.laws.published import Kaplan2020
 from isoloss.laws.required import compute_at_size
-from isoloss.planning import best_bet, plan
+from isoloss.planning import plan
 from isoloss.planning.answer import EXCESS
 from isoloss.planning.decision import MOST_DRAWS, MOST_EXCESS
 from isoloss.trust import Draws
@@ -77,7 +77,7 @@ def size_costs(
     with which n parameters reach it. Each draw counts against its own optimum: the line is the
     expected excess, marked where it is least (`best_bet`), the band holds the excess of the draws
     at each size. A curve that leaves the top goes on rising, or ends where a size is too small for
-    the loss. A bar below the curves holds the sizes whose line is within 5 %.
+    the loss. A bar below the curves holds the sizes that a plan calls as good.
     sources: names with a law of (n, d), a PublishedLaw, a fit, draws, or `published.KAPLAN_2020`,
     whose curve is Eq. B.16 about the size of his Table 6. flops: the budget. cost: n -> training
     FLOPs per token, default 6 n. Both may be given by name. level: of the bands.
@@ -154,8 +154,7 @@ def _source(name: str, source: Any, flops: float, cost: Cost | None, level: floa
 
 
 def _drawn(name: str, draws: Draws, flops: float, cost: Cost | None, level: float) -> _Source:
-    draws.fit.check()
-    bet = best_bet(draws, flops, cost=cost)
+    found = plan(draws, flops=flops, cost=cost, level=level)
     losses = np.asarray(allocate(draws, flops, cost=cost).loss)
 
     def excess(sizes: Array) -> Band:
@@ -163,34 +162,13 @@ def _drawn(name: str, draws: Draws, flops: float, cost: Cost | None, level: floa
         low, _, high = draws.interval(lambda _: each, level)
         return Band(each[:MOST_DRAWS].mean(axis=0), np.asarray(low), np.asarray(high))
 
-    within = _within(bet.n, bet.excess, bet.sizes, bet.expected)
-    return _Source(name, bet.n, 100 * bet.excess, within, draws.fit.runs.n_convention, excess)
+    least = 100 * (found.expected_excess or 0.0)
+    return _Source(name, found.n.mid, least, found.near_optimal, found.n_convention, excess)
 
 
 def _percent(ratio: Array) -> Array:
     """The excess in per cent; one without end is drawn as high as `best_bet` counts it."""
     return np.asarray(100.0 * np.clip(ratio - 1.0, 0.0, MOST_EXCESS))
-
-
-def _within(n: float, least: float, sizes: Array, expected: Array) -> tuple[float, float] | None:
-    """The sizes about n whose expected excess is within 5 %, straight between those known."""
-    if least > EXCESS:
-        return None
-    below, above = sizes < n, sizes > n
-    return (
-        _outwards(n, least, sizes[below][::-1], expected[below][::-1]),
-        _outwards(n, least, sizes[above], expected[above]),
-    )
-
-
-def _outwards(n: float, least: float, sizes: Array, expected: Array) -> float:
-    """Where the excess first passes 5 % on the way from n; the last size if it does not."""
-    logs, excess = np.log(np.append(n, sizes)), np.append(least, expected)
-    over = np.flatnonzero(excess > EXCESS)
-    if not over.size:
-        return float(np.exp(logs[-1]))
-    pair = slice(over[0] - 1, over[0] + 1)
-    return float(np.exp(np.interp(EXCESS, excess[pair], logs[pair])))
 
 
 def _axes(ax: Axes, counted: set[str], flops: float | Mapping[str, float], top: float) -> None:

@@ -366,5 +366,5 @@ SARDANA_2024 = PublishedLaw(
 )
 """Hoffmann's law with the digits of Sardana et al. 2024."""
 
-LAWS = (HOFFMANN_2022, HOFFMANN_2022_ROUNDED, BESIROGLU_2024)
-"""The published laws of (n, d) that can be minimised; Kaplan's are in `KAPLAN_2020.fits`."""
+PLANNED_WITH = (HOFFMANN_2022, HOFFMANN_2022_ROUNDED, BESIROGLU_2024, SARDANA_2024)
+"""The published laws of (n, d) to share out compute by; Kaplan's own is `KAPLAN_2020`."""

@@ -38,7 +38,11 @@ def plan_kaplan(
     Hoffmann et al. 2022, D.4, quote. The range is Eq. B.16. Eq. 1.5 is left out: it describes
     overfitting, and its minimum under a budget is not this allocation.
     """
-    spend = budget({"flops": flops, **amounts})
+    return kaplan_plan(budget({"flops": flops, **amounts}), setup or Setup())
+
+
+def kaplan_plan(spend: Budget, setup: Setup) -> Plan:
+    """Return the same of a budget that is read already."""
     if spend.max_params or spend.max_tokens:
         raise InputError("Kaplan's plan takes no caps on n or d: plan from a law of (n, d)")
     fits = published.KAPLAN_2020
@@ -70,7 +74,6 @@ def plan_kaplan(
         citation=fits.citation,
         notes=tuple(notes + budget_notes(total) + list(spend.notes)),
     )
-    setup = setup or Setup()
     how = training(found.n, found.d, found.n_convention, setup, machine=spend.machine, kaplan=True)
     return replace(found, training=how, notes=(*found.notes, *unit_notes(found, setup.family)))
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from isoloss.laws import allocate
+from isoloss.laws.allocation import per_token
 from isoloss.laws.forms import Array
 from isoloss.planning.estimate import Estimate
 
@@ -45,18 +46,20 @@ def best_size(
     w' (sigma^2 I + K) w / w' sigma^2 w, where K is the covariance of the misfit.
     draws: of a law of (n, d). flops: the budget. level: of the interval. drift: how far the law
     goes astray over one e-fold, in log loss; 0 for the draws alone. cost: n -> FLOPs per token, 6 n
-    by default; the spread is that at 6 n.
+    by default; the slope of the best size is that at 6 n.
     Returns Estimate in parameters: low, median and high.
     Source: the misfit is that of the forecast model; its size is chosen and its coverage measured
     in `benchmarks/next_runs`. Left out: the robust weights of the fit.
     """
     sizes = np.asarray(allocate(draws, flops, cost=cost).n)
     low, mid, high = (float(x) for x in draws.interval(lambda _: sizes, level=level))
-    by = widening(draws, flops, drift)
+    by = widening(draws, flops, drift, cost=cost)
     return Estimate(mid * (low / mid) ** by, mid, mid * (high / mid) ** by)
 
 
-def widening(draws: Draws, flops: float, drift: float = DRIFT) -> float:
+def widening(
+    draws: Draws, flops: float, drift: float = DRIFT, *, cost: Cost | None = None
+) -> float:
     """Return by how much the misfit widens the interval of ln n* that noise alone would give.
 
     1 where the law has no optimum to weigh, or the runs leave no noise. Arguments as `best_size`.
@@ -72,7 +75,7 @@ def widening(draws: Draws, flops: float, drift: float = DRIFT) -> float:
     n, d = np.asarray(fit.runs.n)[used], np.asarray(fit.runs.d)[used]
     slopes, unit = run_slopes(fit, n, d)
     weights = error_weights(slopes, decision / unit)
-    wrong = float(weights @ misfit(fit, n, d, flops, drift) @ weights)
+    wrong = float(weights @ misfit(fit, n, d, flops, drift, cost=cost) @ weights)
     return math.sqrt(1.0 + wrong / (noise * float(weights @ weights)))
 
 
@@ -99,10 +102,16 @@ def inverse(moment: Array) -> Array:
     return np.asarray(np.linalg.inv(moment + _RIDGE * np.eye(moment.shape[-1])))
 
 
-def misfit(fit: Fit, n: Array, d: Array, flops: float, drift: float) -> Array:
-    """Return the covariance (m, m) of what the law gets wrong at runs, as seen from the budget."""
-    best = allocate(fit, flops)
-    along = np.log(6.0 * n * d / flops)
+def misfit(
+    fit: Fit, n: Array, d: Array, flops: float, drift: float, *, cost: Cost | None = None
+) -> Array:
+    """Return the covariance (m, m) of what the law gets wrong at runs, as seen from the budget.
+
+    n, d: of the runs, (m,). flops: the budget. drift: in log loss over one e-fold. cost: n ->
+    FLOPs per token, 6 n by default.
+    """
+    best = allocate(fit, flops, cost=cost)
+    along = np.log(per_token(n, cost) * d / flops)
     across = np.log(d / n) - math.log(float(best.d) / float(best.n))
     return drift**2 * (_path(along) + _path(across))
 

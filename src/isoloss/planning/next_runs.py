@@ -26,11 +26,13 @@ from numpy.typing import NDArray
 
 from isoloss.errors import InputError, UnidentifiedError
 from isoloss.laws import allocate
+from isoloss.laws.allocation import per_token
 from isoloss.laws.forms import Array
 from isoloss.planning.decision import best_bet
 from isoloss.planning.misfit import DRIFT, best_size, error_weights, inverse, misfit, run_slopes
 
 if TYPE_CHECKING:
+    from isoloss.laws import Cost
     from isoloss.trust import Draws
 
 _RATIO = 20.0
@@ -44,7 +46,7 @@ _BETTER = 1e-6
 
 @dataclass(frozen=True)
 class ProposedRun:
-    """A run to buy: n parameters on d tokens, for flops = 6 n d."""
+    """A run to buy: n parameters on d tokens, for flops = cost(n) d."""
 
     n: float
     d: float
@@ -83,6 +85,7 @@ def propose_runs(
     ratio: float = _RATIO,
     level: float = 0.9,
     drift: float = DRIFT,
+    cost: Cost | None = None,
 ) -> Proposal:
     """Propose the runs that narrow the choice of size at a target most for what there is to spend.
 
@@ -92,6 +95,7 @@ def propose_runs(
     `spend`. smallest: likewise, by default a hundredth of `largest`. ratio: by how much d / n may
     differ from the law's best at that compute, either way. level: of the widths. drift: how far the
     law goes astray over one e-fold of compute or of d / n, in log loss; 0 believes it everywhere.
+    cost: n -> FLOPs per token, default 6 n.
     Returns Proposal. Raises InputError for a wrong call, UnidentifiedError where the runs identify
     no optimum at the target.
     Source: c-optimal design by exchange (Fedorov 1972) with correlated misfit; measured in
@@ -100,7 +104,7 @@ def propose_runs(
     largest = min(spend / 4.0, target) if largest is None else largest
     smallest = largest / _DEEPEST if smallest is None else smallest
     _refuse(draws, target, spend, count, largest, smallest, ratio, drift)
-    problem = _Problem.of(draws, target, (smallest, largest), ratio, drift)
+    problem = _Problem.of(draws, target, (smallest, largest), ratio, drift, cost)
     if problem.least(count or 1) > spend:
         raise InputError(
             f"{count} runs cost {problem.least(count or 1):.3g} FLOPs or more, and there are "
@@ -121,10 +125,10 @@ def propose_runs(
         ),
         key=lambda run: -run.flops,
     )
-    now = best_size(draws, target, level=level, drift=drift)
+    now = best_size(draws, target, level=level, drift=drift, cost=cost)
     width = math.log((now.high or now.mid) / (now.low or now.mid))
     share = problem.variance(chosen) / problem.variance(())
-    excess = best_bet(draws, target).excess
+    excess = best_bet(draws, target, cost=cost).excess
     return Proposal(
         runs=tuple(runs),
         target=target,
@@ -159,11 +163,12 @@ class _Problem:
         span: tuple[float, float],
         ratio: float,
         drift: float,
+        cost: Cost | None,
     ) -> _Problem:
         from isoloss.fitting.inspection import slope_of_best
 
         fit = draws.fit
-        n, d = _places(draws, span, ratio)
+        n, d = _places(draws, span, ratio, cost)
         used = fit.weights > 0
         all_n = np.concatenate([np.asarray(fit.runs.n)[used], n])
         all_d = np.concatenate([np.asarray(fit.runs.d)[used], d])
@@ -171,12 +176,12 @@ class _Problem:
         decision = slope_of_best(fit.design, fit.coordinates, target)
         if decision is None:
             raise UnidentifiedError(f"the law has no best size at {target:.3g} FLOPs")
-        covariance = misfit(fit, all_n, all_d, target, drift)
+        covariance = misfit(fit, all_n, all_d, target, drift, cost=cost)
         covariance[np.diag_indices(len(all_n))] += float(np.mean(draws.noise**2))
         return cls(
             n=n,
             d=d,
-            c=6.0 * n * d,
+            c=per_token(n, cost) * d,
             slopes=slopes,
             decision=decision / unit,
             covariance=covariance,
@@ -186,9 +191,6 @@ class _Problem:
     def least(self, count: int) -> float:
         """Return the FLOPs that so many runs cost at least."""
         return float(np.sort(self.c)[:count].sum())
-
-    def run(self, place: int) -> ProposedRun:
-        return ProposedRun(float(self.n[place]), float(self.d[place]), float(self.c[place]))
 
     def chosen(self, count: int, spend: float) -> tuple[int, ...]:
         """Return the places of `count` runs that cost at most `spend` together."""
@@ -244,13 +246,15 @@ class _Problem:
         return np.asarray(value + weight**2 * np.diag(covariance)[more])
 
 
-def _places(draws: Draws, span: tuple[float, float], ratio: float) -> tuple[Array, Array]:
+def _places(
+    draws: Draws, span: tuple[float, float], ratio: float, cost: Cost | None
+) -> tuple[Array, Array]:
     """Sizes and tokens on a grid of compute and of d / n around the law's best."""
     budgets = np.geomspace(*span, _BUDGETS) if span[1] > span[0] else np.array([span[0]])
-    best = allocate(draws.fit, budgets)
+    best = allocate(draws.fit, budgets, cost=cost)
     balance = np.geomspace(1.0 / ratio, ratio, _BALANCES)
     n = np.asarray(best.n)[:, None] / np.sqrt(balance)
-    d = budgets[:, None] / (6.0 * n)
+    d = budgets[:, None] / per_token(n, cost)
     return n.ravel(), d.ravel()
 
 

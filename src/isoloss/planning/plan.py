@@ -32,7 +32,7 @@ from isoloss.planning.answer import (
 from isoloss.planning.budget import Budget, OtherAmounts, budget
 from isoloss.planning.decision import best_bet
 from isoloss.planning.estimate import Estimate, sure
-from isoloss.planning.kaplan import plan_kaplan
+from isoloss.planning.kaplan import kaplan_plan
 from isoloss.planning.limits import Limits, limits
 from isoloss.planning.misfit import best_size
 from isoloss.planning.rules import Setup
@@ -53,7 +53,7 @@ TWOFOLD = 2.0
 _NEVER = 40.0
 """The power of ten of FLOPs that stands for a loss never reached."""
 
-_NO_KAPLAN = "Kaplan's tables know no caps on n or d, so his plan is left out"
+_NO_KAPLAN = "Kaplan's tables know no caps on n or d: there is no plan of his"
 
 _HOW = {
     "forecast model": "by the forecast model, which allows for misfit of the law beyond the runs",
@@ -93,7 +93,7 @@ def plan(
     if isinstance(law_or_draws, published.Kaplan2020):
         if cost is not None:
             raise InputError("Kaplan's allocation counts 6 n per token: leave out cost")
-        return plan_kaplan(flops, setup=setup, **amounts)
+        return kaplan_plan(spend, setup)
     found = _allocated(law_or_draws, spend, cost, level)
     how = training(found.n, found.d, found.n_convention, setup, machine=spend.machine)
     return replace(found, training=how, notes=(*found.notes, *unit_notes(found, setup.family)))
@@ -137,11 +137,12 @@ def published_plans(
     Their n are counted differently: read `n_convention` beside each.
     Raises InputError for a bad budget. Source: see `laws.published`.
     """
+    spend = budget({"flops": flops, **amounts})
     laws = (published.HOFFMANN_2022, published.BESIROGLU_2024)
     plans = tuple(plan(law, flops=flops, setup=setup, **amounts) for law in laws)
-    if amounts.get("max_tokens") or amounts.get("max_params"):
+    if spend.max_tokens or spend.max_params:
         return tuple(replace(one, notes=(*one.notes, _NO_KAPLAN)) for one in plans)
-    return plan_kaplan(flops, setup=setup, **amounts), *plans
+    return kaplan_plan(spend, setup or Setup()), *plans
 
 
 def disagreement(plans: Sequence[Plan]) -> str:
