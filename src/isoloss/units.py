@@ -60,6 +60,11 @@ def percent(level: float) -> str:
     return f"{100 * level:.10g}%"
 
 
+def plural(number: int, noun: str) -> str:
+    """Write a number of things: 1 run, 1,200 runs."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _significant(value: float, digits: int) -> str:
     if value == 0:
         return "0"

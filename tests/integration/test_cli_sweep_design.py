@@ -71,6 +71,21 @@ def test_the_file_holds_the_runs_shown(isoloss: Command, tmp_path: Path) -> None
     assert (tmp_path / "mine.toml").read_text(encoding="utf-8") == "[defaults]\n"
 
 
+def test_one_run_without_a_text_is_said_to_be_so(isoloss: Command) -> None:
+    words = ("--flops", "1e13", "--vocab", 256, "--context", 64, "--sizes", 1, "--budgets", 1)
+    done = isoloss("sweep", "design", *words, "--out", "one.toml")
+    assert done.returncode == 0, done.stderr
+    assert "1 run in one.toml" in done.stderr
+    assert "the file names no text: give --corpus" in done.stderr
+    assert "1 run, 1e+13 FLOPs" in done.stdout
+    text = " ".join(done.stdout.split())
+    assert "note: --sizes is 1: a curve shows its lowest point only between others" in text
+    assert "note: --budgets is 1: " in text
+    refused = isoloss("sweep", "one.toml", "--dry-run")
+    assert refused.returncode == 1
+    assert "names no corpus" in refused.stderr
+
+
 def test_parts_of_the_text_are_left_out_of_the_file_and_that_is_said(
     isoloss: Command, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 
@@ -122,6 +123,22 @@ def test_at_6nd_the_centre_is_the_closed_form() -> None:
     assert middle.n_asked == pytest.approx(float(best.n), rel=2e-3)
     assert middle.flops == pytest.approx(1e19, rel=0.01)
     assert design.runs[0].n_asked == pytest.approx(middle.n_asked / 4)
+
+
+@pytest.mark.parametrize(
+    ("design", "says"),
+    [
+        (lambda: isoflop_design(1e19, sizes=1), "sizes= (--sizes) is 1: a curve shows"),
+        (lambda: isoflop_design(1e19, budgets=2), "budgets= (--budgets) is 2: how the best size"),
+        (lambda: ladder_design(1e19, sizes=2), "sizes= (--sizes) is 2: no law with a floor"),
+        (lambda: grid_design(1e19, tokens=1), "tokens= (--tokens) is 1: no law of (n, d)"),
+    ],
+)
+def test_a_design_of_too_few_says_what_it_leaves_unknown(
+    design: Callable[[], Design], says: str
+) -> None:
+    (note,) = [note for note in design().notes if "3 or more" in note]
+    assert note.startswith(says)
 
 
 def test_the_law_comes_back_from_every_design_that_varies_n_and_d(

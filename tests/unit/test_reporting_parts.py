@@ -67,8 +67,6 @@ def test_numbers_are_written_for_people() -> None:
     assert wording.with_interval(Estimate(None, 0.5, None)) == "0.500"
     assert wording.with_interval(Estimate(0.4, 0.5, 0.6)) == f"0.500 (0.400{DASH}0.600)"
     assert wording.percent(0.0123, 1) == "1.2 %"
-    assert wording.plural(1, "run") == "1 run"
-    assert wording.plural(1200, "run") == "1,200 runs"
     assert wording.refusal("plan", "all n are equal") == "No plan: all n are equal."
     assert wording.refusal("back-test", "no back-test is possible") == "No back-test is possible."
 

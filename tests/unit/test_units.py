@@ -7,7 +7,7 @@ import math
 import pytest
 
 from isoloss.errors import InputError
-from isoloss.units import LN2, PF_DAY, format_number, nats_to_bits, parse_number
+from isoloss.units import LN2, PF_DAY, format_number, nats_to_bits, parse_number, plural
 
 
 @pytest.mark.parametrize(
@@ -66,3 +66,12 @@ def test_numbers_as_people_read_them(value: float, text: str) -> None:
 def test_constants() -> None:
     assert PF_DAY == 1e15 * 24 * 3600
     assert nats_to_bits(3 * LN2) == pytest.approx(3.0, rel=1e-15)
+
+
+def test_things_are_counted_in_the_singular_too() -> None:
+    assert [plural(k, "run") for k in (0, 1, 2, 1200)] == [
+        "0 runs",
+        "1 run",
+        "2 runs",
+        "1,200 runs",
+    ]

@@ -25,7 +25,7 @@ from isoloss.cli.options import (
 from isoloss.cli.output import doubts, emit_json, say_long, show, table
 from isoloss.cli.output import plain as as_plain
 from isoloss.errors import UsageError
-from isoloss.units import percent
+from isoloss.units import percent, plural
 
 if TYPE_CHECKING:
     from isoloss.trust import Backtest, RollingBacktest
@@ -118,7 +118,7 @@ def _runs(found: Backtest) -> list[object]:
     made = table(
         "run", ">c", ">loss", ">predicted", interval, ">error",
         rows=rows, title=f"{found.form.__name__} through {len(found.train)} runs up to "
-        f"{found.cutoff:.3g} FLOPs, {len(held)} runs predicted",
+        f"{found.cutoff:.3g} FLOPs, {plural(len(held), 'run')} predicted",
     )  # fmt: skip
     if len(shown) == len(order):
         return [made]

@@ -10,7 +10,7 @@ from cyclopts import Parameter, validators
 
 from isoloss.cli.options import Count, Json, Level, Number, Reading, Seed, SizeForm, enough, fitted
 from isoloss.cli.output import emit_json, show, table
-from isoloss.units import format_number, percent
+from isoloss.units import format_number, percent, plural
 
 if TYPE_CHECKING:
     from isoloss.planning import Proposal
@@ -84,7 +84,8 @@ def _runs(found: Proposal) -> object:
         for number, run in enumerate(found.runs, 1)
     ]
     title = (
-        f"{len(found.runs)} runs for {found.flops:.3g} FLOPs, to decide on {found.target:.3g} FLOPs"
+        f"{plural(len(found.runs), 'run')} for {found.flops:.3g} FLOPs, to decide on "
+        f"{found.target:.3g} FLOPs"
     )
     return table("", ">parameters n", ">tokens d", ">FLOPs", ">d / n", rows=rows, title=title)
 

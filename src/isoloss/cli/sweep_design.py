@@ -15,7 +15,7 @@ from isoloss.cli.output import emit_json, say, show, table
 from isoloss.cli.replacing import check_output, is_design
 from isoloss.cli.wording import in_options
 from isoloss.errors import InputError, UsageError
-from isoloss.units import PF_DAY, format_number, parse_number
+from isoloss.units import PF_DAY, format_number, parse_number, plural
 
 if TYPE_CHECKING:
     from isoloss.planning import Budget, Design, PlannedRun, Recipe
@@ -239,7 +239,9 @@ def _write(path: Path, found: Design) -> None:
     write_sweep(path, found.specs, title=title)
     left = len(found.runs) - len(found.specs)
     rest = f"; {left} that repeat a part of the text are left out" if left else ""
-    say(f"{len(found.specs)} runs in {path}{rest}")
+    say(f"{plural(len(found.specs), 'run')} in {path}{rest}")
+    if not found.specs[0].corpus:
+        say("note: the file names no text: give --corpus, or isoloss sweep a folder by --tokens")
 
 
 def _time(found: Design, budget: Budget, throughput: float | None) -> dict[str, float | None]:
@@ -282,9 +284,9 @@ def _table(group: str, runs: Sequence[PlannedRun]) -> object:
 
 def _summary(found: Design, time: dict[str, float | None]) -> list[str]:
     lines = [
-        f"{len(found.runs)} runs, {found.flops:.4g} FLOPs ({format_number(found.flops / PF_DAY)} "
-        f"PF-days) of {found.budget:.4g}; n is {found.n_convention}, FLOPs are "
-        f"{found.c_convention}."
+        f"{plural(len(found.runs), 'run')}, {found.flops:.4g} FLOPs "
+        f"({format_number(found.flops / PF_DAY)} PF-days) of {found.budget:.4g}; "
+        f"n is {found.n_convention}, FLOPs are {found.c_convention}."
     ]
     said = [
         f"{what}: {format_number(time[name] or 0.0)}"

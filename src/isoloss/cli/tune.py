@@ -12,7 +12,7 @@ from isoloss.cli.options import Count, Json, Level, Reading, Seed, enough
 from isoloss.cli.output import doubts, emit_json, plain, say, show, table
 from isoloss.cli.replacing import check_output, is_figure, is_optima
 from isoloss.errors import InputError
-from isoloss.units import format_number, percent
+from isoloss.units import format_number, percent, plural
 
 if TYPE_CHECKING:
     from isoloss.fitting import Configuration, RuleCheck, Tuning, TuningLaw
@@ -80,7 +80,7 @@ def _write(found: Tuning, out: Path) -> None:
 
     best = found.best_runs()
     write_runs(best, out)
-    say(f"{len(best)} losses at the optimum written to {out}")
+    say(f"losses at the optimum of {plural(len(best), 'model')} written to {out}")
 
 
 def _optima(found: Tuning) -> object:
@@ -95,7 +95,7 @@ def _optima(found: Tuning) -> object:
         ">sd",
         ">lowest",
         rows=[_row(every[place], others) for place in places],
-        title=f"{len(every)} models, {sum(one.arms for one in every)} arms, swept: "
+        title=f"{plural(len(every), 'model')}, {sum(one.arms for one in every)} arms, swept: "
         f"{', '.join(found.factors)}"
         + (f" ({len(places)} shown)" if len(places) < len(every) else ""),
     )
@@ -126,7 +126,8 @@ def _lines(found: Tuning) -> list[str]:
     if flagged:
         first = flagged[0]
         lines.append(
-            f"* undertuned: {len(flagged)} of {len(found.configurations)} models; the first: "
+            f"* undertuned: {len(flagged)} of {plural(len(found.configurations), 'model')}; "
+            f"the first: "
             f"{first.reason}; {first.mend}"
         )
     for law in (found.lr_law, found.batch_law):

@@ -109,6 +109,8 @@ def isoflop_design(
         ns = spread(low, high, sizes).tolist()
         wanted += [Wanted(f"isoflop-{number}", n, flops=level) for n in ns]
     notes += line.notes(levels.tolist())
+    notes += _few(sizes, 3, "sizes", "a curve shows its lowest point only between others")
+    notes += _few(budgets, 3, "budgets", "how the best size moves with the budget is not seen")
     return made("isoflop", flops, line.name, recipe, wanted, notes)
 
 
@@ -150,7 +152,11 @@ def ladder_design(
     wanted = sorted(rungs(top), key=lambda one: one.group)
     notes = line.notes([line.price([one]) for one in wanted])
     if len(set(multiples)) == 1:
-        notes.append("n and d rise together: fit a law of one variable, or add multiples")
+        notes.append(
+            "n and d rise together: fit a law of one variable, or add multiples= "
+            "(--multiples 0.5,1,2)"
+        )
+    notes += _few(sizes, 3, "sizes", "no law with a floor can be fitted")
     return made("ladder", flops, line.name, recipe, wanted, notes)
 
 
@@ -196,6 +202,8 @@ def grid_design(
             "no cell of the grid lies within tokens_per_param= (--tokens-per-param): widen it"
         )
     notes = line.notes([line.price([one]) for one in wanted])
+    notes += _few(sizes, 3, "sizes", "no law of (n, d) can be fitted")
+    notes += _few(tokens, 3, "tokens", "no law of (n, d) can be fitted")
     if len(wanted) < sizes * tokens:
         notes.append(
             f"{sizes * tokens - len(wanted)} cells of the grid lie beyond {least:g} to {most:g} "
@@ -254,6 +262,13 @@ def _shortfalls(asked: int, near: Sequence[PlannedRun], runs: Sequence[PlannedRu
         "nearer": off,
     }
     return [f"{count} of {asked} runs {what}" for what, count in counts.items() if count]
+
+
+def _few(given: int, least: int, name: str, lost: str) -> list[str]:
+    """Say what so few of something leave unknown."""
+    if given >= least:
+        return []
+    return [f"{argument(name)} is {given}: {lost}; give {least} or more"]
 
 
 def _whole(**counts: int) -> None:

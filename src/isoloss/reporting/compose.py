@@ -24,6 +24,7 @@ from isoloss.reporting.markdown import to_markdown
 from isoloss.reporting.summary import summary
 from isoloss.runs import Runs, versions
 from isoloss.trust import Forecast, Outcome
+from isoloss.units import plural
 
 # Below this the papers' constants are asked about models they never saw anything like.
 _LEAST_PUBLISHED = 1e18
@@ -78,7 +79,7 @@ def report(
         seed=seed,
     )
     document = Document(
-        title=title or f"Scaling report on {wording.plural(len(runs), 'run')}",
+        title=title or f"Scaling report on {plural(len(runs), 'run')}",
         subtitle=_subtitle(runs),
         date=f"Written on {date or datetime.date.today().isoformat()}.",
         sections=_sections(evidence, command, seed, draws),
@@ -202,7 +203,7 @@ def _subtitle(runs: Runs) -> str:
     tokens = wording.span(float(runs.d.min()), float(runs.d.max()), wording.count)
     compute = wording.span(float(runs.c.min()), float(runs.c.max()), wording.flops)
     return (
-        f"{wording.plural(len(runs), 'run')} of {sizes} parameters on {tokens} tokens, "
+        f"{plural(len(runs), 'run')} of {sizes} parameters on {tokens} tokens, "
         f"{compute} FLOPs; data {runs.hash[:12]}"
     )
 

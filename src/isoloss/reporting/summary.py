@@ -8,6 +8,7 @@ from isoloss.reporting import wording
 from isoloss.reporting.document import Block, Card, Cards, Points, Refusal
 from isoloss.reporting.evidence import Evidence, Missing
 from isoloss.trust import Backtest
+from isoloss.units import plural
 
 
 def summary(evidence: Evidence) -> tuple[Block, ...]:
@@ -71,7 +72,7 @@ def how_sure(evidence: Evidence) -> Card:
         total = len(evidence.outcomes)
         if not isinstance(evidence.backtest, Missing):
             lines.append(answer + ".")
-        answer = f"{hits} of {wording.plural(total, 'forecast')} made beforehand held"
+        answer = f"{hits} of {plural(total, 'forecast')} made beforehand held"
         farthest = max(outcome.forecast.far for outcome in evidence.outcomes)
         worst = max(abs(o.loss / o.forecast.mid - 1) for o in evidence.outcomes)
         lines.insert(
@@ -84,7 +85,7 @@ def how_sure(evidence: Evidence) -> Card:
 
 
 def _backtest_answer(found: Backtest) -> str:
-    tested = wording.plural(len(found.test), "larger run")
+    tested = plural(len(found.test), "larger run")
     return (
         f"Back-test: {tested} predicted with a median error of "
         f"{wording.percent(abs(float(found.median_error)), 1)}, "

@@ -16,6 +16,7 @@ from isoloss.reporting.document import Block, Refusal, Table
 from isoloss.reporting.evidence import Evidence, Missing, Reading
 from isoloss.reporting.exponents import Exponent, pure_exponents, reducible_exponents
 from isoloss.trust import Draws, Interval, Outcome
+from isoloss.units import plural
 
 LEVEL = 0.9
 
@@ -32,7 +33,7 @@ def coefficient_table(reading: Reading) -> Block:
     ]
     size = wording.percent(float(np.median(np.abs(reading.fit.residuals))), 2)
     note = (
-        f"Fitted to {wording.plural(len(reading.runs), 'run')} by {_method(reading.fit)}; half of "
+        f"Fitted to {plural(len(reading.runs), 'run')} by {_method(reading.fit)}; half of "
         f"the residuals are within {size}. The draws use a smoother estimator with the same law, "
         "so their median may differ a little from the fit; plans and bands are theirs."
     )

@@ -98,8 +98,3 @@ def with_interval(estimate: Any, write: Any = decimals) -> str:
     if estimate.low is None or estimate.high is None:
         return text
     return f"{text} ({span(estimate.low, estimate.high, write)})"
-
-
-def plural(number: int, noun: str) -> str:
-    """Write a number of things."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
