@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from isoloss.counting import Shape, activation_bytes, count_params, flops_per_token, params_by_group
 from isoloss.errors import InputError
+from isoloss.lab.tokens import TokenSet, prepare
+from isoloss.runs import RunSpec
 
 torch = pytest.importorskip("torch", reason="the lab needs torch: install isoloss[lab]")
 
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
+from isoloss.lab.corpus.python_stdlib import read_python_stdlib  # noqa: E402
 from isoloss.lab.models import LSTM, Transformer, make_model  # noqa: E402
+from isoloss.lab.train import train  # noqa: E402
 
 BASE = Shape.lstm(2, 20, 53, 24)
 VARIANTS = {
@@ -167,3 +173,29 @@ def test_a_model_is_made_by_its_kind_and_no_other() -> None:
     for model, shape in ((LSTM, plain), (Transformer, BASE)):
         with pytest.raises(InputError, match=r"kind is .* use make_model"):
             model(shape)
+
+
+@pytest.fixture(scope="module")
+def stdlib(tmp_path_factory: pytest.TempPathFactory) -> TokenSet:
+    """About 300 kB of Python's own library, as bytes."""
+    folder, size = tmp_path_factory.mktemp("stdlib"), 0
+    for number, document in enumerate(read_python_stdlib()):
+        (folder / f"{number:04d}.txt").write_text(document.text, encoding="utf-8")
+        size += len(document.text)
+        if size > 300_000:
+            break
+    return prepare(folder, tmp_path_factory.mktemp("tokens") / "set", val_fraction=0.1)
+
+
+def test_it_learns_real_text_below_what_counting_letters_gives(
+    stdlib: TokenSet, tmp_path: Path
+) -> None:
+    shape = Shape.lstm(1, 32, 256, 64)
+    spec = RunSpec(shape, 120_000, 1024, lr=0.02, eval_points=2, eval_block=4096, eval_final=8192)
+    end = train(spec, stdlib, tmp_path)
+    counts = np.bincount(np.asarray(stdlib.train), minlength=256) + 1.0
+    held_out = np.bincount(np.asarray(stdlib.val), minlength=256)
+    unigram = -(held_out / held_out.sum()) @ np.log(counts / counts.sum())
+    assert 2.5 < unigram < 4.0
+    assert end.loss is not None
+    assert end.loss < unigram - 0.3
