@@ -43,7 +43,10 @@ BELOW_THE_LAB = {"errors", "units", "counting", "laws", "noise", "runs"}
 LAB_FLOORS = {
     "corpus": 1,
     "tokens": 1,
+    "token_arrays": 1,
+    "token_cache": 1,
     "token_files": 1,
+    "token_index": 1,
     "tokenizing": 1,
     "models": 2,
     "width": 2,
@@ -51,6 +54,7 @@ LAB_FLOORS = {
     "coordinates": 3,
     "batches": 3,
     "checkpoint": 3,
+    "trunk": 3,
     "train": 3,
     "evaluate": 3,
     "sweep": 4,

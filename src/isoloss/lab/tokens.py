@@ -1,16 +1,19 @@
-"""Token ids on disk: one memory-mapped file to train on and one held out.
+"""Token ids on disk: one array of them to train on and one held out.
 
 A token set is a folder:
 
-    train.bin, val.bin       ids, uint8 for bytes and uint16 for anything larger, little-endian
-    val_documents.npy        int64, where each held-out document starts, and the end of the last
-    meta.json                name, hash, vocabulary, tokenizer, bytes per token, sizes, source
-    tokenizer.json           for byte-level BPE, as the `tokenizers` library writes it
+    train.bin, val.bin   ids, uint8 for bytes and uint16 for anything larger, little-endian; of a
+                         large corpus train-00000.bin and so on, each of about 64 MB of text
+    val_documents.npy    int64, where each held-out document starts, and the end of the last
+    meta.json            the index: name, hash, vocabulary, tokenizer, sizes, source, and of every
+                         file its size and hash (`token_index`)
+    tokenizer.json       for byte-level BPE, as the `tokenizers` library writes it
 
 How text becomes ids, and what separates documents, is said in `tokenizing`; ids that others made
-are read by `token_files`. The folder is built under a temporary name and renamed when whole, so a
-folder of this name is complete; one damaged all the same (sizes or hash that do not fit) is built
-again by `prepare` and refused by `load_tokens`.
+are read by `token_files`, ids that lie elsewhere are copied by `token_cache`. The folder is built
+under a temporary name and renamed when whole, so a folder of this name is complete; one damaged all
+the same (sizes or hash that do not fit) is built again by `prepare` and refused by `load_tokens`.
+Building that was killed goes on where it was.
 """
 
 from __future__ import annotations
@@ -19,9 +22,9 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,26 +34,28 @@ from numpy.typing import ArrayLike, NDArray
 from isoloss.errors import InputError
 from isoloss.lab.corpus.clients import Progress
 from isoloss.lab.corpus.documents import Source, corpus_name, describe, fingerprint, read_documents
-from isoloss.lab.corpus.scratch import scratch_folder
+from isoloss.lab.corpus.scratch import resumable_folder
 from isoloss.lab.corpus.text_files import SEPARATOR_LINE
+from isoloss.lab.token_arrays import Array, Ids, SampledIds, ShardedIds
+from isoloss.lab.token_cache import fetch_tokens, remote_url
 from isoloss.lab.token_files import copy_token_source, describe_pair, is_token_source, read_ids
-from isoloss.lab.tokenizing import (
-    BYTE_SEPARATOR,
-    Written,
-    load_bpe,
-    parse_tokenizer,
-    split_spool,
-    spool_documents,
-    write_bpe,
-    write_bytes,
+from isoloss.lab.token_index import (
+    TOKENIZER,
+    Index,
+    check_files,
+    hash_ids,
+    hash_set,
+    is_ours,
+    read_edges,
+    read_index,
+    write_index,
 )
+from isoloss.lab.tokenizing import BYTE_SEPARATOR, parse_tokenizer
+from isoloss.lab.tokenizing.bpe import load_bpe, tokenizers_library
+from isoloss.lab.tokenizing.corpus import can_resume, tokenize_documents
+from isoloss.lab.tokenizing.shards import SHARD_BYTES
 from isoloss.runs import RunSpec
 
-FORMAT = 1
-Ids = NDArray[np.uint8] | NDArray[np.uint16]
-
-_FILES = frozenset(["train.bin", "val.bin", "val_documents.npy", "meta.json", "tokenizer.json"])
-_BLOCK = 1 << 22
 _HASH_UP_TO = 1 << 28  # bytes; of a larger set only the sizes are checked before it is used again
 
 
@@ -58,7 +63,7 @@ _HASH_UP_TO = 1 << 28  # bytes; of a larger set only the sizes are checked befor
 class TokenSet:
     """Ids of a corpus, memory-mapped and read-only.
 
-    train, val: (tokens,) ids, each document followed by a separator.
+    train, val: (tokens,) ids, each document followed by a separator; read as `token_arrays` says.
     val_documents: (documents + 1,) offsets into `val`.
     hash: SHA-256 of both sides' ids, the tokenizer's name and vocabulary: the same hash is the same
     data.
@@ -72,9 +77,9 @@ class TokenSet:
     vocab: int
     tokenizer: str
     bytes_per_token: float
-    train: Ids
-    val: Ids
-    val_documents: NDArray[np.int64]
+    train: Ids = field(repr=False)
+    val: Array | ShardedIds = field(repr=False)
+    val_documents: NDArray[np.int64] = field(repr=False)
     meta: dict[str, Any] = field(repr=False)
 
     def decode(self, ids: ArrayLike) -> str:
@@ -86,11 +91,49 @@ class TokenSet:
         if self.tokenizer == "bytes":
             parts = numbers.astype(np.uint8).tobytes().split(bytes([BYTE_SEPARATOR]))
             return SEPARATOR_LINE.join(part.decode("utf-8", "replace") for part in parts)
-        path = self.folder / "tokenizer.json"
+        path = self.folder / TOKENIZER
         if not path.is_file():
             raise InputError(f"the ids of {self.name!r} came without a tokenizer to decode them")
         text: str = load_bpe(path).decode(numbers.tolist(), skip_special_tokens=False)
         return text
+
+    def subset(self, tokens: int, *, n_ctx: int | None = None, seed: int | None = None) -> TokenSet:
+        """The same set with less text to train on: a view, with the same text held out.
+
+        tokens: of the training text, its first so many; or, with n_ctx and seed, tokens // n_ctx
+        contexts of n_ctx ids, drawn from all the text is cut into. Under one seed a smaller sample
+        is part of a larger one.
+        The hash is its own, of the set's hash and the choice, and `meta["subset"]` says of what it
+        is a part (`of`, `tokens`, and for a sample `n_ctx` and `seed`).
+        Raises InputError where the text is not that long.
+        """
+        if (n_ctx is None) != (seed is None):
+            raise InputError("a sample of the text needs both n_ctx and seed; give both or neither")
+        part: dict[str, Any] = {"of": self.hash, "tokens": tokens}
+        if n_ctx is None or seed is None:
+            if not 0 < tokens <= len(self.train):
+                raise self._too_short(f"{tokens:,} tokens", f"{len(self.train):,}")
+            train: Ids = self.train[:tokens]
+            name = f"{self.name}, first {tokens:,} tokens"
+        else:
+            if isinstance(self.train, SampledIds):
+                raise InputError(f"{self.name!r} is a sample; draw from the whole text instead")
+            there = (len(self.train) - 1) // n_ctx if n_ctx > 0 else 0
+            count = tokens // n_ctx if n_ctx > 0 else 0
+            if not 0 < count <= there:
+                raise self._too_short(f"{count:,} contexts of {n_ctx:,}", f"{there:,}")
+            chosen = np.sort(np.random.default_rng(seed).permutation(there)[:count])
+            train = SampledIds(self.train, chosen, n_ctx)
+            part |= {"tokens": count * n_ctx, "n_ctx": n_ctx, "seed": seed}
+            name = f"{self.name}, {count:,} contexts of {n_ctx:,} by seed {seed}"
+        own = hashlib.sha256(f"subset {json.dumps(part, sort_keys=True)}".encode()).hexdigest()
+        meta = {**self.meta, "subset": part}
+        return replace(self, name=name, hash=own, train=train, meta=meta)
+
+    def _too_short(self, wanted: str, there: str) -> InputError:
+        return InputError(
+            f"the training text of {self.name!r} has no part of {wanted}; ask for 1 to {there}"
+        )
 
 
 def prepare(
@@ -99,26 +142,34 @@ def prepare(
     *,
     tokenizer: str = "bytes",
     val_fraction: float = 0.05,
+    workers: int | None = None,
+    shard_bytes: int = SHARD_BYTES,
     progress: Progress | None = None,
 ) -> TokenSet:
     """Tokenize a corpus into `folder`, or return what is there if it is the same corpus.
 
-    source: as in `read_documents`, or ids made before: a .bin file, or a folder with train.bin and
-    val.bin, which keep their own tokenizer.
+    source: as in `read_documents`, or ids made before: a token set, a .bin file, or a folder with
+    train.bin and val.bin, which keep their own tokenizer.
     tokenizer: `bytes`, or `bpe:V` for a byte-level BPE of V tokens trained on the training side.
     val_fraction: share of bytes held out, as whole units.
+    workers: processes that turn text into BPE ids, each with about 150 MB; by default one for each
+    core. shard_bytes: bytes of text to a file. Neither changes the ids or their hash.
     progress: called as `progress(what, done, total)`.
+    While it is tokenized the text lies beside `folder`, which takes as much disk as it has bytes.
+    Killed, the same call goes on from the shards that were done.
     Raises InputError for a corpus that is empty or too small, and for a folder with other files.
     """
     folder = Path(folder)
     if not 0 < val_fraction <= 0.5:
         raise InputError(f"val_fraction is {val_fraction}; it must be above 0 and at most 0.5")
+    if shard_bytes < 1 or (workers is not None and workers < 1):
+        raise InputError("workers and shard_bytes must be at least 1")
     vocab = parse_tokenizer(tokenizer)
     ready = is_token_source(Path(source))
     if ready and Path(source).resolve() == folder.resolve():
         return load_tokens(folder)
     request = {
-        "format": FORMAT,
+        "format": 1,  # of this request: what was asked for before is still the same
         "source": _fingerprint_ids(Path(source))
         if ready
         else fingerprint(source, progress=progress),
@@ -128,64 +179,71 @@ def prepare(
     kept = _kept(folder, request)
     if kept is not None:
         return kept
+    if vocab is not None and not ready:
+        tokenizers_library()  # before the text is read, so that its lack is told at once
     name = Path(source).resolve().stem if ready else corpus_name(source)
-    meta: dict[str, Any] = {"format": FORMAT, "name": name, "tokenizer": request["tokenizer"]}
-    with _building(folder) as building:
+    asked = {**request, "shard_bytes": shard_bytes}
+    with _building(folder, asked) as scratch:
+        building = scratch / "new"
         if ready:
-            written = copy_token_source(Path(source), building, val_fraction)
-            meta |= {"source": {"kind": "ids"}, "split": {"val_fraction": val_fraction}}
+            meta, written = copy_token_source(Path(source), building, val_fraction, name)
         else:
-            documents = read_documents(source, progress=progress)
-            spool = spool_documents(documents, building / "spool.tmp", progress)
-            held, level = split_spool(spool, val_fraction, name)
-            if vocab is None:
-                written = write_bytes(spool, held, building, progress)
-            else:
-                written = write_bpe(spool, held, building, vocab, progress)
-            spool.path.unlink()
-            meta |= {
+            level, written = tokenize_documents(
+                lambda: read_documents(source, progress=progress),
+                scratch,
+                request=asked,
+                name=name,
+                vocab=vocab,
+                val_fraction=val_fraction,
+                workers=workers,
+                shard_bytes=shard_bytes,
+                progress=progress,
+            )
+            meta = {
+                "name": name,
+                "tokenizer": tokenizer,
                 "source": describe(source),
                 "split": {"by": level, "val_fraction": val_fraction},
             }
-        _finish(building, meta | {"request": request}, written)
+        write_index(building, meta | {"request": request}, written)
     return load_tokens(folder)
 
 
-def load_tokens(folder: str | Path) -> TokenSet:
+def load_tokens(
+    folder: str | Path, *, cache: str | Path | None = None, progress: Progress | None = None
+) -> TokenSet:
     """Open a folder made by `prepare`, or one that holds nanoGPT's train.bin and val.bin.
 
+    folder: a path, or the address of such a folder elsewhere (`s3://...`, anything fsspec reads),
+    which is copied first. cache: where copies are kept; $ISOLOSS_TOKENS or the user's cache without
+    it. progress: called while a set is copied, as `progress(what, done, total)`.
     Raises InputError if it is missing or damaged.
     """
+    address = remote_url(folder)
+    if address is not None:
+        folder = fetch_tokens(address, cache, progress)
     folder = Path(folder)
-    meta = _read_meta(folder)
-    if meta is None:
-        if is_token_source(folder) and not (folder / "meta.json").exists():
+    index = read_index(folder)
+    if index is None:
+        if is_token_source(folder):
             return _load_pair(folder)
         raise InputError(
             f"{folder} holds no token set; make one with `isoloss corpus prepare`, "
             "or name another folder"
         )
-    try:
-        dtype = np.dtype(meta["dtype"]).newbyteorder("<")
-        for side in ("train", "val"):
-            path = folder / f"{side}.bin"
-            if path.stat().st_size != meta[f"{side}_tokens"] * dtype.itemsize:
-                raise ValueError(side)
-        known = meta["bytes_per_token"]
-        return TokenSet(
-            folder=folder,
-            name=meta["name"],
-            hash=meta["hash"],
-            vocab=meta["vocab"],
-            tokenizer=meta["tokenizer"],
-            bytes_per_token=math.nan if known is None else known,
-            train=np.memmap(folder / "train.bin", dtype=dtype, mode="r"),
-            val=np.memmap(folder / "val.bin", dtype=dtype, mode="r"),
-            val_documents=np.load(folder / "val_documents.npy", mmap_mode="r", allow_pickle=False),
-            meta=meta,
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"the token set in {folder} is damaged; prepare it again") from None
+    check_files(folder, index)
+    return TokenSet(
+        folder=folder,
+        name=index.name,
+        hash=index.hash,
+        vocab=index.vocab,
+        tokenizer=index.tokenizer,
+        bytes_per_token=index.bytes_per_token,
+        train=_open(folder, index, "train"),
+        val=_open(folder, index, "val"),
+        val_documents=read_edges(folder, index),
+        meta=index.meta,
+    )
 
 
 def check_corpus(spec: RunSpec, tokens: TokenSet) -> None:
@@ -202,46 +260,39 @@ def check_corpus(spec: RunSpec, tokens: TokenSet) -> None:
         )
 
 
+def _open(folder: Path, index: Index, side: str) -> Array | ShardedIds:
+    shards = index.shards[side]
+    if len(shards) > 1:
+        return ShardedIds([(folder / one.file, one.tokens) for one in shards], index.dtype)
+    ids: Array = np.memmap(folder / shards[0].file, dtype=index.dtype, mode="r")
+    return ids
+
+
 def _load_pair(folder: Path) -> TokenSet:
     train, val = read_ids(folder / "train.bin"), read_ids(folder / "val.bin")
     written = describe_pair(train, val)
-    meta = {"format": FORMAT, "name": folder.resolve().name, "tokenizer": "ids"}
-    meta |= {"source": {"kind": "ids"}, **written.to_meta()}
+    headers = {
+        side: (len(ids), [(path := folder / f"{side}.bin", path.stat().st_size - ids.nbytes)])
+        for side, ids in (("train", train), ("val", val))
+    }
     return TokenSet(
         folder=folder,
         name=folder.resolve().name,
-        hash=_hash_ids(meta, {"train": train, "val": val}),
+        hash=hash_ids(f"ids {written.vocab} {written.dtype}", headers),
         vocab=written.vocab,
         tokenizer="ids",
         bytes_per_token=math.nan,
         train=train,
         val=val,
         val_documents=written.val_documents,
-        meta=meta,
+        meta={
+            "name": folder.resolve().name,
+            "tokenizer": "ids",
+            "source": {"kind": "ids"},
+            "separator": written.separator,
+            "train_documents": written.train_documents,
+        },
     )
-
-
-def _finish(building: Path, meta: dict[str, Any], written: Written) -> None:
-    """Write the offsets and, last, the meta file."""
-    np.save(building / "val_documents.npy", written.val_documents)
-    meta = {**meta, **written.to_meta()}
-    sides = {
-        side: np.memmap(building / f"{side}.bin", dtype=written.dtype, mode="r")
-        for side in ("train", "val")
-    }
-    meta["hash"] = _hash_ids(meta, sides)
-    with (building / "meta.json").open("w", encoding="utf-8") as out:
-        json.dump(meta, out, indent=1)
-
-
-def _hash_ids(meta: dict[str, Any], sides: Mapping[str, NDArray[np.generic]]) -> str:
-    digest = hashlib.sha256(f"{meta['tokenizer']} {meta['vocab']} {meta['dtype']}\n".encode())
-    for side in ("train", "val"):
-        ids = sides[side]
-        digest.update(f"{side} {len(ids)}\n".encode())
-        for start in range(0, len(ids), _BLOCK):
-            digest.update(ids[start : start + _BLOCK].tobytes())
-    return digest.hexdigest()
 
 
 def _fingerprint_ids(path: Path) -> str:
@@ -250,40 +301,31 @@ def _fingerprint_ids(path: Path) -> str:
     return hashlib.sha256(json.dumps([str(path.resolve()), stamps]).encode()).hexdigest()
 
 
-def _read_meta(folder: Path) -> dict[str, Any] | None:
-    try:
-        meta = json.loads((folder / "meta.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return meta if isinstance(meta, dict) and meta.get("format") == FORMAT else None
-
-
 def _kept(folder: Path, request: dict[str, Any]) -> TokenSet | None:
     """The token set already there, if it answers the same request and is whole."""
-    meta = _read_meta(folder)
-    if meta is None or meta.get("request") != request:
-        return None
     try:
+        index = read_index(folder)
+        if index is None or index.meta.get("request") != request:
+            return None
         tokens = load_tokens(folder)
+        if tokens.train.nbytes + tokens.val.nbytes > _HASH_UP_TO:
+            return tokens
+        return tokens if hash_set(folder, index) == index.hash else None
     except InputError:
         return None
-    if tokens.train.nbytes + tokens.val.nbytes > _HASH_UP_TO:
-        return tokens
-    sides = {"train": tokens.train, "val": tokens.val}
-    return tokens if _hash_ids(meta, sides) == tokens.hash else None
 
 
 @contextmanager
-def _building(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder` that takes its place when the block ends well."""
-    if folder.exists() and (
-        not folder.is_dir() or any(child.name not in _FILES for child in folder.iterdir())
+def _building(folder: Path, request: dict[str, Any]) -> Iterator[Path]:
+    """A temporary folder whose `new` takes the place of `folder` when the block ends well."""
+    if folder.exists() and not (
+        folder.is_dir() and all(is_ours(child.name) for child in folder.iterdir())
     ):
         raise InputError(f"{folder} holds other files; name an empty or new folder for the tokens")
-    with scratch_folder(folder) as scratch:
-        building = scratch / "new"
-        building.mkdir()
-        yield building
+
+    with resumable_folder(folder, lambda scratch: can_resume(scratch, request)) as scratch:
+        (scratch / "new").mkdir(exist_ok=True)
+        yield scratch
         if folder.exists():
             os.replace(folder, scratch / "old")
-        os.replace(building, folder)
+        os.replace(scratch / "new", folder)

@@ -134,13 +134,16 @@ def describe(name: str, *, progress: Progress | None = None) -> dict[str, str]:
     return {"licence": entry.licence, "version": fetched.version, "sha256": fetched.sha256}
 
 
-def cache_folder() -> Path:
-    """Where fetched corpora are kept: $ISOLOSS_CORPORA, or isoloss/corpora in the user's cache."""
-    own = os.environ.get("ISOLOSS_CORPORA")
+def cache_folder(what: str = "corpora") -> Path:
+    """Where things fetched are kept: $ISOLOSS_CORPORA, or isoloss/corpora in the user's cache.
+
+    what: `corpora` or `tokens`.
+    """
+    own = os.environ.get(f"ISOLOSS_{what.upper()}")
     if own:
         return Path(own)
     cache = os.environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "isoloss" / "corpora"
+    return (Path(cache) if cache else Path.home() / ".cache") / "isoloss" / what
 
 
 def _fetch_warning(name: str, progress: Progress | None) -> Fetched:

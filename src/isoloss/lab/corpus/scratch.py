@@ -1,12 +1,15 @@
-"""A folder to build in beside the thing being built, gone afterwards whatever happens."""
+"""A folder to build in beside the thing being built, gone when that is done.
+
+Long work may leave it to be gone on with.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -16,19 +19,37 @@ def scratch_folder(target: Path) -> Iterator[Path]:
 
     Those that killed processes left for the same target are removed first.
     """
+    with resumable_folder(target, lambda folder: False) as folder:
+        yield folder
+
+
+@contextmanager
+def resumable_folder(target: Path, wanted: Callable[[Path], bool]) -> Iterator[Path]:
+    """Yield such a folder, one that was left unfinished where there is one to go on with.
+
+    wanted: asked about a folder that a killed process left, and after a failure about this one:
+    whether the same work could go on from what is in it. If so it is kept, else removed.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    ours = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.tmp")
-    for left in target.parent.iterdir():
-        match = ours.fullmatch(left.name)
-        if match is not None and not _is_alive(int(match[1])):
-            shutil.rmtree(left, ignore_errors=True)
     folder = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    ours = re.compile(rf"\.{re.escape(target.name)}\.(\d+)\.tmp")
+    for left in sorted(target.parent.iterdir()):
+        match = ours.fullmatch(left.name)
+        if match is None or (left != folder and _is_alive(int(match[1]))):
+            continue
+        if wanted(left) and (left == folder or not folder.exists()):
+            with suppress(OSError):  # another process took it up first
+                os.replace(left, folder)
+        else:
+            shutil.rmtree(left, ignore_errors=True)
+    folder.mkdir(exist_ok=True)
     try:
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    except BaseException:
+        if not wanted(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_alive(pid: int) -> bool:
