@@ -33,8 +33,8 @@ from isoloss.fitting import fit
 from isoloss.laws import Chinchilla, allocate
 from isoloss.laws.required import compute_at_size
 from isoloss.planning import best_bet
-from isoloss.planning.misfit import best_size
-from isoloss.planning.next_runs import propose_runs
+from isoloss.planning.doubt.misfit import best_size
+from isoloss.planning.doubt.next_runs import propose_runs
 from isoloss.runs import Runs
 from isoloss.trust import Draws, bootstrap
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from isoloss.laws import published
 from isoloss.planning import plan, plan_kaplan
-from isoloss.planning.plan import PROBABILITY, _agreed
+from isoloss.planning.doubt.decision import PROBABILITY, agreed_sizes
 
 ranges = st.lists(
     st.tuples(st.integers(1, 30), st.integers(0, 25)).map(lambda r: (float(r[0]), float(sum(r)))),
@@ -29,7 +29,7 @@ def test_agreed_sizes_are_those_most_draws_hold(pairs: list[tuple[float, float]]
         return float(np.mean((low <= n) & (n <= high)))
 
     fine = np.arange(0.0, 60.0, 0.25)
-    found, notes = _agreed(low, high)
+    found, notes = agreed_sizes(low, high)
     if found is None:
         assert notes
         assert max(share(n) for n in fine) < PROBABILITY

@@ -20,7 +20,7 @@ from isoloss.laws import (
     PowerLaw,
     published,
 )
-from isoloss.planning.repetition import RIVALS
+from isoloss.planning.beyond.repetition import RIVALS
 from isoloss.runs import Runs
 
 

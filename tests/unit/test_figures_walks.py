@@ -6,7 +6,7 @@ import pytest
 
 from isoloss.figures import exponent_walks, panels
 from isoloss.figures.style import PAPER
-from isoloss.planning.explain import explain
+from isoloss.planning.walks.explain import explain
 
 pytest.importorskip("matplotlib")
 

@@ -12,7 +12,7 @@ import pytest
 
 from isoloss.counting import Shape
 from isoloss.errors import InputError
-from isoloss.planning.cooldowns import sweep_cost
+from isoloss.planning.designs.cooldowns import sweep_cost
 from isoloss.runs import (
     RecordWriter,
     RunSpec,

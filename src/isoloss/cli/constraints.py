@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from isoloss.laws import Cost
     from isoloss.laws.published import Kaplan2020
     from isoloss.planning import Binding, Constrained, Estimate, Plan
-    from isoloss.planning.constraints import PlansLaw
+    from isoloss.planning.beyond.own_law import PlansLaw
 
 _ABREAST = 3  # laws in a table that fits 80 columns
 _ELSE = Group("What else binds (Hoffmann and Kaplan do not know it)")
@@ -116,7 +116,7 @@ def answers(
     if not constraints.given:
         return (), ()
     from isoloss.laws.published import Kaplan2020
-    from isoloss.planning.constraints import NEEDS_LAW, constrained
+    from isoloss.planning.beyond.constraints import NEEDS_LAW, constrained
 
     binding = constraints.binding()
     found: list[Constrained] = []

@@ -165,8 +165,8 @@ def _full(found: Plan) -> dict[str, object]:
 
 def _explain(flops: float | None, json: bool) -> None:
     """Walk from Kaplan's exponent to Hoffmann's."""
-    from isoloss.planning.explain import CHINCHILLA_FLOPS
-    from isoloss.planning.explain import explain as walk
+    from isoloss.planning.walks.explain import CHINCHILLA_FLOPS
+    from isoloss.planning.walks.explain import explain as walk
 
     found = walk(flops or CHINCHILLA_FLOPS)
     if json:

@@ -31,8 +31,7 @@ from isoloss.laws import Cost, allocate
 from isoloss.laws.published import Kaplan2020
 from isoloss.laws.required import compute_at_size
 from isoloss.planning import plan
-from isoloss.planning.answer import EXCESS
-from isoloss.planning.decision import MOST_DRAWS, MOST_EXCESS
+from isoloss.planning.doubt.decision import MOST_DRAWS, MOST_EXCESS, NEAR
 from isoloss.trust import Draws
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def size_costs(
         ax.set_xlim(min(seen[0], *marked) / 1.02, max(seen[-1], *marked) * 1.02)
         ax.set_ylim(-_ROW * top * (len(found) + 0.4), top)
         ax.axhline(0.0, color=RULE, linewidth=0.8, zorder=1)
-        ax.axhline(100 * EXCESS, color=MUTED, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1)
+        ax.axhline(100 * NEAR, color=MUTED, linewidth=1.0, linestyle=(0, (1, 2)), zorder=1)
         names = []
         for row, (one, curve) in enumerate(zip(found, curves, strict=True)):
             colour, mark = _LOOKS[row % len(_LOOKS)]
@@ -183,7 +182,7 @@ def _axes(ax: Axes, counted: set[str], flops: float | Mapping[str, float], top: 
     ticks = MaxNLocator(nbins=6, steps=[1, 2, 5, 10]).tick_values(0.0, top)
     ax.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if 0 <= tick <= top]))
     rule = Label(
-        ax.get_xlim()[1], 100 * EXCESS, f"+{100 * EXCESS:g} %", -4, 2, "right", "bottom", MUTED
+        ax.get_xlim()[1], 100 * NEAR, f"+{100 * NEAR:g} %", -4, 2, "right", "bottom", MUTED
     )
     place_labels(ax, [rule], everything=True)
 

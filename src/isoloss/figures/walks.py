@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from isoloss.figures.style import INK, LAW, MUTED, PAPER, RULE, RUN, axes_or_new, house_style
-from isoloss.planning.walks import Explanation, Walk
+from isoloss.planning.walks.walk import Explanation, Walk
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,31 +6,29 @@ they are asked for, so that a plan is quick.
 
 from typing import TYPE_CHECKING
 
-from isoloss.planning.answer import Plan
 from isoloss.planning.budget import Amounts, Budget, Machine, OtherAmounts, budget
-from isoloss.planning.decision import Bet, best_bet
+from isoloss.planning.doubt.decision import Bet, best_bet
 from isoloss.planning.estimate import Estimate
-from isoloss.planning.kaplan import plan_kaplan
-from isoloss.planning.plan import disagreement, plan, published_plans
-from isoloss.planning.rules import RuleAnswer, Setup
-from isoloss.planning.training import Training
+from isoloss.planning.plans.answer import Plan
+from isoloss.planning.plans.kaplan import plan_kaplan
+from isoloss.planning.plans.plan import plan
+from isoloss.planning.plans.side_by_side import disagreement, published_plans
+from isoloss.planning.training.rules import RuleAnswer
+from isoloss.planning.training.setup import Setup
+from isoloss.planning.training.training import Training
 
 if TYPE_CHECKING:
-    from isoloss.planning.binding import Binding, Choice, Constrained
-    from isoloss.planning.constraints import constrained
-    from isoloss.planning.cooldowns import SweepCost, sweep_cost
-    from isoloss.planning.designs import Design, grid_design, isoflop_design, ladder_design
-    from isoloss.planning.experts import Mixture, allocate_experts, expert_flops, total_size
-    from isoloss.planning.kaplan_studies import kaplan_design
-    from isoloss.planning.lifetime import (
+    from isoloss.planning.beyond.binding import Binding, Choice, Constrained
+    from isoloss.planning.beyond.constraints import constrained
+    from isoloss.planning.beyond.experts import Mixture, allocate_experts, expert_flops, total_size
+    from isoloss.planning.beyond.lifetime import (
         Lifetime,
         Traffic,
         best_tokens,
         least_dollars,
         least_lifetime,
     )
-    from isoloss.planning.next_runs import Proposal, ProposedRun, propose_runs
-    from isoloss.planning.overheads import (
+    from isoloss.planning.beyond.overheads import (
         Overhead,
         Overtrained,
         chinchilla_token_ratio,
@@ -38,31 +36,37 @@ if TYPE_CHECKING:
         overhead,
         overtraining,
     )
-    from isoloss.planning.precision import Bits, allocate_bits, critical_tokens
-    from isoloss.planning.recipe import PlannedRun, Recipe
-    from isoloss.planning.repetition import (
+    from isoloss.planning.beyond.precision import Bits, allocate_bits, critical_tokens
+    from isoloss.planning.beyond.repetition import (
         Repetition,
         allocate_repeated,
         worth_of_epochs,
         worth_of_next_epoch,
     )
-    from isoloss.planning.walks import Explanation
+    from isoloss.planning.designs.cooldowns import SweepCost, sweep_cost
+    from isoloss.planning.designs.curves import grid_design, isoflop_design, ladder_design
+    from isoloss.planning.designs.design import Design
+    from isoloss.planning.designs.kaplan_studies import kaplan_design
+    from isoloss.planning.designs.recipe import PlannedRun, Recipe
+    from isoloss.planning.doubt.next_runs import Proposal, ProposedRun, propose_runs
+    from isoloss.planning.walks.walk import Explanation
 
 _LATER = {
-    "binding": "Binding Choice Constrained",
-    "constraints": "constrained",
-    "cooldowns": "SweepCost sweep_cost",
-    "designs": "Design grid_design isoflop_design ladder_design",
-    "experts": "Mixture allocate_experts expert_flops total_size",
-    "kaplan_studies": "kaplan_design",
-    "lifetime": "Lifetime Traffic best_tokens least_dollars least_lifetime",
-    "next_runs": "Proposal ProposedRun propose_runs",
-    "overheads": "Overhead Overtrained chinchilla_token_ratio least_size_ratio overhead "
+    "beyond.binding": "Binding Choice Constrained",
+    "beyond.constraints": "constrained",
+    "designs.cooldowns": "SweepCost sweep_cost",
+    "designs.design": "Design",
+    "designs.curves": "grid_design isoflop_design ladder_design",
+    "beyond.experts": "Mixture allocate_experts expert_flops total_size",
+    "designs.kaplan_studies": "kaplan_design",
+    "beyond.lifetime": "Lifetime Traffic best_tokens least_dollars least_lifetime",
+    "doubt.next_runs": "Proposal ProposedRun propose_runs",
+    "beyond.overheads": "Overhead Overtrained chinchilla_token_ratio least_size_ratio overhead "
     "overtraining",
-    "precision": "Bits allocate_bits critical_tokens",
-    "recipe": "PlannedRun Recipe",
-    "repetition": "Repetition allocate_repeated worth_of_epochs worth_of_next_epoch",
-    "walks": "Explanation",
+    "beyond.precision": "Bits allocate_bits critical_tokens",
+    "designs.recipe": "PlannedRun Recipe",
+    "beyond.repetition": "Repetition allocate_repeated worth_of_epochs worth_of_next_epoch",
+    "walks.walk": "Explanation",
 }
 _HOME = {name: module for module, names in _LATER.items() for name in names.split()}
 

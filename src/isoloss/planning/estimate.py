@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 
@@ -22,3 +22,11 @@ class Estimate(NamedTuple):
 def sure(value: float) -> Estimate:
     """Return a number without doubt."""
     return Estimate(None, value, None)
+
+
+def estimate_of(values: Sequence[float]) -> Estimate:
+    """Return the first of the values, between the least and the greatest where there are several.
+
+    So it is with what rises or falls along an interval: give it at the middle, then at the ends.
+    """
+    return Estimate(min(values), values[0], max(values)) if len(values) > 1 else sure(values[0])

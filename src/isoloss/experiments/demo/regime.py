@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from isoloss.counting import Shape, flops_per_token
 from isoloss.errors import InputError
-from isoloss.planning.recipe import whole_steps
+from isoloss.planning.designs.recipe import whole_steps
 from isoloss.runs import RunSpec, Schedule
 
 N_CTX = 64

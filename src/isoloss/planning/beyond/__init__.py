@@ -1,0 +1,1 @@
+"""What a plan becomes where something else binds than the compute of training."""

@@ -1,0 +1,1 @@
+"""How sure a size is: the bet to take, the law's misfit, and the runs to buy next."""

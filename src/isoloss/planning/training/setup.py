@@ -1,0 +1,56 @@
+"""How the model of a plan is to be built, and the models that its interval spans."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from isoloss.counting import Family, NConvention, Nearby, Shape
+from isoloss.errors import InputError
+from isoloss.planning.estimate import Estimate
+
+if TYPE_CHECKING:
+    from isoloss.fitting import Tuning
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """How the model of a plan is to be built and trained.
+
+    family: of the shapes. tuned: what `tune` found in a sweep of yours, to stand beside the
+    published rules. batch: tokens per step, where it is decided. force: ask rules outside the range
+    they were measured in too.
+    """
+
+    family: Family = field(default_factory=Family)
+    tuned: Tuning | None = None
+    batch: float | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        if self.batch is not None and not (math.isfinite(self.batch) and self.batch >= 1):
+            raise InputError(f"batch is {self.batch:g}; give tokens per step, such as 512K")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A model of the plan: at its middle, or at an end of its interval."""
+
+    n: float
+    d: float
+    found: Nearby
+
+    @property
+    def shape(self) -> Shape:
+        return self.found.shape
+
+
+def places_of(
+    n: Estimate, d: Estimate, convention: NConvention, family: Family
+) -> tuple[Place, ...]:
+    """The middle, then the two ends if there are any."""
+    pairs = [(n.mid, d.mid)]
+    if n.low is not None and n.high is not None and d.low is not None and d.high is not None:
+        pairs += [(n.low, d.high), (n.high, d.low)]
+    return tuple(Place(each, tokens, family.near(each, convention)) for each, tokens in pairs)

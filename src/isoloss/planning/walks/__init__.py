@@ -1,0 +1,1 @@
+"""Why the papers disagree about the best size, step by step."""
