@@ -495,3 +495,13 @@ def test_a_comparison_speaks_of_options(isoloss: Command, runs_csv: Path) -> Non
     other = runs_csv.with_name("other.csv")
     other.write_text(runs_csv.read_text().replace("params", "params_total"), encoding="utf-8")
     refused(isoloss, "compare", runs_csv, other, says="count them alike with --n, or")
+
+
+@pytest.mark.parametrize("flops", ["1e3", "1e40"])
+def test_a_report_on_a_target_that_no_plan_is_made_for(
+    isoloss: Command, runs_csv: Path, flops: str
+) -> None:
+    pytest.importorskip("matplotlib")
+    words = ("report", runs_csv, "page.html", "--target-flops", flops)
+    refused(isoloss, *words, says="give the FLOPs of a run, 1e+09 to 1e+28")
+    assert not runs_csv.with_name("page.html").exists()

@@ -226,6 +226,8 @@ def test_a_wrong_call_is_one_line_and_leaves_the_old_file(tmp_path: Path) -> Non
         (tmp_path / "r.pdf", {}),
         (tmp_path / "nowhere" / "r.html", {}),
         (old, {"target_flops": -1.0}),
+        (old, {"target_flops": 1e3}),
+        (old, {"target_flops": 1e40}),
         (old, {"target_flops": float("nan")}),
         (old, {"form": PowerLaw}),
     ):

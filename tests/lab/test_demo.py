@@ -222,9 +222,21 @@ def test_a_damaged_or_another_design_in_the_folder_is_refused(
         budgets=(2.0e9, 4.5e9, 9.0e9),
     )  # fmt: skip
     call: dict[str, Any] = {"corpus": str(tiny_text), "say": lambda line: None}
-    (tmp_path / "design.json").write_text('{"design": {"corp')
-    with pytest.raises(InputError, match=r"design\.json is damaged: delete it"):
-        run_demo(tmp_path, design=design, **call)
+    whole = {**asdict(design), "budgets": [2.0e9, 4.5e9]}
+    for damaged in (
+        '{"design": {"corp',
+        "[]",
+        "[" * 100_000,
+        json.dumps({"design": whole}),
+        json.dumps({"design": {**whole, "budgets": [2e9, "x"]}, "corpus_hash": ""}),
+        json.dumps({"design": {**whole, "budgets": [2e9, -1]}, "corpus_hash": ""}),
+        json.dumps({"design": {**whole, "budgets": []}, "corpus_hash": ""}),
+        json.dumps({"design": {**whole, "budgets": 3}, "corpus_hash": ""}),
+        json.dumps({"design": {**whole, "more": 3}, "corpus_hash": ""}),
+    ):
+        (tmp_path / "design.json").write_text(damaged)
+        with pytest.raises(InputError, match=r"design\.json is damaged: delete it"):
+            run_demo(tmp_path, design=design, **call)
     tokens = prepare(str(tiny_text), tmp_path / "tokens")
     content = {"design": asdict(replace(design, least_tokens=9_000)), "corpus_hash": tokens.hash}
     (tmp_path / "design.json").write_text(json.dumps(content))

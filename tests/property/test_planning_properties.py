@@ -42,10 +42,10 @@ def test_agreed_sizes_are_those_most_draws_hold(pairs: list[tuple[float, float]]
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(st.floats(10.0, 28.0), st.floats(0.05, 2.0))
+@given(st.floats(10.0, 27.9), st.floats(0.05, 2.0))
 def test_more_compute_buys_more_of_both_and_less_loss(decade: float, more: float) -> None:
     small, large = 10.0**decade, 10.0 ** (decade + more)
-    assume(large <= 1e30)
+    assume(large <= 1e28)
     for planner in (plan_kaplan, lambda c: plan(published.BESIROGLU_2024, flops=c)):
         a, b = planner(small), planner(large)
         assert b.n.mid > a.n.mid

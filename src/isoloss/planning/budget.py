@@ -24,7 +24,10 @@ UTILISATION = 0.4
 
 _HOUR = 3600.0
 _SERVED_BYTES = 2
-_LEAST = {"flops": 1e9, "max_tokens": 1e4, "max_params": 1e3, "serving_memory": 1e6}
+LEAST_FLOPS, MOST_FLOPS = 1e9, 1e28
+"""Fewer FLOPs train nothing; with more a best size is beyond every count of parameters."""
+
+_LEAST = {"max_tokens": 1e4, "max_params": 1e3, "serving_memory": 1e6}
 _MOST = {"max_tokens": 1e17, "max_params": 1e15, "serving_memory": 2e15}
 _MOST_LOSS = math.log(300_000)
 _AGREE = 0.01
@@ -132,10 +135,14 @@ def budget(amounts: Amounts) -> Budget:
             "plan needs a budget: give flops=1e21 (--flops 1e21), or loss=2.2 (--loss 2.2)"
         )
     flops, bound_by = min((value, name) for name, value in limits.items()) if limits else (None, "")
-    if flops is not None and flops < _LEAST["flops"]:
+    if flops is not None and flops < LEAST_FLOPS:
         raise InputError(
             f"{argument(bound_by)} comes to {flops:.3g} FLOPs, which trains nothing: a budget is "
             f"some 1e21 FLOPs (PF-days times {PF_DAY:g})"
+        )
+    if flops is not None and flops > MOST_FLOPS:
+        raise InputError(
+            f"{argument(bound_by)} comes to {flops:.3g} FLOPs, more than there is: check the unit"
         )
     caps = [numbers["max_params"]] if "max_params" in numbers else []
     if "serving_memory" in numbers:
@@ -169,7 +176,7 @@ def _number(name: str, value: object) -> float:
     if not (math.isfinite(number) and number > 0):
         unit = " of FLOPs" if name == "flops" else ""
         raise InputError(f"{argument(name)} is {number:g}; give a positive, finite number{unit}")
-    if name in _LEAST and name != "flops" and number < _LEAST[name]:
+    if name in _LEAST and number < _LEAST[name]:
         raise InputError(f"{argument(name)} is {number:g}, which trains nothing: check the unit")
     if name in _MOST and number > _MOST[name]:
         raise InputError(f"{argument(name)} is {number:g}, more than there is: check the unit")

@@ -7,15 +7,15 @@ reports of the same data, made with the same arguments, differ in their date lin
 from __future__ import annotations
 
 import datetime
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from isoloss.errors import InputError
+from isoloss.errors import InputError, argument
 from isoloss.figures import loss_unit
 from isoloss.files import write_whole
 from isoloss.laws import Chinchilla, Cost, Law
 from isoloss.planning import published_plans
+from isoloss.planning.budget import LEAST_FLOPS, MOST_FLOPS
 from isoloss.reporting import pictures, tables, wording
 from isoloss.reporting.document import Block, Code, Document, Paragraph, Points, Section, Table
 from isoloss.reporting.evidence import Evidence, gather
@@ -64,8 +64,8 @@ def report(
     new one is complete.
     """
     path = _checked_path(path)
-    if target_flops is not None and not (math.isfinite(target_flops) and target_flops > 0):
-        raise InputError(f"target_flops is {target_flops!r}; give FLOPs, such as 1e21")
+    if target_flops is not None:
+        _refuse_target(target_flops)
     if getattr(form, "variables", None) != ("n", "d"):
         raise InputError("a report needs a law of (n, d), such as Chinchilla")
     evidence = gather(
@@ -87,6 +87,15 @@ def report(
     write = to_markdown if path.suffix == ".md" else to_html
     write_whole(path, write(document))
     return path
+
+
+def _refuse_target(flops: float) -> None:
+    """Raise InputError for a target that no plan is made for: the page could only say so."""
+    if not LEAST_FLOPS <= flops <= MOST_FLOPS:
+        raise InputError(
+            f"{argument('target_flops')} is {flops:g}; give the FLOPs of a run, {LEAST_FLOPS:g} to "
+            f"{MOST_FLOPS:g}, such as 1e21"
+        )
 
 
 def _sections(

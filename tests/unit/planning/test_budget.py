@@ -68,6 +68,8 @@ def test_the_tightest_limit_counts() -> None:
         ({"flops": 1e3}, "which trains nothing"),
         ({"pf_days": 1e-12}, "pf_days= .* comes to 8.64e"),
         ({"flops": -1.0}, "flops= .* is -1; give a positive"),
+        ({"flops": 1e40}, r"flops= .* comes to 1e\+40 FLOPs, more than there is"),
+        ({"pf_days": 1e12}, r"pf_days= .* comes to 8.64e\+31 FLOPs, more than there is"),
         ({"flops": True}, "give one number"),
         ({"flops": [1e21]}, "give one number"),
         ({"loss": 9.7e3}, "not perplexity"),

@@ -8,6 +8,7 @@ as a miss.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -25,6 +26,7 @@ from isoloss.experiments.demo.regime import (
     MOST_OF_CORPUS,
     Design,
 )
+from isoloss.files import write_whole
 from isoloss.fitting import IsoFlop, isoflop
 from isoloss.lab.sweep import SweepProgress, run_sweep
 from isoloss.lab.sweep.pool import usable_cores
@@ -291,9 +293,7 @@ def _settled(design: Design, folder: Path, tokens: TokenSet, workers: int, say: 
     check = check_seconds(fitted, pace)
     say(f"    expected: {sweep / 60:.1f} min for the sweep, {check / 60:.1f} min for the check")
     content = {"design": asdict(fitted), "corpus_hash": tokens.hash}
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, json.dumps(content, indent=1))
     return fitted
 
 
@@ -302,8 +302,11 @@ def _read_design(path: Path) -> tuple[Design, str]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         design = content["design"]
-        return Design(**{**design, "budgets": tuple(design["budgets"])}), content["corpus_hash"]
-    except (ValueError, KeyError, TypeError):
+        budgets = tuple(float(budget) for budget in design["budgets"])
+        if not budgets or not all(0 < budget < math.inf for budget in budgets):
+            raise ValueError(budgets)
+        return Design(**{**design, "budgets": budgets}), content["corpus_hash"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InputError(
             f"{path} is damaged: delete it and run again; the runs trained so far are kept"
         ) from None
