@@ -2,8 +2,8 @@
 
 Rules of allocation, mixtures of experts, and numbers that a paper prints but that its constants do
 not give. Those of Kaplan's and Hoffmann's tables are in test_laws_printed, of Muennighoff, Sardana,
-Kumar, Krajewski and Hagele in test_planning_*, of Pearce and Porian in test_laws_chinchilla and
-test_planning_explain.
+Kumar, Krajewski and Hagele in unit/planning, of Pearce and Porian there and in
+test_laws_chinchilla.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ from isoloss.laws import (
     contradiction,
     published,
 )
-from isoloss.laws.tuning_rules import KAPLAN_LR, STEP_LAW_BATCH, STEP_LAW_LR, ZHANG_CRITICAL_BATCH
+from isoloss.laws.published_tuning import (
+    KAPLAN_LR,
+    STEP_LAW_BATCH,
+    STEP_LAW_LR,
+    ZHANG_CRITICAL_BATCH,
+)
 
 K = published.KAPLAN_2020
 

@@ -8,7 +8,7 @@ import pytest
 from isoloss import laws
 from isoloss.counting import Family, count_params, flops_per_token
 from isoloss.errors import InputError
-from isoloss.laws.tuning_rules import (
+from isoloss.laws.published_tuning import (
     DEEPSEEK_BATCH,
     DEEPSEEK_LR,
     KAPLAN_CRITICAL_BATCH,
@@ -82,7 +82,8 @@ def test_at_six_thousand_parameters_two_rules_ask_for_rates_above_a_tenth() -> N
 def test_every_rule_says_its_source_and_its_counts(rule) -> None:
     assert "arXiv:" in rule.citation
     assert rule.where
-    assert rule.unit == ("" if rule.gives == "lr" else rule.unit)
+    assert (rule.unit == "") == (rule.gives == "lr")
+    assert (rule.sequence_length > 1) == (rule.unit == "sequences")
     assert rule.n_range or rule.d_range or rule.c_range
     values = rule(n=[1e8, 3e8], d=[2e9, 7e9], c=[1e18, 1e19])
     assert values.shape == (2,)

@@ -144,7 +144,7 @@ class Models:
     def recipe(self) -> Recipe:
         """The same as the library's Recipe."""
         from isoloss.counting import Family
-        from isoloss.laws.tuning_rules import RULE_PAIRS
+        from isoloss.laws.published_tuning import RULE_PAIRS
         from isoloss.planning import Recipe
 
         pairs = {"porian": "Porian", "step-law": "Step Law", "deepseek": "DeepSeek"}

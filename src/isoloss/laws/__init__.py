@@ -17,9 +17,10 @@ from isoloss.laws.forms import Chinchilla, KaplanND, Law, PowerLaw, SaturatingPo
 from isoloss.laws.joint import ChinchillaTied, DataConstrained, Farseer, Overtraining
 from isoloss.laws.kaplan import KaplanFrontier, contradiction, trade_off
 from isoloss.laws.published import PublishedLaw
+from isoloss.laws.published_tuning import TUNING_RULES
 from isoloss.laws.relations import CriticalBatch, KaplanNS, PowerRelation
 from isoloss.laws.required import compute_at_size, compute_for_loss, tokens_for_loss
-from isoloss.laws.tuning_rules import TUNING_RULES, TuningRule
+from isoloss.laws.tuning_rules import TuningRule
 from isoloss.laws.variants import FineGrainedMoE, OffsetPrecision, Precision, QuantizationLoss
 
 __all__ = [

@@ -14,6 +14,7 @@ import numpy as np
 
 from isoloss.laws.chinchilla import ChinchillaFrontier
 from isoloss.laws.forms import Array, Chinchilla
+from isoloss.laws.porian import MeasuredExponent
 from isoloss.laws.printed import Printed
 from isoloss.laws.provenance import PublishedLaw
 from isoloss.laws.published import HOFFMANN_2022, HOFFMANN_2022_ROUNDED
@@ -60,6 +61,14 @@ class OptimalModels:
         exponent, intercept = np.polyfit(np.log(self.column("c")), np.log(self.column(name)), 1)
         return PowerRelation(float(np.exp(intercept)), float(exponent))
 
+
+HOFFMANN_TABLE_2 = (
+    MeasuredExponent("approach 1", "envelope of curves", 0.50, 0.488, 0.502),
+    MeasuredExponent("approach 2", "IsoFLOP profiles", 0.49, 0.462, 0.534),
+    MeasuredExponent("approach 3", "parametric loss", 0.46, 0.454, 0.455),
+)
+"""The exponent of the best size in compute by each approach; low and high are the 10th and 90th
+percentiles, and those of approach 3 do not hold its own value."""
 
 _SIZES = (0.4e9, 1e9, 10e9, 67e9, 175e9, 280e9, 520e9, 1e12, 10e12)
 

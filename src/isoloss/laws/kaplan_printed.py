@@ -16,9 +16,16 @@ from isoloss.laws.kaplan import Crossing, KaplanFrontier, contradiction
 from isoloss.laws.printed import Printed, rounding
 from isoloss.laws.provenance import PublishedLaw
 from isoloss.laws.published import KAPLAN_2020 as KAPLAN
+from isoloss.laws.published_tuning import KAPLAN_LR
 from isoloss.laws.relations import CriticalBatch, KaplanNS, PowerRelation
-from isoloss.laws.tuning_rules import KAPLAN_LR, LogLinear
+from isoloss.laws.tuning_rules import LogLinear
 from isoloss.units import PF_DAY
+
+KAPLAN_BATCH = 2.0**19
+"""Tokens: 512 sequences of 1,024."""
+
+KAPLAN_FIXED_BATCH = PowerRelation(1.6e9, 0.88)
+"""Kaplan's best size in compute (PF-days) at his fixed batch, as Fig. 14 (left) is labelled."""
 
 _SEEDS = 0.02
 

@@ -22,8 +22,9 @@ PORIAN_CITATION = (
 class MeasuredExponent:
     """One set-up and the exponent of the best size in compute that was measured with it.
 
-    step: its name. changed: what is different from the set-up before. exponent, low, high: with its
-    95 % interval. coefficient: parameters at one FLOP, None where it was not released to us.
+    step: its name. changed: what is different from the set-up before. exponent, low, high: with the
+    interval its source gives, here of 95 %. coefficient: parameters at one FLOP, None where it was
+    not released to us.
     """
 
     step: str

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isoloss.laws.forms import Array
-from isoloss.laws.tuning_rules import TUNING_RULES, TuningRule
+from isoloss.laws.published_tuning import TUNING_RULES
+from isoloss.laws.tuning_rules import TuningRule
 from isoloss.runs import Runs
 
 

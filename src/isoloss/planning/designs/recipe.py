@@ -23,7 +23,8 @@ from isoloss.counting import (
 from isoloss.counting.nearby import CLOSE
 from isoloss.errors import InputError
 from isoloss.laws.forms import Array
-from isoloss.laws.tuning_rules import PORIAN_BATCH, PORIAN_LR, TuningRule
+from isoloss.laws.published_tuning import PORIAN_BATCH, PORIAN_LR
+from isoloss.laws.tuning_rules import TuningRule
 from isoloss.runs import RunSpec, Schedule
 from isoloss.units import format_number
 

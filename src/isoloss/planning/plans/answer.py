@@ -100,6 +100,7 @@ def beyond(name: str, value: float, measured: tuple[float, float] | None) -> lis
 
 
 def budget_notes(budget: float) -> list[str]:
+    """A note if a budget, in FLOPs, looks as if its unit were wrong."""
     if budget > _MOST_FLOPS:
         return [f"{budget:.3g} FLOPs is far beyond any run yet trained: check the unit"]
     return []

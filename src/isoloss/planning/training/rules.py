@@ -14,7 +14,14 @@ import numpy as np
 
 from isoloss.counting import COUNT_CONVENTIONS, NConvention, count_params
 from isoloss.laws.kaplan import trade_off
-from isoloss.laws.tuning_rules import TUNING_RULES, Gives, TuningRule, carried_batch
+from isoloss.laws.published_tuning import (
+    POWER_LINES_CITATION,
+    POWER_LINES_RANGE,
+    RULE_PAIRS,
+    TUNING_RULES,
+    carried_batch,
+)
+from isoloss.laws.tuning_rules import Gives, TuningRule
 from isoloss.planning.estimate import Estimate, estimate_of
 from isoloss.planning.training.setup import Place, Setup
 from isoloss.units import format_number
@@ -24,8 +31,8 @@ if TYPE_CHECKING:
 
 OWN = "your sweep"
 """What a plan calls the rules that `tune` found."""
-_ORDER = (OWN, "Step Law", "DeepSeek", "Porian", "Kaplan")
-_POWER_LINES, POWER_LINES_SIZES = "Power Lines", (111e6, 3.3e9)
+_ORDER = (OWN, *RULE_PAIRS)
+_POWER_LINES = "Power Lines"
 _BATCH_NEEDED = "it carries a batch of yours to more tokens: give a tuned sweep of batches"
 
 
@@ -119,12 +126,13 @@ def _of_law(law: TuningLaw, places: tuple[Place, ...], tuned: Tuning) -> RuleAns
 def _power_lines(places: tuple[Place, ...], tuned: Tuning | None) -> RuleAnswer:
     """The batch of the sweep's largest models, carried to the plan's tokens."""
     known = [] if tuned is None else [one for one in tuned.usable if math.isfinite(one.batch[1])]
-    citation = "Bergsma et al. (2025), Power Lines, arXiv:2505.13738"
     if not known:
-        return RuleAnswer(_POWER_LINES, "batch", None, "tokens", math.nan, _BATCH_NEEDED, citation)
+        return RuleAnswer(
+            _POWER_LINES, "batch", None, "tokens", math.nan, _BATCH_NEEDED, POWER_LINES_CITATION
+        )
     largest = max(known, key=lambda one: one.d)
     values = [float(carried_batch(largest.batch[1], largest.d, place.d)) for place in places]
-    n, (low, high) = float(count_params(places[0].shape, "total")), POWER_LINES_SIZES
+    n, (low, high) = float(count_params(places[0].shape, "total")), POWER_LINES_RANGE
     ends = f"{format_number(low)} to {format_number(high)}"
     inside = low <= n <= high
     return RuleAnswer(
@@ -134,7 +142,7 @@ def _power_lines(places: tuple[Place, ...], tuned: Tuning | None) -> RuleAnswer:
         "tokens",
         max(1.0, n / high, low / n),
         "" if inside else f"{format_number(n)} parameters, measured from {ends}",
-        citation,
+        POWER_LINES_CITATION,
         steps_of(places, values),
     )
 
@@ -166,6 +174,7 @@ def followed(
 
 
 def against(answer: RuleAnswer, batch: float) -> RuleAnswer:
+    """Say of a critical batch what training at `batch` tokens takes beside it; others are as is."""
     if answer.gives != "critical_batch" or answer.value is None:
         return answer
     cost = trade_off(batch, answer.value.mid)
@@ -198,5 +207,6 @@ def rule_notes(lr: RuleAnswer | None, batch: RuleAnswer | None, setup: Setup) ->
 
 
 def steps_of(places: tuple[Place, ...], batches: list[float]) -> Estimate:
+    """Return the steps that the tokens of each place take at its batch, in tokens."""
     taken = [place.d / batch for place, batch in zip(places, batches, strict=True)]
     return estimate_of(taken)

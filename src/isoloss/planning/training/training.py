@@ -15,11 +15,10 @@ from isoloss.counting import (
     checkpoint_bytes,
     training_memory,
 )
-from isoloss.laws.tuning_rules import weight_decay
+from isoloss.laws.published_tuning import POWER_LINES_RANGE, weight_decay
 from isoloss.planning.budget import Machine
 from isoloss.planning.estimate import Estimate, estimate_of, sure
 from isoloss.planning.training.rules import (
-    POWER_LINES_SIZES,
     RuleAnswer,
     against,
     followed,
@@ -80,7 +79,7 @@ def training(
     convention: how n is counted; "total" is taken where it is not known. setup: see `Setup`.
     machine: to count devices of. kaplan: follow Kaplan's rules first, as his own plan does.
     Returns Training. Raises InputError for a setup that no shape can have.
-    Source: the rules' own (`laws.tuning_rules`); Bergsma et al. 2025 for the weight decay. Left
+    Source: the rules' own (`laws.published_tuning`); Bergsma et al. 2025 for the weight decay. Left
     out: warm-up, beta2 and schedule.
     """
     counted = next((known for known in COUNT_CONVENTIONS if known == convention), _UNKNOWN)
@@ -123,7 +122,7 @@ def _each(places: tuple[Place, ...], value: Callable[[Shape], float]) -> Estimat
 def _decay(
     lr: Estimate | None, batch: Estimate | None, places: tuple[Place, ...], *, force: bool
 ) -> Estimate | None:
-    low, high = POWER_LINES_SIZES
+    low, high = POWER_LINES_RANGE
     if lr is None or batch is None or not (force or low <= places[0].n <= high):
         return None
     values = [float(weight_decay(lr.mid, batch.mid, place.n, place.d)) for place in places]

@@ -17,8 +17,22 @@ from isoloss.errors import InputError
 from isoloss.laws import published
 from isoloss.laws.chinchilla import ChinchillaFrontier, Lines, UncountedFrontier, through
 from isoloss.laws.forms import Array, Chinchilla
-from isoloss.laws.hoffmann_printed import HOFFMANN_TABLE_3, HOFFMANN_TABLE_A3_2, hoffmann_printed
-from isoloss.laws.kaplan_printed import kaplan_printed
+from isoloss.laws.hoffmann_printed import (
+    HOFFMANN_TABLE_2,
+    HOFFMANN_TABLE_3,
+    HOFFMANN_TABLE_A3_2,
+    hoffmann_printed,
+)
+from isoloss.laws.kaplan_printed import KAPLAN_BATCH, KAPLAN_FIXED_BATCH, kaplan_printed
+from isoloss.laws.pearce import (
+    PEARCE_CITATION,
+    PEARCE_RUNS_COUNTED,
+    PEARCE_RUNS_UNCOUNTED,
+    PEARCE_SEEN_BESIROGLU,
+    PEARCE_SEEN_HOFFMANN,
+    pearce_budgets,
+    pearce_sizes,
+)
 from isoloss.laws.porian import (
     PORIAN_CITATION,
     PORIAN_OPENWEBTEXT2,
@@ -36,21 +50,6 @@ from isoloss.units import PF_DAY, format_number
 CHINCHILLA_FLOPS = 5.88e23
 """The budget of Chinchilla as Porian et al. 2024 count it: 6 times 70e9 times 1.4e12."""
 
-PEARCE_CITATION = (
-    "Pearce & Song (2024), Reconciling Kaplan and Chinchilla Scaling Laws, arXiv:2406.12907"
-)
-
-KAPLAN_BATCH = 2.0**19
-"""Tokens: 512 sequences of 1,024."""
-
-KAPLAN_FIXED_BATCH = PowerRelation(1.6e9, 0.88)
-"""Kaplan's best size in compute (PF-days) at his fixed batch, as Fig. 14 (left) is labelled."""
-
-# Pearce & Song's script: 20 sizes over Kaplan's range, 100 budgets without and with embeddings.
-_SIZES = (2.9, 9.2, 20)
-_BUDGETS = (12.95, 20.7, 100)
-_BUDGETS_COUNTED = (13.4, 20.7, 100)
-
 
 def explain(flops: float = CHINCHILLA_FLOPS) -> Explanation:
     """Walk from Kaplan's exponent of the best size in compute to Hoffmann's, step by step.
@@ -64,7 +63,10 @@ def explain(flops: float = CHINCHILLA_FLOPS) -> Explanation:
     """
     if not (math.isfinite(flops) and flops > 0):
         raise InputError(f"flops is {flops}; give a positive, finite number of FLOPs such as 1e21")
-    laws = ((published.HOFFMANN_2022, 0.74), (published.BESIROGLU_2024, 0.78))
+    laws = (
+        (published.HOFFMANN_2022, PEARCE_SEEN_HOFFMANN),
+        (published.BESIROGLU_2024, PEARCE_SEEN_BESIROGLU),
+    )
     seen = tuple(_uncounted(law, printed) for law, printed in laws)
     walks = (
         _kaplan(flops),
@@ -81,16 +83,17 @@ def explain(flops: float = CHINCHILLA_FLOPS) -> Explanation:
 def _kaplan(flops: float) -> Walk:
     fits = published.KAPLAN_2020
     frontier = fits.frontier
-    c = frontier.c(_sizes())
+    sizes = pearce_sizes()
+    c = frontier.c(sizes)
     paid = frontier.at_batch(c, KAPLAN_BATCH)
-    fixed = through(paid, _sizes(), frontier.loss(c)).n
+    fixed = through(paid, sizes, frontier.loss(c)).n
     days = flops / PF_DAY
     own = "his L(N, S) and B_crit (Table 3, Eq. 1.4), at 20 sizes of his range"
     steps = (
         _quoted(
             "batch of 2^19 tokens",
             "compute as spent at one batch for all sizes",
-            0.88,
+            KAPLAN_FIXED_BATCH.exponent,
             f"{fits.citation}, label of Fig. 14 (left), read in secondary copies",
             float(KAPLAN_FIXED_BATCH(days)),
         ),
@@ -114,29 +117,16 @@ def _kaplan(flops: float) -> Walk:
 
 
 def _porian(name: str, fits: tuple[MeasuredExponent, ...], flops: float) -> Walk:
-    steps = tuple(
-        Step(
-            fit.step,
-            fit.changed,
-            Estimate(fit.low, fit.exponent, fit.high),
-            "quoted",
-            f"{PORIAN_CITATION}, released fits",
-            None if fit.n_of_c is None else float(fit.n_of_c(flops)),
-        )
-        for fit in fits
-    )
+    source = f"{PORIAN_CITATION}, released fits"
+    steps = tuple(_measured(fit, source, flops) for fit in fits)
     return Walk(name, "models trained anew; each step keeps the changes before it", steps)
-
-
-def _sizes() -> Array:
-    return np.logspace(*_SIZES)
 
 
 def _uncounted(source: PublishedLaw, printed: float) -> Uncounted:
     law = _chinchilla(source)
-    seen, sizes = UncountedFrontier(law), _sizes()
-    frontier = seen.seen(sizes, np.logspace(*_BUDGETS))
-    counted = np.logspace(*_BUDGETS_COUNTED)
+    seen, sizes = UncountedFrontier(law), pearce_sizes()
+    frontier = seen.seen(sizes, pearce_budgets())
+    counted = pearce_budgets(counted=True)
     small, large = seen.limits
     fine = np.geomspace(sizes[0], sizes[-1], 1001)
     local = seen.exponent(fine)
@@ -161,9 +151,9 @@ def _uncounted(source: PublishedLaw, printed: float) -> Uncounted:
 
 def _pearce(source: PublishedLaw, one: Uncounted, flops: float) -> Walk:
     law = _chinchilla(source)
-    seen, sizes = UncountedFrontier(law), _sizes()
+    seen, sizes = UncountedFrontier(law), pearce_sizes()
     formula: Lines = seen.lines(sizes)
-    frontier = seen.seen(sizes, np.logspace(*_BUDGETS))
+    frontier = seen.seen(sizes, pearce_budgets())
     small = "embeddings left out, sizes far below "
     steps = (
         _computed(
@@ -204,8 +194,8 @@ def _pearce_runs() -> Walk:
         "Pearce & Song 2024, own runs",
         "models of 0.8e6 to 4.6e6 parameters on BookCorpus",
         (
-            _quoted("embeddings left out", "non-embedding n and c", 0.74, source),
-            _quoted("embeddings counted", "all parameters in n and c", 0.49, source),
+            _quoted("embeddings left out", "non-embedding n and c", PEARCE_RUNS_UNCOUNTED, source),
+            _quoted("embeddings counted", "all parameters in n and c", PEARCE_RUNS_COUNTED, source),
         ),
     )
 
@@ -219,11 +209,11 @@ def _hoffmann(flops: float) -> Walk:
     )
     refitted = published.BESIROGLU_2024
     steps = (
-        _quoted("approach 1", "envelope of curves", 0.50, table, span=(0.488, 0.502)),
+        _measured(HOFFMANN_TABLE_2[0], table),
         _through("  through Table 3", first, HOFFMANN_TABLE_3.where, flops),
-        _quoted("approach 2", "IsoFLOP profiles", 0.49, table, span=(0.462, 0.534)),
+        _measured(HOFFMANN_TABLE_2[1], table),
         _through("  through Table A3", second, HOFFMANN_TABLE_A3_2.where, flops),
-        _quoted("approach 3", "parametric loss", 0.46, table, span=(0.454, 0.455)),
+        _measured(HOFFMANN_TABLE_2[2], table),
         _computed(
             "  unrounded constants",
             "the same",
@@ -259,11 +249,15 @@ def _quoted(
     exponent: float,
     source: str,
     n: float | None = None,
-    *,
-    span: tuple[float, float] | None = None,
 ) -> Step:
-    low, high = span or (None, None)
-    return Step(label, changed, Estimate(low, exponent, high), "quoted", source, n)
+    return Step(label, changed, sure(exponent), "quoted", source, n)
+
+
+def _measured(fit: MeasuredExponent, source: str, flops: float | None = None) -> Step:
+    """A quoted exponent with its interval, and the size at a budget where its scale is known."""
+    n = None if flops is None or fit.n_of_c is None else float(fit.n_of_c(flops))
+    exponent = Estimate(fit.low, fit.exponent, fit.high)
+    return Step(fit.step, fit.changed, exponent, "quoted", source, n)
 
 
 def _computed(

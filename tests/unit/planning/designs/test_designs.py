@@ -15,7 +15,7 @@ from isoloss.counting import Family, count_params, flops_per_token
 from isoloss.errors import InputError
 from isoloss.fitting import fit, isoflop
 from isoloss.laws import Chinchilla, allocate, published
-from isoloss.laws.tuning_rules import (
+from isoloss.laws.published_tuning import (
     DEEPSEEK_BATCH,
     DEEPSEEK_LR,
     KAPLAN_LR,

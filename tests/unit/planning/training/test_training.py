@@ -11,7 +11,12 @@ from isoloss.counting import Family, count_params, flops_per_token, training_mem
 from isoloss.errors import InputError
 from isoloss.fitting import fit, tune
 from isoloss.laws import Chinchilla, allocate, published
-from isoloss.laws.tuning_rules import PORIAN_BATCH, PORIAN_LR, STEP_LAW_BATCH, carried_batch
+from isoloss.laws.published_tuning import (
+    PORIAN_BATCH,
+    PORIAN_LR,
+    STEP_LAW_BATCH,
+    carried_batch,
+)
 from isoloss.planning import Plan, Setup, Training, plan, plan_kaplan, published_plans
 from isoloss.runs import Runs
 from isoloss.trust import bootstrap
