@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,7 @@ def steady(
     *,
     on_progress: Report = None,
     checkpoint_seconds: float = 0.0,
+    keep: Collection[int] = (),
 ) -> None:
     """Finish at once; `calls.txt` says in which order runs were asked for."""
     with (folder / "calls.txt").open("a") as calls:
@@ -54,6 +55,7 @@ def diverging(
     *,
     on_progress: Report = None,
     checkpoint_seconds: float = 0.0,
+    keep: Collection[int] = (),
 ) -> None:
     """Diverge at seed 1, finish otherwise."""
     write_record(spec, tokens, folder, on_progress, "diverged" if spec.seed == 1 else "finished")
@@ -66,6 +68,7 @@ def failing(
     *,
     on_progress: Report = None,
     checkpoint_seconds: float = 0.0,
+    keep: Collection[int] = (),
 ) -> None:
     """Fail at seed 1 unless a file `mended` lies in the folder."""
     if spec.seed == 1 and not (folder / "mended").exists():
@@ -80,6 +83,7 @@ def dying(
     *,
     on_progress: Report = None,
     checkpoint_seconds: float = 0.0,
+    keep: Collection[int] = (),
 ) -> None:
     """Kill the worker every time at seed 1, the first time at seed 2, never otherwise."""
     died = folder / f"died-{spec.seed}"
@@ -97,6 +101,7 @@ def endless(
     *,
     on_progress: Report = None,
     checkpoint_seconds: float = 0.0,
+    keep: Collection[int] = (),
 ) -> None:
     """Finish at seed 0; otherwise train until killed, writing to `alive-SEED` all the while."""
     if spec.seed == 0:
@@ -116,6 +121,7 @@ def threads(
     *,
     on_progress: Report = None,
     checkpoint_seconds: float = 0.0,
+    keep: Collection[int] = (),
 ) -> None:
     """Load torch here and write down how many threads it takes."""
     import torch

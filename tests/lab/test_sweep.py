@@ -367,6 +367,9 @@ def test_the_work_of_a_run_grows_with_it() -> None:
     assert longer.flops == pytest.approx(10 * work.flops)
     assert wider.layer_steps == work.layer_steps
     assert wider.flops / wider.elements > 2 * work.flops / work.elements
+    again = work_of(replace(small(0), shape=replace(small(0).shape, reuse=3)))
+    deeper = replace(small(0).shape, n_layer=3 * small(0).shape.n_layer)
+    assert again == work_of(replace(small(0), shape=deeper))
     half = work.part(0.5)
     assert Pace(1.0, 2.0, 3.0).seconds(half) == Pace(0.5, 1.0, 1.5).seconds(work)
 

@@ -44,7 +44,7 @@ def sweep(
     from isoloss.lab.sweep import dry_run as preview
     from isoloss.lab.sweep import prepare_tokens, run_sweep
     from isoloss.lab.tokens import load_tokens
-    from isoloss.runs import read_sweep
+    from isoloss.runs import read_sweep, with_trunks
 
     specs = read_sweep(sweep_file)
     folder = out or sweep_file.with_suffix("")
@@ -57,7 +57,7 @@ def sweep(
             token_set = prepare_tokens(specs, folder, progress=show)
     if dry_run:
         if json:
-            emit_json({"runs": [_implied(spec) for spec in specs]})
+            emit_json({"runs": [_implied(spec) for spec in with_trunks(specs)]})
         else:
             print("\n".join(preview(specs, token_set.folder, folder, workers=workers)))
         return 0
@@ -82,5 +82,6 @@ def _implied(spec: Any) -> dict[str, Any]:
         "params": count_all(spec.shape),
         "steps": spec.steps,
         "tokens_seen": spec.tokens_seen,
+        "tokens_paid": spec.tokens_paid,
         "flops": {convention: spec.flops(convention) for convention in FLOP_CONVENTIONS},
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,10 @@ from torch import nn
 
 @dataclass
 class State:
-    """What a checkpoint holds besides weights: where the run is, and its running sums."""
+    """What a checkpoint holds besides weights: where the run is, and its running sums.
+
+    start: the step the run itself began at, 0 unless it left a trunk.
+    """
 
     step: int = 0
     loss_sum: float = 0.0
@@ -23,6 +26,7 @@ class State:
     point_loss: float = math.nan
     seconds: float = 0.0
     eval_seconds: float = 0.0
+    start: int = 0
 
 
 def save_checkpoint(
@@ -59,8 +63,11 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
                 _, index, name = key.split(".")
                 saved["state"].setdefault(int(index), {})[name] = torch.from_numpy(arrays[key])
         optimizer.load_state_dict(saved)
-        step, loss_sum, loss_count, *others = arrays["state"].tolist()
-    return State(int(step), loss_sum, int(loss_count), *others)
+        numbers = arrays["state"].tolist()
+    # One written before a field was there lacks it, and has it at its default.
+    values = dict(zip((f.name for f in fields(State)), numbers, strict=False))
+    whole = {name: int(values.get(name, 0)) for name in ("step", "loss_count", "start")}
+    return State(**values | whole)
 
 
 def _weights(model: nn.Module) -> dict[str, torch.Tensor]:

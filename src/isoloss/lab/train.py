@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from isoloss.lab.evaluate import HeldOut, HeldOutLoss, evaluate, held_out
 from isoloss.lab.models import LanguageModel, make_model
 from isoloss.lab.optim import learning_rate, make_optimizer, set_rate
 from isoloss.lab.tokens import TokenSet, check_corpus
+from isoloss.lab.trunk import leave_trunk
 from isoloss.lab.width import parametrize
 from isoloss.runs import (
     End,
@@ -32,6 +33,7 @@ from isoloss.runs import (
     Run,
     RunSpec,
     describe_machine,
+    kept_path,
     read_record,
     versions,
 )
@@ -65,11 +67,13 @@ def train(
     *,
     on_progress: Callable[[Progress], None] | None = None,
     checkpoint_seconds: float = 20.0,
+    keep: Collection[int] = (),
 ) -> End:
     """Train the model of `spec` on `tokens` and leave the record `folder/<run_id>.jsonl`.
 
     on_progress: called about twice a second. checkpoint_seconds: time between
-    checkpoints (`<run_id>.ckpt.npz`, removed at the end).
+    checkpoints (`<run_id>.ckpt.npz`, removed at the end). keep: steps after which the state is kept
+    for branches (`lab.trunk`). A run whose spec has a trunk starts from what that has kept.
     Returns the record's end: `finished`, or `diverged` when a loss is not finite. A finished run
     returns its old end; an unfinished one goes on from its checkpoint and, on the same machine,
     gives the same numbers as an uninterrupted run.
@@ -91,9 +95,11 @@ def train(
     parametrize(model, spec)
     optimizer = make_optimizer(model, spec)
     state = load_checkpoint(checkpoint, model, optimizer)
+    if spec.trunk and not state.step:
+        state = leave_trunk(spec, folder, model, optimizer)
     with RecordWriter.resume(path, state.step) as writer:
         writer.header(spec, _corpus(tokens), describe_machine(), versions())
-        run = _Run(spec, tokens, model, optimizer, state, writer, checkpoint)
+        run = _Run(spec, tokens, model, optimizer, state, writer, checkpoint, frozenset(keep))
         end = _train(run, on_progress, checkpoint_seconds)
     checkpoint.unlink(missing_ok=True)
     return end
@@ -110,6 +116,7 @@ class _Run:
     state: State
     writer: RecordWriter
     checkpoint: Path
+    keep: Collection[int]
 
 
 def _train(
@@ -141,6 +148,9 @@ def _train(
             on_progress(_progress(run))
         if state.step in points:
             _point(run, _timed(model, block, state))
+        if state.step in run.keep:
+            kept = kept_path(run.checkpoint.parent, spec.run_id, state.step)
+            save_checkpoint(kept, model, optimizer, state)
         if time.perf_counter() - saved >= checkpoint_seconds and state.step < spec.steps:
             save_checkpoint(run.checkpoint, model, optimizer, state)
             saved = time.perf_counter()
@@ -193,15 +203,17 @@ def evaluation_steps(spec: RunSpec, block_tokens: int, final_tokens: int) -> lis
 
     The first lies at a thirtieth of the run, the last at its end. Points are left out until all
     evaluation, the final one included, costs at most 20 % of the run, a token evaluated counting
-    0.4 of a token trained; the point at the end stays, whatever it costs.
+    0.4 of a token trained; the point at the end stays, whatever it costs. Of a branch all this is
+    said of the steps after its trunk.
     block_tokens, final_tokens: held-out tokens of one point and of the final evaluation.
     """
-    allowed = EVALUATION_SHARE / (1 - EVALUATION_SHARE) / FORWARD_SHARE * spec.tokens_seen
+    allowed = EVALUATION_SHARE / (1 - EVALUATION_SHARE) / FORWARD_SHARE * spec.tokens_paid
     count = min(spec.eval_points, max(1, int((allowed - final_tokens) // block_tokens)))
-    first = max(1, spec.steps // FIRST_POINT)
+    first = max(1, spec.branch_step + (spec.steps - spec.branch_step) // FIRST_POINT)
     if count == 1:
         return [spec.steps]
-    return sorted({int(s) for s in np.geomspace(first, spec.steps, count).round()})
+    steps = {int(s) for s in np.geomspace(first, spec.steps, count).round()}
+    return sorted(step for step in steps if step > spec.branch_step)
 
 
 def _check_same_text(old: Run, tokens: TokenSet, path: Path) -> None:
@@ -232,11 +244,10 @@ def _timed(model: LanguageModel, data: HeldOut, state: State) -> HeldOutLoss:
 
 def _progress(run: _Run) -> Progress:
     state = run.state
-    tokens = state.step * run.spec.batch
+    batch = run.spec.batch
     loss = state.loss_sum / max(1, state.loss_count)
-    return Progress(
-        run.spec.run_id, state.step, run.spec.steps, tokens, loss, tokens / state.seconds
-    )
+    speed = (state.step - state.start) * batch / state.seconds
+    return Progress(run.spec.run_id, state.step, run.spec.steps, state.step * batch, loss, speed)
 
 
 def _point(run: _Run, outcome: HeldOutLoss) -> None:
@@ -255,7 +266,8 @@ def _point(run: _Run, outcome: HeldOutLoss) -> None:
 
 
 def _end(run: _Run, outcome: HeldOutLoss | None, reason: str) -> End:
-    state, seen = run.state, run.state.step * run.spec.batch
+    state, batch = run.state, run.spec.batch
+    trained = (state.step - state.start) * batch
     measured: dict[str, Any] = {}
     if outcome is not None:
         measured = {
@@ -268,11 +280,12 @@ def _end(run: _Run, outcome: HeldOutLoss | None, reason: str) -> End:
     return run.writer.end(
         "diverged" if reason else "finished",
         step=state.step,
-        tokens=seen,
+        tokens=state.step * batch,
         train_loss=state.point_loss,
         seconds=state.seconds,
         eval_seconds=state.eval_seconds,
-        tokens_per_second=seen / max(1e-9, state.seconds - state.eval_seconds),
+        tokens_per_second=trained / max(1e-9, state.seconds - state.eval_seconds),
         reason=reason,
+        start=state.start,
         **measured,
     )

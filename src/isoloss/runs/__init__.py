@@ -24,7 +24,7 @@ from isoloss.runs.schedules import (
 from isoloss.runs.spec import RunSpec
 from isoloss.runs.sweep_file import read_sweep, sweep_text, write_sweep
 from isoloss.runs.table import Runs
-from isoloss.runs.trunks import cooldown_runs, share_trunk, trunk_of, with_trunks
+from isoloss.runs.trunks import cooldown_runs, kept_path, share_trunk, trunk_of, with_trunks
 
 __all__ = [
     "HOFFMANN_CYCLES",
@@ -41,6 +41,7 @@ __all__ = [
     "content",
     "cooldown_runs",
     "describe_machine",
+    "kept_path",
     "rate_sum",
     "read_record",
     "read_runs",

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 from isoloss.errors import InputError
@@ -75,6 +76,15 @@ def trunk_of(spec: RunSpec) -> RunSpec:
     warmup = warmup_steps(spec.schedule, spec.steps)
     schedule = Schedule("constant", warmup_steps=warmup)
     return replace(spec, tokens=spec.trunk, trunk=0, schedule=schedule, group=TRUNK_GROUP)
+
+
+def kept_path(folder: Path, trunk: str, step: int) -> Path:
+    """Return where the state of a trunk, named by its run_id, after `step` steps is kept.
+
+    It lies beside the records and stays when the trunk is done, so that further branches can leave
+    it; nothing reads it once no more of them are wanted.
+    """
+    return folder / f"{trunk}.step{step}.npz"
 
 
 def with_trunks(specs: Iterable[RunSpec]) -> tuple[RunSpec, ...]:

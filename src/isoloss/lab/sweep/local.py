@@ -63,7 +63,8 @@ def run_sweep(
 ) -> SweepResult:
     """Train every run of the sweep exactly once, each to its own record in `folder`.
 
-    specs: the runs, all different; longest first is chosen here.
+    specs: the runs, all different; longest first is chosen here. The trunks that runs leave are
+    trained too, before them.
     tokens_folder: where `prepare` put the token ids, read by every worker.
     folder: made if absent; done runs found in it are skipped, begun ones resumed, others left be.
     workers: processes, one thread each; by default one per usable core.
@@ -71,8 +72,9 @@ def run_sweep(
     trainer: `module:function` called in the workers as `isoloss.lab.train.train` is.
     checkpoint_seconds: seconds of work a kill may cost a run.
     retries: how often a run is taken up again after its worker died.
-    Returns SweepResult, whose counts are read from the records. A run that fails does not stop the
-    others; it is named in `failures`.
+    Returns SweepResult, in the order of the specs and then the trunks, whose counts are read from
+    the records. A run that fails does not stop the others, but for the branches of a trunk that
+    failed before them; it is named in `failures`.
     Raises InputError for wrong input before anything is trained, IsolossError if no worker can be
     started, SweepInterrupted (a KeyboardInterrupt) on Ctrl-C. After any of them, and after a kill,
     the same call resumes.
@@ -115,12 +117,13 @@ class _Tracked:
 
     def trained(self) -> Work:
         """The work known to be done since a worker got the run: none before its first report."""
-        done = 0 if self.first_step is None else self.step - self.first_step
-        return self.job.work.part(done / self.job.spec.steps)
+        if self.first_step is None:
+            return self.job.work.part(0.0)
+        return self.job.work.part(self.job.share(self.step) - self.job.share(self.first_step))
 
     def seconds_left(self, pace: Pace, now: float) -> float:
         """From its own speed once it has one, else from the pace of the others."""
-        left = self.job.work.part(1 - self.step / self.job.spec.steps)
+        left = self.job.work.part(1 - self.job.share(self.step))
         trained = self.trained()
         if self.state == RUNNING and trained.flops > 0.05 * self.job.work.flops:
             return (now - self.given) * left.flops / trained.flops
@@ -183,15 +186,30 @@ class _Sweep:
         return sum(run.state in (WAITING, RUNNING) for run in self.tracked.values())
 
     def hand_out(self, config: dict[str, Any]) -> None:
-        """Start workers that are wanted and give idle ones the next run."""
-        while len(self.pool) < min(self.workers, self.outstanding()):
+        """Start workers that are wanted and give idle ones the next run that can begin."""
+        ready = [job for job in self.waiting if self.ready(job)]
+        running = sum(run.state == RUNNING for run in self.tracked.values())
+        while len(self.pool) < min(self.workers, len(ready) + running):
             self.pool.append(Worker(config, self.inbox))
         for worker in self.pool:
-            if worker.ready and worker.job is None and self.waiting:
-                job = self.waiting.pop(0)
+            if worker.ready and worker.job is None and ready:
+                job = ready.pop(0)
+                self.waiting.remove(job)
                 run = self.tracked[job.run_id]
                 run.state, run.given, run.first_step = RUNNING, time.monotonic(), None
                 worker.give(job)
+
+    def ready(self, job: Job) -> bool:
+        """Whether a run can begin: a branch when its trunk has kept its start, or is over."""
+        over = not job.trunk or self.tracked[job.trunk].state not in (WAITING, RUNNING)
+        return over or job.kept
+
+    def drop_branches(self, trunk: _Tracked) -> None:
+        """Give up the branches of a trunk that nobody here will train further."""
+        for job in [job for job in self.waiting if job.trunk == trunk.job.run_id and not job.kept]:
+            self.waiting.remove(job)
+            run = self.tracked[job.run_id]
+            run.state, run.reason = trunk.state, f"its trunk {job.trunk} failed"
 
     def listen(self) -> None:
         """Take in what the workers say, for at most the time to the next report."""
@@ -230,6 +248,7 @@ class _Sweep:
         if kind == "elsewhere":
             run.state = ELSEWHERE
             self.news.append(f"{run.job.run_id} is being trained by another sweep; left to it")
+            self.drop_branches(run)
             return
         if kind == "failed":
             run.state, run.reason = FAILED, reason
@@ -239,6 +258,7 @@ class _Sweep:
                 run.reason = "the trainer returned, but the record does not say it is finished"
         if run.state == FAILED:
             self.news.append(f"{run.job.run_id} failed: {run.reason}")
+            self.drop_branches(run)
 
     def bury(self, worker: Worker, run: _Tracked | None) -> None:
         """A worker is gone: take its run up again, unless that has been tried often enough."""
@@ -257,6 +277,7 @@ class _Sweep:
         if run.deaths > self.retries:
             run.state, run.reason = FAILED, f"its worker died {run.deaths} times, last {how}"
             self.news.append(f"{run.job.run_id} failed: {run.reason}")
+            self.drop_branches(run)
         else:
             self.waiting.insert(0, run.job)
             self.news.append(f"the worker of {run.job.run_id} was lost ({how}); taking it up again")
@@ -290,7 +311,7 @@ class _Sweep:
         pace = learn_pace([*self.seen, *under_way])
         left = {key: run.seconds_left(pace, now) for key, run in self.tracked.items()}
         fraction = {
-            key: run.step / run.job.spec.steps if run.state in (WAITING, RUNNING) else 1.0
+            key: run.job.share(run.step) if run.state in (WAITING, RUNNING) else 1.0
             for key, run in self.tracked.items()
         }
         picture = SweepProgress(

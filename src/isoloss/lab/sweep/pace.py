@@ -60,19 +60,21 @@ TYPICAL = Pace(layer_step=1.2e-3, element=3e-9, flop=1 / 40e9)
 
 
 def work_of(spec: RunSpec) -> Work:
-    """The work of a whole run, its evaluations included.
+    """The work of a whole run, its evaluations included; of a branch, that after its trunk.
 
     Elements per token: 10 d_model + 3 n_heads n_ctx for each layer and 3 vocab at the head, a
-    count of the tensors a forward pass writes, good for comparing sizes and nothing else.
+    count of the tensors a forward pass writes, good for comparing sizes and nothing else. A layer
+    that is used again counts again; an LSTM's is one call, as a transformer's is.
     """
     shape = spec.shape
+    layers = shape.n_layer * shape.reuse
     per_layer = 10 * shape.d_model + 3 * shape.n_heads * shape.n_ctx
     # As the trainer does, which leaves out points until evaluation is a fifth of the run.
     evaluated = spec.eval_points * spec.eval_block + spec.eval_final
-    tokens = spec.tokens_seen + min(evaluated / 3, spec.tokens_seen / 4)
+    tokens = spec.tokens_paid + min(evaluated / 3, spec.tokens_paid / 4)
     return Work(
-        layer_steps=float(spec.steps * shape.n_layer),
-        elements=tokens * (shape.n_layer * per_layer + 3 * shape.vocab),
+        layer_steps=float((spec.steps - spec.branch_step) * layers),
+        elements=tokens * (layers * per_layer + 3 * shape.vocab),
         flops=spec.flops("exact") / spec.tokens_seen * tokens,
     )
 

@@ -71,7 +71,8 @@ class Worker:
         self.job = job
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):  # it has just died: the reader says so in a moment
-            self._process.stdin.write(json.dumps({"spec": job.spec.to_dict()}).encode() + b"\n")
+            told = {"spec": job.spec.to_dict(), "keep": job.keep}
+            self._process.stdin.write(json.dumps(told).encode() + b"\n")
             self._process.stdin.flush()
 
     def end(self) -> None:

@@ -70,7 +70,8 @@ def dry_run(
     """Say what `run_sweep` would do, as lines to print: one per run in its order, and the whole.
 
     Per run: parameters (non-embedding + head), tokens seen and how far from those asked for,
-    steps, exact FLOPs and their ratio to 6 n d, epochs, estimated time, state. Times come from
+    steps, exact FLOPs and their ratio to 6 n d, epochs, estimated time, state. The FLOPs of a
+    branch are those after its trunk, which has a line of its own. Times come from
     the finished runs in `folder`; without any they are a guess for one core, and marked so.
     """
     tokens = load_tokens(tokens_folder)
@@ -81,7 +82,7 @@ def dry_run(
     rows = [("run", "n", "tokens", "steps", "flops", "/6nd", "epochs", "time", "state")]
     for job in longest_first(jobs, pace):
         spec, run = job.spec, found[job.run_id]
-        flops = spec.flops("exact")
+        paid = spec.tokens_paid / spec.tokens_seen
         off = spec.tokens_seen / spec.tokens - 1
         state = state_of(run)
         rows.append(
@@ -90,8 +91,8 @@ def dry_run(
                 format_number(count_params(spec.shape, "non_embedding_plus_head")),
                 format_number(spec.tokens_seen) + (f" ({off:+.1%})" if off else ""),
                 str(spec.steps),
-                f"{flops:.2e}",
-                f"{flops / spec.flops('6nd'):.2f}",
+                f"{paid * spec.flops('exact'):.2e}",
+                f"{spec.flops('exact') / spec.flops('6nd'):.2f}",
                 f"{spec.tokens_seen / len(tokens.train):.2f}",
                 duration(pace.seconds(job.work)),
                 "to resume" if state == WAITING and run is not None else state,
@@ -106,7 +107,9 @@ def dry_run(
     count = min(workers or usable_cores(), max(1, len(waiting)))
     seconds = time_left([], [pace.seconds(job.work) for job in waiting], count)
     basis = f"judged by {len(seen)} finished runs" if seen else "a guess until a run is finished"
-    total = sum(job.spec.flops("exact") for job in waiting)
+    total = sum(
+        job.spec.flops("exact") * job.spec.tokens_paid / job.spec.tokens_seen for job in waiting
+    )
     return (
         *lines,
         f"{len(waiting)} of {len(jobs)} runs to train on {tokens.name}, {total:.2e} FLOPs, "

@@ -121,6 +121,7 @@ def _do(
                 folder,
                 on_progress=_reporter(send),
                 checkpoint_seconds=config["checkpoint_seconds"],
+                **({"keep": job["keep"]} if job.get("keep") else {}),
             )
     except RecordInUseError:  # something other than a sweep is training it
         send(event="elsewhere")
