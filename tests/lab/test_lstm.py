@@ -155,6 +155,18 @@ def test_every_parameter_has_a_gradient(name: str) -> None:
         assert weight.grad.abs().max() > 0, path
 
 
+def test_it_trains_where_the_products_are_in_16_bits() -> None:
+    torch.manual_seed(7)
+    model = LSTM(BASE)
+    ids = torch.randint(0, 53, (3, 25))
+    whole = model.loss(ids[:, :-1], ids[:, 1:])
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = model.loss(ids[:, :-1], ids[:, 1:])
+    rough.backward()
+    assert float(rough.detach()) == pytest.approx(float(whole.detach()), rel=1e-2)
+    assert all(weight.grad.abs().max() > 0 for weight in model.parameters())
+
+
 def test_the_forget_gate_starts_open_and_all_other_biases_at_nought() -> None:
     torch.manual_seed(5)
     model = LSTM(VARIANTS["two layers"])

@@ -48,7 +48,12 @@ class LSTM(LanguageModel):
     def hidden(self, ids: Tensor) -> Tensor:
         """What the head sees at each position: ids (b, t) integers -> (b, t, d_model)."""
         x = drop(self.token_embedding(ids), self.dropout, self.training)
-        x, _ = self.recurrent(x)
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            # Autocast narrows the weights and not the state, which oneDNN's LSTM refuses.
+            with torch.autocast("cpu", enabled=False):
+                x, _ = self.recurrent(x.float())
+        else:
+            x, _ = self.recurrent(x)
         return drop(x, self.dropout, self.training)
 
     @torch.no_grad()
