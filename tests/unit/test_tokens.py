@@ -74,6 +74,73 @@ def test_the_same_text_gives_the_same_hash_elsewhere(corpus: Path, tmp_path: Pat
     assert one.hash != prepare(corpus, tmp_path / "three", val_fraction=0.2).hash
 
 
+GOLDEN = {
+    ("bytes", 0.05): "7a2527a3830d858e081dae496cdfc7c2cca3673188bd9054c12a91162fcf89dc",
+    ("bytes", 0.2): "43e7a9c7e62de4439cebe77da623d9027e9102977136c6bc68f9554006dcbc79",
+    ("bpe:300", 0.05): "01a018706b213bb8de30a0190ad7de8ed7a3551ce78cd15f60c1580d13488278",
+}
+"""Hashes that earlier versions gave to the corpus above: records of runs hold such hashes."""
+
+
+@pytest.mark.parametrize(("tokenizer", "fraction"), GOLDEN)
+def test_a_corpus_keeps_its_hash_from_version_to_version(
+    corpus: Path, tmp_path: Path, tokenizer: str, fraction: float
+) -> None:
+    if tokenizer != "bytes":
+        pytest.importorskip("tokenizers")
+    tokens = prepare(corpus, tmp_path / "ids", tokenizer=tokenizer, val_fraction=fraction)
+    assert tokens.hash == GOLDEN[tokenizer, fraction]
+
+
+def _as_format_1(folder: Path) -> None:
+    """Write the index as the first version did, which named no files."""
+    meta = json.loads((folder / "meta.json").read_text("utf-8"))
+    old = {key: value for key, value in meta.items() if key not in ("shards", "files")}
+    (folder / "meta.json").write_text(json.dumps(old | {"format": 1}, indent=1), "utf-8")
+
+
+def test_a_set_of_the_first_format_is_read_kept_and_copied(corpus: Path, tmp_path: Path) -> None:
+    new = prepare(corpus, tmp_path / "ids")
+    _as_format_1(tmp_path / "ids")
+    old = load_tokens(tmp_path / "ids")
+    assert old.meta["format"] == 1
+    assert old.hash == new.hash
+    assert np.array_equal(old.train, new.train)
+    assert np.array_equal(old.val_documents, new.val_documents)
+    assert prepare(corpus, tmp_path / "ids").meta["format"] == 1  # not made again
+    copied = prepare(tmp_path / "ids", tmp_path / "copy")
+    assert copied.hash == new.hash
+    assert copied.meta["format"] == 2
+    assert (copied.name, copied.tokenizer) == (new.name, "bytes")
+    assert copied.decode(copied.val) == new.decode(new.val)
+
+
+@pytest.mark.parametrize("tokenizer", ["bytes", "bpe:300"])
+def test_a_set_in_several_files_is_copied_whole(
+    corpus: Path, tmp_path: Path, tokenizer: str
+) -> None:
+    if tokenizer != "bytes":
+        pytest.importorskip("tokenizers")
+    made = prepare(corpus, tmp_path / "ids", tokenizer=tokenizer, shard_bytes=4_000)
+    copied = prepare(tmp_path / "ids", tmp_path / "copy")
+    assert copied.hash == made.hash
+    assert copied.meta["shards"] == made.meta["shards"]
+    assert copied.decode(copied.train[:90]) == made.decode(made.train[:90])
+    assert copied.bytes_per_token == made.bytes_per_token
+    raw = (tmp_path / "ids/train-00001.bin").read_bytes()
+    (tmp_path / "ids/train-00001.bin").write_bytes(bytes([raw[0] ^ 1]) + raw[1:])
+    with pytest.raises(InputError, match=r"train-00001\.bin is damaged"):
+        prepare(tmp_path / "ids", tmp_path / "again")
+
+
+def test_a_text_folder_may_have_a_meta_json_of_its_own(corpus: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "text"
+    folder.mkdir()
+    (folder / "corpus.jsonl").write_bytes(corpus.read_bytes())
+    (folder / "meta.json").write_text('{"title": "mine"}', "utf-8")
+    assert prepare(folder, tmp_path / "ids").tokenizer == "bytes"
+
+
 def test_no_path_is_written_down(corpus: Path, tmp_path: Path) -> None:
     tokens = prepare(corpus, tmp_path / "ids")
     assert str(tmp_path) not in (tokens.folder / "meta.json").read_text("utf-8")

@@ -151,7 +151,7 @@ def is_token_set(folder: Path) -> bool:
     path = folder / INDEX
     try:
         meta = json.loads(path.read_bytes()) if path.stat().st_size <= LARGEST_INDEX else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(meta, dict) and {"format", "dtype", "tokenizer"} <= meta.keys()
 
@@ -160,7 +160,7 @@ def parse_index(content: bytes) -> Index:
     """Check an index; raises DamagedIndex of a few words that say what is wrong with it."""
     try:
         meta = json.loads(content)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise DamagedIndex("not whole JSON") from None
     if not isinstance(meta, dict) or meta.get("format") not in range(1, FORMAT + 1):
         written = meta.get("format") if isinstance(meta, dict) else None

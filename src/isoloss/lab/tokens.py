@@ -105,10 +105,12 @@ class TokenSet:
         is part of a larger one.
         The hash is its own, of the set's hash and the choice, and `meta["subset"]` says of what it
         is a part (`of`, `tokens`, and for a sample `n_ctx` and `seed`).
-        Raises InputError where the text is not that long.
+        Raises InputError where the text is not that long, or is a sample itself.
         """
         if (n_ctx is None) != (seed is None):
             raise InputError("a sample of the text needs both n_ctx and seed; give both or neither")
+        if isinstance(self.train, SampledIds):
+            raise InputError(f"{self.name!r} is a sample; take the part of the whole text instead")
         part: dict[str, Any] = {"of": self.hash, "tokens": tokens}
         if n_ctx is None or seed is None:
             if not 0 < tokens <= len(self.train):
@@ -116,8 +118,6 @@ class TokenSet:
             train: Ids = self.train[:tokens]
             name = f"{self.name}, first {tokens:,} tokens"
         else:
-            if isinstance(self.train, SampledIds):
-                raise InputError(f"{self.name!r} is a sample; draw from the whole text instead")
             there = (len(self.train) - 1) // n_ctx if n_ctx > 0 else 0
             count = tokens // n_ctx if n_ctx > 0 else 0
             if not 0 < count <= there:

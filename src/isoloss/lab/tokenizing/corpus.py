@@ -23,7 +23,7 @@ from isoloss.lab.token_index import TOKENIZER, Written
 from isoloss.lab.tokenizing import BYTE_SEPARATOR, BYTE_VOCAB
 from isoloss.lab.tokenizing.bpe import load_bpe, train_bpe
 from isoloss.lab.tokenizing.pool import write_shards
-from isoloss.lab.tokenizing.shards import ShardFile, hash_file, plan_shards
+from isoloss.lab.tokenizing.shards import ShardFile, drop_records, hash_file, plan_shards
 from isoloss.lab.tokenizing.spool import Spool, make_spool, split_documents, spool_documents
 
 STATE = "state.json"
@@ -64,8 +64,10 @@ def tokenize_documents(
             if progress is not None:
                 progress(f"learning a vocabulary of {vocab:,}", 0, None)
             train_bpe(spool.texts(spool.sample.tolist()), vocab).save(str(tokenizer))
-            state["tokenizer"] = hash_file(tokenizer)
-            _save(scratch, state)
+            digest = hash_file(tokenizer)
+            if digest != state.get("tokenizer"):
+                drop_records(scratch)  # of shards that another vocabulary wrote
+            _save(scratch, state | {"tokenizer": digest})
     shards = plan_shards(spool, shard_bytes)
     done = write_shards(
         spool, shards, tokenizer, scratch / "new", workers=workers, progress=progress

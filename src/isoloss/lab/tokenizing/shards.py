@@ -115,6 +115,12 @@ def read_done(shard: Shard, folder: Path, records: Path) -> ShardFile | None:
     return done if kept else None
 
 
+def drop_records(records: Path) -> None:
+    """Forget the shards that were written, so that all are written again."""
+    for path in records.glob("*.bin.json"):
+        path.unlink()
+
+
 def hash_file(path: Path) -> str:
     """SHA-256 of a file, read in blocks rather than mapped, which would count as memory used."""
     digest = hashlib.sha256()
