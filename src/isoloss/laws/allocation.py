@@ -17,15 +17,14 @@ from dataclasses import dataclass, replace
 from typing import Protocol, cast
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from isoloss.errors import InputError
 from isoloss.laws.forms import Array, Chinchilla, Coefficient, Law
-from isoloss.laws.minimum import minimum
+from isoloss.laws.search import Flags, minimum, turning
 
 Cost = Callable[[Array], ArrayLike]
 LossOfND = Callable[[Array, Array], ArrayLike]
-Flags = NDArray[np.bool_]
 
 _GRID_STEP = 0.25
 _BLOCK = 1_000_000
@@ -292,11 +291,7 @@ def _crossing(loss_of: Callable[[Array], Array], target: Array, centre: Array, e
         inside = np.where(held, outside, inside)
         outside = np.where(held, centre + 2 * (outside - centre), outside)
     inside, outside = _within(inside, end, toward), _within(outside, end, toward)
-    for _ in range(_BISECTIONS):
-        middle = (inside + outside) / 2
-        held = loss_of(middle) <= target
-        inside, outside = np.where(held, middle, inside), np.where(held, outside, middle)
-    return np.asarray(inside)
+    return turning(lambda u: loss_of(u) > target, inside, outside, steps=_BISECTIONS)[0]
 
 
 def _within(u: Array, end: float, toward: Array) -> Array:

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from isoloss.errors import InputError
-from isoloss.laws.forms import Array, Chinchilla, Coefficient, SaturatingPowerLaw
+from isoloss.laws.forms import Array, Chinchilla, Coefficient, SaturatingPowerLaw, positive
 from isoloss.laws.relations import PowerRelation
+from isoloss.laws.search import turning
 
 PEARCE_OMEGA = 47_491.0
 """Embedding parameters over n ** (1/3): 32,000 tokens, d_model about 39.2 times n_layer."""
 
-_LEAST_LOG_SIZE, _MOST_LOG_SIZE = 0.0, np.log(1e24)
-_BISECTIONS = 60
+_MOST_LOG_SIZE = np.log(1e24)
 
 
 @dataclass(frozen=True)
@@ -68,15 +68,15 @@ class ChinchillaFrontier:
 
     def n(self, c: ArrayLike) -> Array:
         """Return the parameters of least loss for c FLOPs."""
-        return np.asarray(self.G * (_positive(c, "c") / 6.0) ** self.exponents["n"])
+        return np.asarray(self.G * (positive(c, "c") / 6.0) ** self.exponents["n"])
 
     def d(self, c: ArrayLike) -> Array:
         """Return the tokens that go with them."""
-        return np.asarray((_positive(c, "c") / 6.0) ** self.exponents["d"] / self.G)
+        return np.asarray((positive(c, "c") / 6.0) ** self.exponents["d"] / self.G)
 
     def loss(self, c: ArrayLike) -> Array:
         """Return the least loss of c FLOPs, in nats."""
-        return self.loss_of_c(_positive(c, "c"))
+        return self.loss_of_c(positive(c, "c"))
 
 
 class Lines(NamedTuple):
@@ -125,12 +125,12 @@ class UncountedFrontier:
 
     def total(self, n: ArrayLike) -> Array:
         """Return all parameters of models with n parameters outside the embeddings."""
-        n = _positive(n, "n")
+        n = positive(n, "n")
         return np.asarray(n + self.omega * np.cbrt(n))
 
     def c(self, n: ArrayLike) -> Array:
         """Return the FLOPs 6 n d, embeddings left out, for which n is the best size."""
-        n = _positive(n, "n")
+        n = positive(n, "n")
         law, alpha, beta = self.law, float(self.law.alpha), float(self.law.beta)
         log_c = (
             np.log(6.0 * n)
@@ -142,12 +142,12 @@ class UncountedFrontier:
 
     def loss(self, n: ArrayLike) -> Array:
         """Return the loss of n with the tokens of its budget, the least that c(n) FLOPs reach."""
-        n = _positive(n, "n")
+        n = positive(n, "n")
         return self.law(self.total(n), self.c(n) / (6.0 * n))
 
     def exponent(self, n: ArrayLike) -> Array:
         """Return d ln n / d ln c at n, the exponent that one would read off there."""
-        n = _positive(n, "n")
+        n = positive(n, "n")
         alpha, beta = float(self.law.alpha), float(self.law.beta)
         embeddings = self.omega * np.cbrt(n)
         rate = (
@@ -159,17 +159,13 @@ class UncountedFrontier:
 
     def n(self, c: ArrayLike) -> Array:
         """Return the best size, embeddings left out, for c FLOPs: `c` inverted by bisection."""
-        c = _positive(c, "c")
-        low, high = np.full(c.shape, _LEAST_LOG_SIZE), np.full(c.shape, _MOST_LOG_SIZE)
-        for _ in range(_BISECTIONS):
-            middle = 0.5 * (low + high)
-            small = self.c(np.exp(middle)) < c
-            low, high = np.where(small, middle, low), np.where(small, high, middle)
+        c = positive(c, "c")
+        low, high = turning(lambda log_n: self.c(np.exp(log_n)) >= c, 0.0, _MOST_LOG_SIZE)
         return np.asarray(np.exp(0.5 * (low + high)))
 
     def lines(self, n: ArrayLike) -> Lines:
         """Return the power laws through the curve at sizes n, (m,): they depend on where n lie."""
-        n = _positive(n, "n")
+        n = positive(n, "n")
         return through(self.c(n), n, self.loss(n))
 
     def seen(
@@ -180,7 +176,7 @@ class UncountedFrontier:
         n: (m,) sizes without embeddings. c: (k,) FLOPs. counted: whether embeddings count, in both
         sizes and compute. above: nats taken off the losses, such as E.
         """
-        n, c = _positive(n, "n"), _positive(c, "c")
+        n, c = positive(n, "n"), positive(c, "c")
         total = self.total(n)
         sizes = total if counted else n
         losses = self.law(total, c[:, None] / (6.0 * sizes))
@@ -211,10 +207,3 @@ def _check(law: object, name: str) -> None:
         value = np.asarray(getattr(law, exponent))
         if not np.all(np.isfinite(value) & (value > 0)):
             raise InputError(f"{name}: {exponent} must be positive")
-
-
-def _positive(values: ArrayLike, name: str) -> Array:
-    array = np.asarray(values, dtype=np.float64)
-    if not np.all(np.isfinite(array) & (array > 0)):
-        raise InputError(f"{name} must be positive and finite")
-    return array

@@ -43,6 +43,14 @@ def as_coefficient(value: ArrayLike) -> Coefficient:
     return float(array) if array.ndim == 0 else array
 
 
+def positive(values: ArrayLike, name: str) -> Array:
+    """Return values as an array; InputError with their name unless all are positive and finite."""
+    array = np.asarray(values, dtype=np.float64)
+    if not np.all(np.isfinite(array) & (array > 0)):
+        raise InputError(f"{name} must be positive and finite")
+    return array
+
+
 def log(value: ArrayLike) -> Array:
     """Return the natural logarithm, minus infinity at zero without a warning; complex too."""
     array = np.asarray(value)

@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from isoloss.errors import InputError
-from isoloss.laws.forms import Array, PowerLaw
+from isoloss.laws.forms import Array, PowerLaw, positive
 from isoloss.laws.relations import CriticalBatch, KaplanNS, PowerRelation
-
-_BISECTIONS = 200
+from isoloss.laws.search import turning
 
 
 class EarlyStop(NamedTuple):
@@ -97,12 +96,12 @@ class KaplanFrontier:
 
     def loss(self, c: ArrayLike) -> Array:
         """Return the least loss in nats of c FLOPs: (C_c / c) ** exponent (Eq. B.6)."""
-        return np.asarray((self.scale / _positive(c, "c")) ** self.exponent)
+        return np.asarray((self.scale / positive(c, "c")) ** self.exponent)
 
     def n(self, c: ArrayLike) -> Array:
         """Return the parameters that reach it (Eq. B.9)."""
         alpha_n = float(self.loss_ns.alpha_n)
-        share = (_positive(c, "c") / self.scale) ** self.exponents["n"]
+        share = (positive(c, "c") / self.scale) ** self.exponents["n"]
         return np.asarray(float(self.loss_ns.Nc) * share * (1.0 + self.excess) ** (1.0 / alpha_n))
 
     def batch(self, c: ArrayLike) -> Array:
@@ -111,14 +110,14 @@ class KaplanFrontier:
 
     def steps(self, c: ArrayLike) -> Array:
         """Return the steps at that batch: c / (6 n batch), Eq. B.10."""
-        c = _positive(c, "c")
+        c = positive(c, "c")
         return np.asarray(c / (6.0 * self.n(c) * self.batch(c)))
 
     def c(self, n: ArrayLike) -> Array:
         """Return the FLOPs for which n parameters are best: Eq. B.9 solved for the compute."""
         alpha_n = float(self.loss_ns.alpha_n)
         largest = float(self.loss_ns.Nc) * (1.0 + self.excess) ** (1.0 / alpha_n)
-        share = _positive(n, "n") / largest
+        share = positive(n, "n") / largest
         return np.asarray(self.scale * share ** (1.0 / self.exponents["n"]))
 
     def at_batch(self, c: ArrayLike, batch: float) -> Array:
@@ -127,7 +126,7 @@ class KaplanFrontier:
         c (1 + batch / b_crit(loss(c))); the best size is that of c, for a batch costs every size
         the same factor at one loss. c: FLOPs. batch: tokens. Source: Eq. 5.5 turned round.
         """
-        return np.asarray(_positive(c, "c") * trade_off(batch, self.batch(c)).tokens)
+        return np.asarray(positive(c, "c") * trade_off(batch, self.batch(c)).tokens)
 
     def compute(self, n: ArrayLike, loss: ArrayLike) -> Array:
         """Return the FLOPs with which n parameters reach a loss, infinite where they cannot.
@@ -135,7 +134,7 @@ class KaplanFrontier:
         6 b_crit(loss) n Sc (loss - (Nc / n) ** alpha_n) ** (-1 / alpha_s). n: parameters, loss:
         nats. Source: Eq. B.15.
         """
-        n, loss = _positive(n, "n"), _positive(loss, "loss")
+        n, loss = positive(n, "n"), positive(loss, "loss")
         law = self.loss_ns
         left = loss - (float(law.Nc) / n) ** float(law.alpha_n)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -148,15 +147,12 @@ class KaplanFrontier:
         n: parameters, c: FLOPs; arrays broadcast. The loss stands on both sides of Eq. B.3; it is
         found by bisection of `compute`, which falls as the loss rises.
         """
-        n, c = np.broadcast_arrays(_positive(n, "n"), _positive(c, "c"))
+        n, c = np.broadcast_arrays(positive(n, "n"), positive(c, "c"))
         low = np.log((float(self.loss_ns.Nc) / n) ** float(self.loss_ns.alpha_n))
         high = low + 1.0
         while np.any(short := self.compute(n, np.exp(high)) > c):
             high = np.where(short, high + 2.0 * (high - low), high)
-        for _ in range(_BISECTIONS):
-            middle = 0.5 * (low + high)
-            short = self.compute(n, np.exp(middle)) > c
-            low, high = np.where(short, middle, low), np.where(short, high, middle)
+        low, high = turning(lambda log_loss: self.compute(n, np.exp(log_loss)) <= c, low, high)
         return np.asarray(np.exp(0.5 * (low + high)))
 
     def compute_ratio(self, size_ratio: ArrayLike) -> Array:
@@ -164,14 +160,14 @@ class KaplanFrontier:
 
         size_ratio: n over the best n, positive; infinite where the size cannot reach the loss.
         """
-        return np.asarray(_positive(size_ratio, "size_ratio") * self.steps_ratio(size_ratio))
+        return np.asarray(positive(size_ratio, "size_ratio") * self.steps_ratio(size_ratio))
 
     def steps_ratio(self, size_ratio: ArrayLike) -> Array:
         """Return how many more steps a size needs than the best one for the same loss (Eq. B.17).
 
         [1 + (alpha_s / alpha_n) (1 - r ** -alpha_n)] ** (-1 / alpha_s), r = size_ratio.
         """
-        ratio = _positive(size_ratio, "size_ratio")
+        ratio = positive(size_ratio, "size_ratio")
         alpha_n, alpha_s = float(self.loss_ns.alpha_n), float(self.loss_ns.alpha_s)
         bracket = 1.0 + alpha_s / alpha_n * (1.0 - ratio**-alpha_n)
         with np.errstate(invalid="ignore"):
@@ -201,7 +197,7 @@ def trade_off(batch: ArrayLike, b_crit: ArrayLike) -> TradeOff:
     batch, b_crit: tokens, positive, arrays broadcast.
     Source: Kaplan et al. 2020, Eqs 5.1 to 5.5; McCandlish et al. 2018, Eq. 2.11.
     """
-    ratio = _positive(batch, "batch") / _positive(b_crit, "b_crit")
+    ratio = positive(batch, "batch") / positive(b_crit, "b_crit")
     return TradeOff(np.asarray(1.0 + 1.0 / ratio), np.asarray(1.0 + ratio))
 
 
@@ -228,10 +224,3 @@ def contradiction(
     log_c = (fast * np.log(float(loss_of_c.xc)) - float(loss_of_d.alpha) * tokens) / (fast - slow)
     c = float(np.exp(log_c))
     return Crossing(c, float(n_of_c(c)), float(d_of_c(c)), float(loss_of_c(c)))
-
-
-def _positive(values: ArrayLike, name: str) -> Array:
-    array = np.asarray(values, dtype=np.float64)
-    if not np.all(np.isfinite(array) & (array > 0)):
-        raise InputError(f"{name} must be positive and finite")
-    return array

@@ -18,8 +18,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from isoloss.errors import InputError
-from isoloss.laws.forms import Chinchilla, KaplanND, Law, PowerLaw
+from isoloss.laws.forms import Array, Chinchilla, KaplanND, Law, PowerLaw
 from isoloss.laws.kaplan import KaplanFrontier
 from isoloss.laws.provenance import PublishedLaw as PublishedLaw
 from isoloss.laws.provenance import Range as Range
@@ -46,6 +49,13 @@ from isoloss.laws.published_joint import KUMAR_2024_OFFSETS as KUMAR_2024_OFFSET
 from isoloss.laws.published_joint import KUMAR_2024_POST as KUMAR_2024_POST
 from isoloss.laws.published_joint import MUENNIGHOFF_2023 as MUENNIGHOFF_2023
 from isoloss.laws.relations import CriticalBatch, KaplanNS, PowerRelation
+from isoloss.laws.search import Flags, turning
+from isoloss.units import PF_DAY
+
+
+def least_compute(flops: ArrayLike) -> Array:
+    """Return Kaplan's C_min in PF-days of what is spent at the critical batch: half of it."""
+    return np.asarray(flops, dtype=np.float64) / 2 / PF_DAY
 
 
 @dataclass(frozen=True)
@@ -125,17 +135,22 @@ class Kaplan2020:
         far = 2.0
         while self.compute_ratio(far) <= 1 + excess:
             far *= 2
-        return self._crossing(1e-3, excess), self._crossing(far, excess)
 
-    def _crossing(self, outside: float, excess: float) -> float:
-        inside = 1.0
-        for _ in range(80):
-            middle = math.sqrt(inside * outside)
-            if self.compute_ratio(middle) <= 1 + excess:
-                inside = middle
-            else:
-                outside = middle
-        return inside
+        def dearer(log_ratio: Array) -> Flags:
+            return self.frontier.compute_ratio(np.exp(log_ratio)) > 1 + excess
+
+        inside, _ = turning(dearer, [0.0, 0.0], np.log([1e-3, far]))
+        low, high = (float(x) for x in np.exp(inside))
+        return low, high
+
+    def best_size(self, flops: ArrayLike) -> Array:
+        """Return the best size for a budget spent at the critical batch, parameters.
+
+        n = 1.3e9 C_min ** 0.73 with C_min = C / (1 + B / B_crit) = C / 2 in PF-days, for at the
+        critical batch half of the compute counts. flops: C, a number or an array.
+        Source: Kaplan et al. 2020, Table 6 and Eq. 5.5.
+        """
+        return self.allocation.n(least_compute(flops))
 
 
 _KAPLAN = "Kaplan et al. (2020), Scaling Laws for Neural Language Models, arXiv:2001.08361"

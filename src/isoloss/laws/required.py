@@ -8,14 +8,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from isoloss.errors import InputError
 from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND, as_law, before_axes, per_token
-from isoloss.laws.forms import Array, Chinchilla, Law
-from isoloss.laws.minimum import minimum
+from isoloss.laws.forms import Array, Chinchilla, Law, positive
+from isoloss.laws.search import LOG_SIZES, LOG_TOKENS, Flags, minimum, turning
 
-_MOST_LOG_TOKENS = np.log(1e40)
-_BISECTIONS = 60
-_MOST_LOG_SIZE, _SIZES = np.log(1e18), 73
+_SIZES = 73
 
 
 def compute_at_size(
@@ -27,7 +24,7 @@ def compute_at_size(
     law: as in `allocate`; it falls with d. n: parameters, a number or (m,). loss: nats, a number,
     or one for each of the k draws of the law, (k,). cost: n -> FLOPs per token, default 6 n.
     Returns FLOPs, (m,) or (k, m), without the axis of what is a number.
-    Raises InputError for a size, loss or law that is none.
+    Raises InputError for a bad size or loss, or what is no law of (n, d).
     Source: for Chinchilla's law the closed form, else bisection of ln d.
     """
     sizes, target = positive(n, "n"), positive(loss, "loss")
@@ -44,7 +41,7 @@ def compute_for_loss(
 
     min over n of compute_at_size(n); infinite where no size reaches it.
     law, cost: as in `allocate`; a law of k draws gives (k,). loss: nats.
-    Raises InputError for a loss that is none.
+    Raises InputError for a bad loss, or what is no law of (n, d).
     Source: the same optimum as Hoffmann et al. 2022, Eq. 4, with budget and loss exchanged.
     """
     target = float(positive(loss, "loss"))
@@ -54,7 +51,7 @@ def compute_for_loss(
         n = np.exp(log_n)
         return np.asarray(np.log(per_token(n, cost) * tokens_for_loss(law, n, target)))
 
-    grid = np.linspace(0.0, _MOST_LOG_SIZE, _SIZES)
+    grid = np.linspace(*LOG_SIZES, _SIZES)
     values = np.log(compute_at_size(law, np.exp(grid), target, cost=cost))
     best = np.argmin(values, axis=-1)
     low, high = grid[np.maximum(best - 1, 0)], grid[np.minimum(best + 1, _SIZES - 1)]
@@ -67,7 +64,7 @@ def tokens_for_loss(law: Law | HoldsLaw | LossOfND, n: ArrayLike, loss: ArrayLik
     The d where law(n, d) = loss; infinite where the size cannot reach it.
     law: as in `allocate`; it falls with d. n: parameters, loss: nats; they broadcast with each
     other and with the coefficients of the law, so that k draws may each have a size of their own.
-    Raises InputError for a size, loss or law that is none.
+    Raises InputError for a bad size or loss, or what is no law of (n, d).
     Source: for Chinchilla's law the closed form, else bisection of ln d.
     """
     found, sizes, target = as_law(law), positive(n, "n"), positive(loss, "loss")
@@ -83,19 +80,10 @@ def _chinchilla_tokens(law: Chinchilla, n: Array, loss: Array) -> Array:
 
 
 def _tokens(law: Law | LossOfND, n: Array, loss: Array) -> Array:
+    def enough(log_d: Array) -> Flags:
+        return ~(np.asarray(law(n, np.exp(log_d))) > loss)
+
     shape = np.broadcast_shapes(np.shape(law(n, np.full_like(n, 1e9))), np.shape(loss))
-    low, high = np.zeros(shape), np.full(shape, _MOST_LOG_TOKENS)
-    never = np.asarray(law(n, np.exp(high))) > loss
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (low + high)
-        short = np.asarray(law(n, np.exp(middle))) > loss
-        low, high = np.where(short, middle, low), np.where(short, high, middle)
-    return np.where(never, np.inf, np.exp(0.5 * (low + high)))
-
-
-def positive(values: ArrayLike, name: str) -> Array:
-    """Return values as an array, refused unless all are positive and finite."""
-    array = np.asarray(values, dtype=np.float64)
-    if not np.all(np.isfinite(array) & (array > 0)):
-        raise InputError(f"{name} must be positive and finite")
-    return array
+    least, most = (np.full(shape, end) for end in LOG_TOKENS)
+    before, after = turning(enough, least, most)
+    return np.where(enough(most), np.exp(0.5 * (before + after)), np.inf)

@@ -14,8 +14,7 @@ from numpy.typing import ArrayLike
 
 from isoloss.errors import InputError
 from isoloss.laws.allocation import HoldsLaw, allocate, held_law
-from isoloss.laws.forms import Array, Coefficient, as_coefficient
-from isoloss.laws.required import positive
+from isoloss.laws.forms import Array, Coefficient, as_coefficient, positive
 from isoloss.laws.variants import FineGrainedMoE
 
 EXPANSION = 64.0

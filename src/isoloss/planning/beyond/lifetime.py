@@ -15,18 +15,16 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from isoloss.errors import InputError
-from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND, as_law
-from isoloss.laws.forms import Array, Coefficient, Law, as_coefficient
-from isoloss.laws.minimum import minimum
-from isoloss.laws.required import compute_at_size, positive, tokens_for_loss
+from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND, as_law, per_token
+from isoloss.laws.forms import Array, Coefficient, Law, as_coefficient, positive
+from isoloss.laws.required import compute_at_size, tokens_for_loss
+from isoloss.laws.search import LOG_SIZES, LOG_TOKENS, Flags, minimum, turning
 from isoloss.planning.budget import Machine
 
 Price = Callable[[Array], Array]
 """What a size costs, in FLOPs or dollars: of parameters, on arrays."""
 
-_LOG_SIZES = np.linspace(0.0, math.log(1e18), 73)
-_LOG_TOKENS = (0.0, math.log(1e40))
-_BISECTIONS = 60
+_LOG_SIZES = np.linspace(*LOG_SIZES, 73)
 _STEP = 1e-3
 
 
@@ -82,7 +80,7 @@ def least_lifetime(
     (1 + served / (3 d)) beta B / d ** beta. Left out: how many tokens a better model would attract.
     """
     tokens = _checked(served, "served")
-    train, serve = _priced(cost or _six), _priced(serving or _two)
+    train, serve = _prices(cost, serving)
     return _cheapest(law, loss, train, lambda n: serve(n) * tokens, "FLOPs")
 
 
@@ -110,7 +108,7 @@ def least_dollars(
     """
     at = {"training": training, "reading": reading, "writing": writing}
     rates = {name: _dollars_per_flop(name, machine) for name, machine in at.items()}
-    train, serve = _priced(cost or _six), _priced(serving or _two)
+    train, serve = _prices(cost, serving)
     per_size = traffic.read * rates["reading"] + traffic.written * rates["writing"]
     return _cheapest(
         law,
@@ -129,15 +127,15 @@ def best_tokens(
     The d at which the loss, along law(n', cost(n) * d / cost(n')), has its least at n' = n.
     law: as in `allocate`. n: parameters, a number, or an array that broadcasts with the law's
     coefficients. cost: n -> FLOPs per token, default 6 n.
-    Raises InputError for a size that is none, or that is the best for no budget.
+    Raises InputError for a bad size, or one that is the best for no budget.
     Source: for Chinchilla's law Hoffmann et al. 2022, Eq. 4, solved for d; here by bisection.
     """
-    found, price = as_law(law), _priced(cost or _six)
+    found = as_law(law)
     log_n = np.log(positive(n, "n"))
     sides = np.exp(log_n - _STEP), np.exp(log_n + _STEP)
-    spends = [price(np.exp(log_n)) / price(side) for side in sides]
+    spends = [per_token(np.exp(log_n), cost) / per_token(side, cost) for side in sides]
 
-    def too_small(log_d: Array) -> Array:
+    def too_small(log_d: Array) -> Flags:
         """Whether a larger model would do better for the same compute."""
         less, more = (
             np.asarray(found(side, spend * np.exp(log_d)))
@@ -145,15 +143,11 @@ def best_tokens(
         )
         return np.asarray(more < less)
 
-    shape = np.shape(too_small(log_n))
-    low, high = (np.full(shape, end) for end in _LOG_TOKENS)
-    if np.any(too_small(low)) or not np.all(too_small(high)):
+    least, most = (np.asarray(end) for end in LOG_TOKENS)
+    if np.any(too_small(least)) or not np.all(too_small(most)):
         raise InputError("the law has no budget for which that size is the best one")
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (low + high)
-        small = too_small(middle)
-        low, high = np.where(small, low, middle), np.where(small, middle, high)
-    return as_coefficient(np.exp(0.5 * (low + high)))
+    before, after = turning(too_small, least, most)
+    return as_coefficient(np.exp(0.5 * (before + after)))
 
 
 def _cheapest(
@@ -198,17 +192,10 @@ def _cheapest(
     )
 
 
-def _six(n: Array) -> Array:
-    return 6.0 * n
-
-
-def _two(n: Array) -> Array:
-    return 2.0 * n
-
-
-def _priced(cost: Cost) -> Price:
-    """The cost, checked."""
-    return lambda n: positive(cost(n), "cost")
+def _prices(cost: Cost | None, serving: Cost | None) -> tuple[Price, Price]:
+    """The FLOPs of a token trained on and of one served: 6 n and 2 n, or what is given, checked."""
+    served = serving or (lambda n: 2 * n)
+    return lambda n: per_token(n, cost), lambda n: per_token(n, served)
 
 
 def _dollars_per_flop(name: str, machine: Machine) -> float:

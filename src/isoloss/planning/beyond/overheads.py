@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,15 +24,13 @@ from isoloss.laws.allocation import (
     held_law,
     per_token,
 )
-from isoloss.laws.forms import Array, Chinchilla, Coefficient, Law, as_coefficient
+from isoloss.laws.forms import Array, Chinchilla, Coefficient, Law, as_coefficient, positive
 from isoloss.laws.joint import ChinchillaTied, Overtraining
-from isoloss.laws.required import positive, tokens_for_loss
+from isoloss.laws.required import tokens_for_loss
+from isoloss.laws.search import LOG_SIZES, Flags, turning
 
 if TYPE_CHECKING:
     from isoloss.laws.provenance import PublishedLaw
-
-_LOG_SIZES = (0.0, math.log(1e18))
-_BISECTIONS = 70
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +120,7 @@ def overtraining(
         least = allocate(found, flops, cost=cost).loss
         loss = np.reshape(least, np.shape(least) + (1,) * ratios.ndim)
     else:
-        allocate(found, flops, cost=cost)  # refuses a budget or a law that is none
+        allocate(found, flops, cost=cost)  # refuses a bad budget, or what is no law
         base = positive(against, "against")
         size = _size_at(base, flops, cost)
         loss = np.asarray(spread(size, base * size))
@@ -145,7 +143,7 @@ def chinchilla_token_ratio(
     at the optimum A / n ** alpha over B / d ** beta is beta / alpha; compute is k_n * k_d times the
     best. law: Chinchilla or ChinchillaTied. size_ratio: k_n = n / n_best.
     Returns k_d, infinite at and below `least_size_ratio`, where no text is enough.
-    Raises InputError for a law of another form or a ratio that is none.
+    Raises InputError for a law of another form or a bad ratio.
     Source: de Vries 2023, who leaves A, B, n and d in; the simplification is ours.
     """
     alpha, beta = _exponents(law)
@@ -187,20 +185,15 @@ def _size_at(ratio: Array, flops: float, cost: Cost | None) -> Array:
     """The n at which ratio tokens a parameter cost the budget."""
     if cost is None:
         return np.asarray(np.sqrt(flops / (6.0 * ratio)))
-    return _bisect(lambda n: per_token(n, cost) * ratio * n > flops, np.shape(ratio))
+    return _least(lambda n: per_token(n, cost) * ratio * n > flops)
 
 
 def _size_for_loss(law: Law | LossOfND, ratio: Array, loss: Array) -> Array:
     """The n that reaches a loss on ratio tokens a parameter."""
-    return _bisect(lambda n: np.asarray(law(n, ratio * n)) <= loss, loss.shape)
+    return _least(lambda n: np.asarray(law(n, ratio * n)) <= loss)
 
 
-def _bisect(enough: Cost, shape: tuple[int, ...]) -> Array:
-    """The least n at which `enough` turns true."""
-    low, high = (np.full(shape, end) for end in _LOG_SIZES)
-    never = ~np.asarray(enough(np.exp(high)), dtype=bool)
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (low + high)
-        held = np.asarray(enough(np.exp(middle)), dtype=bool)
-        low, high = np.where(held, low, middle), np.where(held, middle, high)
-    return np.where(never, np.inf, np.exp(high))
+def _least(enough: Callable[[Array], Flags]) -> Array:
+    """The least n at which `enough` turns true, infinite where it never does."""
+    _, after = turning(lambda log_n: enough(np.exp(log_n)), *LOG_SIZES)
+    return np.where(enough(np.exp(np.asarray(LOG_SIZES[1]))), np.exp(after), np.inf)

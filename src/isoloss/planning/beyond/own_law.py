@@ -11,8 +11,8 @@ import numpy as np
 from isoloss.errors import InputError
 from isoloss.laws import Cost, Law, PublishedLaw, as_law
 from isoloss.laws.allocation import HoldsLaw, LossOfND, per_token
-from isoloss.laws.forms import Array
-from isoloss.laws.required import positive, tokens_for_loss
+from isoloss.laws.forms import Array, positive
+from isoloss.laws.required import tokens_for_loss
 from isoloss.planning.beyond.binding import Choice, Constrained
 from isoloss.planning.beyond.lifetime import least_lifetime
 from isoloss.planning.beyond.overheads import overtraining

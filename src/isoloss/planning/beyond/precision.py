@@ -16,9 +16,8 @@ from numpy.typing import ArrayLike
 
 from isoloss.errors import InputError
 from isoloss.laws.allocation import HoldsLaw, allocate, held_law
-from isoloss.laws.forms import Array, Chinchilla, Coefficient, as_coefficient
-from isoloss.laws.minimum import minimum
-from isoloss.laws.required import positive
+from isoloss.laws.forms import Array, Chinchilla, Coefficient, as_coefficient, positive
+from isoloss.laws.search import minimum
 from isoloss.laws.variants import OffsetPrecision, Precision, QuantizationLoss
 
 NOTE = (

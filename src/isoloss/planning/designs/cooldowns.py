@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from isoloss.errors import InputError
 from isoloss.laws.allocation import Cost, per_token
-from isoloss.laws.required import positive
+from isoloss.laws.forms import positive
 
 COOLDOWN = 0.2
 """The share of a run spent on cooling, in the sweeps of Hagele et al. 2024."""

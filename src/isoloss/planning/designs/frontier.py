@@ -11,7 +11,6 @@ from isoloss.laws import PublishedLaw, allocate, published
 from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND
 from isoloss.laws.forms import Array, Law
 from isoloss.planning.designs.recipe import Recipe, Wanted
-from isoloss.units import PF_DAY
 
 Centre = Law | HoldsLaw | LossOfND | published.Kaplan2020
 
@@ -104,8 +103,7 @@ class Frontier:
 
     def _best(self, levels: Array, cost: Cost | None) -> Array:
         if isinstance(self._law, published.Kaplan2020):
-            # As `plan_kaplan`: at the critical batch, so half of the compute counts.
-            return np.asarray(self._law.allocation.n(levels / 2 / PF_DAY))
+            return self._law.best_size(levels)
         best = np.asarray(allocate(self._law, levels, cost=cost).n)
         return np.asarray(np.median(best, axis=0) if best.ndim > 1 else best)
 

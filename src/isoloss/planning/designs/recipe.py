@@ -24,6 +24,7 @@ from isoloss.counting.nearby import CLOSE
 from isoloss.errors import InputError
 from isoloss.laws.forms import Array
 from isoloss.laws.published_tuning import PORIAN_BATCH, PORIAN_LR
+from isoloss.laws.search import turning
 from isoloss.laws.tuning_rules import TuningRule
 from isoloss.runs import RunSpec, Schedule
 from isoloss.units import format_number
@@ -215,14 +216,8 @@ def scaled_to(total: float, cost_of: Callable[[float], float], low: float, high:
         raise InputError(
             f"{total:.3g} FLOPs are too few for this design: take fewer runs or a smaller span"
         )
-    at, beyond = math.log(low), math.log(high)
-    for _ in range(60):
-        middle = 0.5 * (at + beyond)
-        if cost_of(math.exp(middle)) > total:
-            beyond = middle
-        else:
-            at = middle
-    return math.exp(at)
+    ends = math.log(low), math.log(high)
+    return math.exp(turning(lambda log_x: cost_of(math.exp(log_x)) > total, *ends)[0])
 
 
 def spread(low: float, high: float, count: int) -> Array:

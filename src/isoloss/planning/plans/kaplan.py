@@ -47,8 +47,7 @@ def kaplan_plan(spend: Budget, setup: Setup) -> Plan:
         raise InputError("Kaplan's plan takes no caps on n or d: plan from a law of (n, d)")
     fits = published.KAPLAN_2020
     total = _total(spend)
-    c_min = total / 2 / PF_DAY
-    n = float(fits.allocation.n(c_min))
+    n = float(fits.best_size(total))
     d = total / (6 * n)
     low, high = fits.near_optimal(NEAR)
     notes = [
@@ -65,7 +64,7 @@ def kaplan_plan(spend: Budget, setup: Setup) -> Plan:
         compute=sure(total),
         n=sure(n),
         d=sure(d),
-        loss=sure(float(fits.loss_c_min(c_min))),
+        loss=sure(float(fits.loss_c_min(published.least_compute(total)))),
         tokens_per_param=sure(d / n),
         near_optimal=(low * n, high * n),
         n_convention="non_embedding",

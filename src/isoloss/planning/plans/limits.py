@@ -17,11 +17,10 @@ from isoloss.errors import InputError, argument
 from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND, allocate, per_token
 from isoloss.laws.forms import Array, Law
 from isoloss.laws.required import compute_at_size, compute_for_loss, tokens_for_loss
+from isoloss.laws.search import LOG_SIZES, turning
 from isoloss.planning.budget import Budget
 from isoloss.units import format_number
 
-_LOG_SIZES = (0.0, math.log(1e18))
-_BISECTIONS = 80
 _DEARER = 1.001  # a smaller rise of the compute is rounding
 
 
@@ -92,10 +91,7 @@ def _least_size(law: Law | HoldsLaw | LossOfND, spend: Budget) -> float:
         return 0.0
     most, loss = spend.max_tokens, spend.loss
 
-    def short(log_n: float) -> bool:
-        return float(np.median(tokens_for_loss(law, math.exp(log_n), loss))) > most
-
-    found = _turning(short)
+    found = _least(lambda n: float(np.median(tokens_for_loss(law, n, loss))) <= most)
     if not math.isfinite(found):
         raise InputError(
             f"no size reaches a loss of {loss:g} on {format_number(most)} tokens: raise "
@@ -125,15 +121,11 @@ def _size_for(price: float, cost: Cost | None) -> float:
     """The size at which a token costs so many FLOPs."""
     if cost is None:
         return price / 6.0
-    return _turning(lambda log_n: float(per_token(np.asarray(math.exp(log_n)), cost)) < price)
+    return _least(lambda n: float(per_token(np.asarray(n), cost)) >= price)
 
 
-def _turning(short: Callable[[float], bool]) -> float:
-    """The least size that is not short of something, infinite if all are."""
-    low, high = _LOG_SIZES
-    if short(high):
+def _least(enough: Callable[[float], bool]) -> float:
+    """The least size that is enough for something, infinite if none is."""
+    if not enough(math.exp(LOG_SIZES[1])):
         return math.inf
-    for _ in range(_BISECTIONS):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if short(middle) else (low, middle)
-    return math.exp(high)
+    return math.exp(turning(lambda log_n: enough(math.exp(log_n)), *LOG_SIZES)[1])

@@ -1,4 +1,4 @@
-"""The lowest point of a smooth curve between two ends, for many curves in lock step."""
+"""Where a smooth curve is lowest, and where a test turns true, for many of them in lock step."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from isoloss.laws.forms import Array
+
+Flags = NDArray[np.bool_]
+
+LOG_SIZES = (0.0, math.log(1e18))
+"""Where sizes are looked for: ln of one parameter, and of more than anyone will train."""
+
+LOG_TOKENS = (0.0, math.log(1e40))
+"""Where tokens are looked for, likewise."""
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 _GOLDEN_STEPS = 45
@@ -24,6 +33,23 @@ def minimum(curve: Callable[[Array], Array], low: Array, high: Array) -> Array:
     comparing values alone cannot (a minimum is flat to rounding over 1e-7).
     """
     return _polish(curve, _golden(curve, low, high))
+
+
+def turning(
+    turned: Callable[[Array], Flags | bool], start: ArrayLike, end: ArrayLike, *, steps: int = 60
+) -> tuple[Array, Array]:
+    """Return the places just before and just after a test turns true, by bisection.
+
+    turned: from places to flags, of the places' shape or one that they broadcast to, each element a
+    problem of its own: false at start, true at end, and turning once between. start, end: either
+    may be the greater; logarithms of sizes. steps: halvings; 60 leave nothing of a range of 100.
+    """
+    before, after = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
+    for _ in range(steps):
+        middle = 0.5 * (before + after)
+        true = np.asarray(turned(middle), dtype=bool)
+        before, after = np.where(true, before, middle), np.where(true, middle, after)
+    return before, after
 
 
 def _golden(curve: Callable[[Array], Array], low: Array, high: Array) -> Array:
