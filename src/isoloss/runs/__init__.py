@@ -2,6 +2,7 @@
 
 from isoloss.runs.journal import RecordInUseError
 from isoloss.runs.machine import describe_machine, versions
+from isoloss.runs.rate_rules import RATE_RULES, ruled_decay, ruled_rate
 from isoloss.runs.reading import read_runs, write_runs
 from isoloss.runs.record import (
     End,
@@ -25,10 +26,12 @@ from isoloss.runs.spec import RunSpec
 from isoloss.runs.sweep_file import read_sweep, sweep_text, write_sweep
 from isoloss.runs.table import Runs
 from isoloss.runs.trunks import cooldown_runs, kept_path, share_trunk, trunk_of, with_trunks
+from isoloss.runs.tuned_rates import tuned_rates
 
 __all__ = [
     "HOFFMANN_CYCLES",
     "KAPLAN_SCHEDULES",
+    "RATE_RULES",
     "End",
     "Noise",
     "Point",
@@ -46,11 +49,14 @@ __all__ = [
     "read_record",
     "read_runs",
     "read_sweep",
+    "ruled_decay",
+    "ruled_rate",
     "scheduled_rate",
     "scheduled_rates",
     "share_trunk",
     "sweep_text",
     "trunk_of",
+    "tuned_rates",
     "versions",
     "warmup_steps",
     "with_trunks",

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 from isoloss.counting import CConvention, Shape, count_params, flops_per_token
 from isoloss.errors import InputError
 from isoloss.runs.checks import number_of, refuse_unknown, require, whole_of
+from isoloss.runs.rate_rules import follow_rules, is_rule
 from isoloss.runs.schedules import COOLING, Schedule, decay_steps, warmup_steps
 from isoloss.units import format_number
 
@@ -43,9 +44,10 @@ class RunSpec:
     """One training run as chosen by the user.
 
     shape: the model. tokens: training tokens asked for. batch: tokens per optimizer step, a
-    multiple of shape.n_ctx. lr: peak learning rate. optimizer: adamw, adam (without weight decay),
-    adafactor, sgd or muon. beta1, beta2, eps: of Adam, and of what muon leaves to it. weight_decay:
-    of matrices and embeddings. momentum: of sgd (0.9 where none is given) and muon (0.95).
+    multiple of shape.n_ctx. lr: peak learning rate, or a name of `RATE_RULES`. optimizer: adamw,
+    adam (without weight decay), adafactor, sgd or muon. beta1, beta2, eps: of Adam, and of what
+    muon leaves to it. weight_decay: of matrices and embeddings, or "power-lines". momentum: of sgd
+    (0.9 where none is given) and muon (0.95).
     clip: largest gradient norm, 0 for none. dropout: the part of the numbers that is dropped in
     training, wherever the model has dropout. corpus, corpus_hash: what text, by name, never by
     absolute path. group: a label; it does not change run_id. eval_points: evaluations along
@@ -56,6 +58,7 @@ class RunSpec:
     and rates with d_model / base_width, so that one rate holds at all widths (`lab.width`).
     trunk: tokens of a run at a constant rate that this one leaves where its rate begins to fall, 0
     for none (`runs.trunks`). It gives the same numbers for less, so it does not change run_id.
+    A rule (`runs.rate_rules`) is followed once, here: the fields hold what it gave.
     Raises InputError naming the field, its value and the rule.
     """
 
@@ -86,8 +89,9 @@ class RunSpec:
     trunk: int = 0
 
     def __post_init__(self) -> None:
-        self._check_numbers()
         self._check_optimizer()
+        self._follow_rules()
+        self._check_numbers()
         self._check_parametrization()
         self._check_batch()
         self._check_schedule()
@@ -97,6 +101,20 @@ class RunSpec:
                 raise InputError(f"{name} is {value!r}; it must be a string")
             if PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute():
                 raise InputError(f"{name} is {value!r}; records hold no absolute paths: use a name")
+
+    def _follow_rules(self) -> None:
+        named = [name for name in ("lr", "weight_decay") if is_rule(getattr(self, name))]
+        if not named:
+            return
+        if self.optimizer != "adamw" or self.parametrization != "standard":
+            raise InputError(
+                f"{named[0]} is {getattr(self, named[0])!r}, a rule for adamw in the standard "
+                f"parametrization and not for {self.optimizer}, {self.parametrization}; give a "
+                "number"
+            )
+        found = follow_rules(self.shape, self.tokens, self.batch, self.lr, self.weight_decay)
+        for name, value in zip(("lr", "weight_decay"), found, strict=True):
+            object.__setattr__(self, name, value)
 
     def _check_numbers(self) -> None:
         whole = ("tokens", "batch", "seed", "eval_points", "eval_block", "eval_final")

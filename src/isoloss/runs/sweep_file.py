@@ -1,5 +1,10 @@
 """Sweep files: TOML that lists runs, read and written.
 
+What a run may say in a file and a `RunSpec` cannot: `lr_from = "tuned.csv"` takes its rate from the
+table that `isoloss tune --out` wrote, beside this file; `force_rules = true` asks that table, or
+a rule such as `lr = "step-law"`, outside the range it was measured in too; `trunk = "shared"`
+makes the runs of one [[run]] that differ in tokens alone branches of one trunk.
+
 A sweep is a TOML file. `[defaults]` holds for every `[[run]]`; a list expands into one run for
 each of its values, and several lists into their product; `shape` may be a list of tables:
 
@@ -24,14 +29,20 @@ import itertools
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from isoloss.errors import InputError
 from isoloss.files import write_whole
 from isoloss.runs.checks import refuse_unknown
+from isoloss.runs.rate_rules import follow_rules, is_rule
+from isoloss.runs.schedules import Schedule
 from isoloss.runs.spec import RunSpec
+from isoloss.runs.trunks import share_trunk
+from isoloss.runs.tuned_rates import tuned_rates
 
+SHARED = "shared"
 _FIRST = ("group", "shape", "tokens", "batch", "lr")
 
 
@@ -72,8 +83,7 @@ def read_sweep(path: str | Path) -> tuple[RunSpec, ...]:
             tables = list(_expand(_merge(defaults, run)))
             if not tables:
                 raise InputError("lists no run: one of its lists is empty")
-            for table in tables:
-                spec = RunSpec.from_dict(table)
+            for spec in _specs(tables, path.parent):
                 if spec.run_id in seen:
                     raise InputError(
                         f"the run {spec.run_id} is already listed by [[run]] number "
@@ -86,9 +96,49 @@ def read_sweep(path: str | Path) -> tuple[RunSpec, ...]:
     return tuple(specs)
 
 
+def _specs(tables: list[dict[str, Any]], folder: Path) -> list[RunSpec]:
+    """The runs of one [[run]], with what only a sweep file can say made numbers."""
+    found: dict[int, RunSpec] = {}
+    shared: dict[str, list[int]] = {}
+    for place, table in enumerate(tables):
+        if table.get("trunk") == SHARED:
+            found[place] = _ruled({k: v for k, v in table.items() if k != "trunk"}, folder)
+            alike = replace(found[place], tokens=found[place].batch, schedule=Schedule())
+            key = f"{alike.run_id} {found[place].schedule}"
+            shared.setdefault(key, []).append(place)
+        else:
+            found[place] = _ruled(table, folder)
+    for places in shared.values():
+        branches = share_trunk([found[place] for place in places])
+        found.update(zip(places, branches, strict=True))
+    return [found[place] for place in range(len(tables))]
+
+
+def _ruled(table: dict[str, Any], folder: Path) -> RunSpec:
+    """One run, its rate from a tuned sweep or a rule where the table says so."""
+    force = table.pop("force_rules", False)
+    if not isinstance(force, bool):
+        raise InputError(f"force_rules is {force!r}; it must be true or false")
+    tuned = table.pop("lr_from", None)
+    lr, decay = table.get("lr"), table.get("weight_decay", RunSpec.weight_decay)
+    if tuned is None and not (force and (is_rule(lr) or is_rule(decay))):
+        return RunSpec.from_dict(table)
+    if tuned is not None and lr is not None:
+        raise InputError("gives both lr and lr_from; leave one out")
+    # With any rate first: what the rules look at is checked before they do.
+    plain = RunSpec.from_dict({**table, "lr": 1.0, "weight_decay": 0.0})
+    if tuned is not None:
+        lr = tuned_rates(folder / str(tuned))(plain.shape, plain.tokens, force=force)
+    rules = follow_rules(plain.shape, plain.tokens, plain.batch, lr, decay, force=force)
+    return RunSpec.from_dict({**table, "lr": rules[0], "weight_decay": rules[1]})
+
+
 def _merge(defaults: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
     # The run's own keys come last, in its order: its last list is the fastest.
     merged = {key: value for key, value in defaults.items() if key not in run} | dict(run)
+    for mine, other in (("lr", "lr_from"), ("lr_from", "lr")):
+        if mine in run and other not in run:
+            merged.pop(other, None)
     for name in ("shape", "schedule"):
         base, own = _table(defaults.get(name, {})), run.get(name)
         if own is None or not isinstance(base, dict):
