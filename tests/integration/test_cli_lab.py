@@ -52,6 +52,36 @@ def test_text_to_tokens(isoloss: Command, text: Path) -> None:
     assert again["hash"] == made["hash"]
 
 
+def test_workers_change_no_token(isoloss: Command, text: Path) -> None:
+    pytest.importorskip("tokenizers")
+    hashes = set()
+    for workers in (1, 2):
+        words = ("corpus", "prepare", text, f"tokens{workers}", "--tokenizer", "bpe:300")
+        done = isoloss(*words, "--workers", workers, "--json")
+        assert done.returncode == 0, done.stderr
+        hashes.add(json.loads(done.stdout)["hash"])
+    assert len(hashes) == 1
+    assert isoloss("corpus", "prepare", text, "tokens", "--workers", 0).returncode == 2
+
+
+def test_tokens_may_lie_elsewhere(
+    isoloss: Command, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("ISOLOSS_TOKENS", str(tmp_path / "cache"))
+    made = json.loads(isoloss("corpus", "prepare", text, "tokens", "--json").stdout)
+    (tmp_path / "sweep.toml").write_text(SWEEP, encoding="utf-8")
+    address = f"file://{tmp_path}/tokens"
+    done = isoloss("sweep", "sweep.toml", "--dry-run", "--tokens", address)
+    assert done.returncode == 0, done.stderr
+    assert "2 of 2 runs to train on text" in done.stdout
+    (copy,) = (tmp_path / "cache").iterdir()
+    assert json.loads((copy / "meta.json").read_text("utf-8"))["hash"] == made["hash"]
+    gone = isoloss("sweep", "sweep.toml", "--dry-run", "--tokens", "memory://nothing/here")
+    assert gone.returncode == 1
+    assert "there is no memory://nothing/here" in gone.stderr
+
+
 def test_a_dry_run_shows_what_a_sweep_implies_and_trains_nothing(
     isoloss: Command, text: Path
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, Parameter, validators
 
-from isoloss.cli.options import Json
+from isoloss.cli.options import Count, Json
 from isoloss.cli.output import emit_json, plain, say, show, table
 from isoloss.cli.progress import progress
 from isoloss.units import format_number
@@ -79,17 +79,26 @@ def prepare(
         float,
         Parameter(help="Share of the text held out.", validator=validators.Number(gt=0, lte=0.5)),
     ] = 0.05,
+    workers: Annotated[
+        Count | None, Parameter(help="Processes that tokenize with BPE; all cores without it.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Turn text into token ids, split into training and held-out documents.
 
-    A folder that holds the ids of the same text already is left as it is.
+    A folder that holds the ids of the same text already is left as it is, and a call that was
+    stopped goes on when it is made again.
     """
     from isoloss.lab.tokens import prepare as prepare_tokens
 
     with progress() as report:
         made = prepare_tokens(
-            source, folder, tokenizer=tokenizer, val_fraction=val_fraction, progress=report
+            source,
+            folder,
+            tokenizer=tokenizer,
+            val_fraction=val_fraction,
+            workers=workers,
+            progress=report,
         )
     found: dict[str, Any] = {
         "folder": folder,
