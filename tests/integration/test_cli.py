@@ -382,7 +382,7 @@ def test_plan_explains_why_the_papers_disagree(isoloss: Command) -> None:
     assert answer["flops"] == 1e21
     assert len(answer["walks"]) >= 5
     refused = isoloss("plan", "--explain", "--law", "kaplan")
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "goes with --flops alone" in refused.stderr
 
 
@@ -400,3 +400,18 @@ def test_next_proposes_runs_within_what_there_is_to_spend(isoloss: Command, runs
     refused = isoloss("next", runs_csv, "--target", "1e22", "--spend", "5")
     assert refused.returncode == 1
     assert "spend is 5; give FLOPs" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--form", "kaplan-nd"],
+        ["--draws", "500"],
+        ["--columns", "n=N"],
+        ["--law", "hoffmann", "--loss-unit", "bits"],
+    ],
+)
+def test_options_about_runs_need_runs(isoloss: Command, words: list[str]) -> None:
+    done = isoloss("plan", "--flops", "1e21", *words)
+    assert done.returncode == 2
+    assert "there are no --runs that it could be about" in done.stderr

@@ -44,6 +44,7 @@ def test_runs_fits_and_laws_are_drawn_under_their_names(
     [
         (["--runs", "runs.csv", "--figure", "runs.csv"], "holds the runs themselves"),
         (["--figure", "notes.txt"], "no result of this command"),
+        (["--figure", "mine.pdf"], "no result of this command"),
         (["--figure", "sizes.gif"], ".svg, .png, .pdf"),
         (["--figure", "nowhere/sizes.svg"], "no folder nowhere"),
         (["--explain", "--figure", "sizes.svg"], "goes with --flops alone"),
@@ -53,9 +54,10 @@ def test_a_figure_that_cannot_be_written_is_refused(
     isoloss: Command, runs_csv: Path, words: list[str], says: str
 ) -> None:
     (runs_csv.parent / "notes.txt").write_text("mine\n", encoding="utf-8")
+    (runs_csv.parent / "mine.pdf").write_bytes(b"%PDF-1.4 a page of mine")
     before = runs_csv.read_bytes()
     done = isoloss("plan", "--flops", "1e21", *words)
-    assert done.returncode == 1
+    assert done.returncode == (2 if "--explain" in words else 1)
     assert says in done.stderr
     assert done.stdout == ""
     assert runs_csv.read_bytes() == before

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Group, Parameter, validators
 
 from isoloss.cli.constraints import Constraints, Made, answers, of_papers, sections
-from isoloss.cli.options import Json, Reading, Seed, SizeForm, Whole, fitted
+from isoloss.cli.options import Count, Json, Level, Reading, Seed, SizeForm, enough, fitted
 from isoloss.cli.output import emit_json, estimate, interval, plain, say, show, table
 from isoloss.cli.replacing import check_output, is_figure
 from isoloss.cli.spending import BUDGET, Spending
 from isoloss.cli.training import Trained, cost_of, rules_table, training_notes, training_rows
 from isoloss.cli.wording import in_options
-from isoloss.errors import InputError
+from isoloss.errors import UsageError
 from isoloss.units import PF_DAY, format_number, percent
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from isoloss.planning import Amounts, Plan, Setup
 
 _ABREAST = 3
+_DRAWS = 1000
 _SOURCE = Group("Where the law comes from", validator=validators.mutually_exclusive)
 
 
@@ -45,9 +46,13 @@ def plan(
             "with a --law of its own, side by side.",
         ),
     ] = None,
-    form: Annotated[SizeForm, Parameter(help="The law fitted to --runs.")] = "chinchilla",
-    draws: Annotated[Whole, Parameter(help="Resamplings behind the intervals.")] = 1000,
-    level: Annotated[float, Parameter(help="Level of the intervals.")] = 0.9,
+    form: Annotated[
+        SizeForm | None, Parameter(help="The law fitted to --runs; chinchilla without it.")
+    ] = None,
+    draws: Annotated[
+        Count | None, Parameter(help="Resamplings of --runs behind the intervals; 1000 without it.")
+    ] = None,
+    level: Level = 0.9,
     seed: Seed = 0,
     explain: Annotated[
         bool,
@@ -81,9 +86,13 @@ def plan(
     asked = constraints or Constraints()
     if explain:
         if runs or law or figure or asked.given or set(amounts) - {"flops"}:
-            raise InputError("--explain is about the papers: it goes with --flops alone")
+            raise UsageError("--explain is about the papers: it goes with --flops alone")
         _explain(amounts.get("flops"), json)
         return
+    if runs is None:
+        _about_runs({"--form": form, "--draws": draws, "--columns and the like": reading})
+    else:
+        enough(draws or _DRAWS, level)
     how = trained or Trained()
     if figure is not None:
         _check(figure, [runs, how.tuned, asked.unique_law, *map(Path, law or ["kaplan"])])
@@ -92,7 +101,7 @@ def plan(
         from isoloss.fitting.cost import paid_cost
         from isoloss.trust import backtest_line
 
-        resampled = fitted(form, runs, reading, draws=draws, seed=seed)
+        resampled = fitted(form or "chinchilla", runs, reading, draws=draws or _DRAWS, seed=seed)
         paid = paid_cost(resampled.fit.runs) if how.cost is None else None
         cost = paid or _cost(how, setup, resampled.fit.runs.n_convention) or _six_per_parameter
         found = make_plan(resampled, cost=cost, level=level, setup=setup, **amounts)
@@ -102,7 +111,7 @@ def plan(
         made = tuple(_plan_by(name, level, how, setup, amounts) for name in dict.fromkeys(law))
     else:
         if how.cost == "exact":
-            raise InputError("--cost exact needs one law: --law hoffmann, or --runs of yours")
+            raise UsageError("--cost exact needs one law: --law hoffmann, or --runs of yours")
         made = of_papers(published_plans(setup=setup, **amounts))
     plans = tuple(one.plan for one in made)
     under, unanswered = answers(asked, made, level=level)
@@ -123,6 +132,13 @@ def plan(
     beside = [*sections(under), *(f"{line}." for line in unanswered)]
     words = [*_notes(plans), *last, *([""] if beside else [])]
     show(*_side_by_side(plans), *rules, *words, *beside)
+
+
+def _about_runs(given: Mapping[str, object]) -> None:
+    """Refuse options that say something of runs, where there are none."""
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"{name}: there are no --runs that it could be about; leave it out")
 
 
 def _check(figure: Path, sources: Iterable[Path | None]) -> None:

@@ -20,6 +20,7 @@ _LOOKED_AT = 1 << 14
 _OPTIMA = b"run,group,params,tokens,flops,loss,"
 _PAGE = b"default-src 'none'; style-src 'unsafe-inline'"
 _DESIGN = b"# A design of kind "
+_MAKER = b"isoloss"  # `figures.svg.MAKER`, which is slow to load
 _FIGURES = (b"<?xml", b"<svg", b"\x89PNG", b"%PDF")
 
 Kind = Callable[[Path], bool]
@@ -82,8 +83,8 @@ def is_design(path: Path) -> bool:
 
 
 def is_figure(path: Path) -> bool:
-    """Whether a file is an SVG, a PNG or a PDF."""
-    return _begins(path).startswith(_FIGURES)
+    """Whether a file is an SVG, a PNG or a PDF that says that isoloss made it."""
+    return _begins(path).startswith(_FIGURES) and _MAKER in path.read_bytes()
 
 
 def is_report(path: Path) -> bool:

@@ -46,6 +46,9 @@ COLOURS = {
 } | {f"ramp{step}": colour for step, colour in enumerate(RAMP)}
 """The CSS variable of each colour of the style, without its leading dashes."""
 
+MAKER = "isoloss"
+"""What every file of a figure says made it, so that no other file is taken for one."""
+
 _FORMATS = (".svg", ".png", ".pdf")
 
 
@@ -99,9 +102,9 @@ def _figure(ax: Axes) -> Figure:
 def _rendered(figure: Figure, kind: str) -> bytes:
     buffer = io.BytesIO()
     metadata = {
-        "svg": {"Date": None, "Creator": None},
-        "pdf": {"CreationDate": None, "ModDate": None, "Creator": None, "Producer": None},
-        "png": {"Software": None},
+        "svg": {"Date": None, "Creator": MAKER},
+        "pdf": {"CreationDate": None, "ModDate": None, "Creator": MAKER, "Producer": None},
+        "png": {"Software": MAKER},
     }[kind]
     with house_style():
         figure.savefig(buffer, format=kind, metadata=metadata)
