@@ -246,7 +246,7 @@ def test_a_straight_line_in_the_logarithm_sits_at_the_end_of_the_range() -> None
         (lambda r: fit(Chinchilla, r, fixed={"alpha": 0.0}), "not possible"),
         (lambda r: fit(Chinchilla, r, fixed={"E": -1.0}), "not possible"),
         (lambda r: fit(Chinchilla, r, fixed=LAW.coefficients()), "leave one free"),
-        (lambda r: fit(Chinchilla, r, x="n"), "leave x out"),
+        (lambda r: fit(Chinchilla, r, x="n"), "leave x= .* out"),
         (lambda r: fit(PowerLaw, r), "one variable"),
         (lambda r: fit(PowerLaw, r, x="loss"), "x is one of"),
         (lambda r: fit(PowerLaw, r, x="steps"), "do not have"),

@@ -168,7 +168,7 @@ def test_approach_2_is_that_of_approaches(evidence: Evidence) -> None:
     runs = demo_runs()
     direct = approaches(runs, draws=100)
     rows = [row for row in reducible_exponents(evidence) if row.how == "approach 2, IsoFLOP"]
-    for row, found in zip(rows, (direct.approaches[1].a, direct.approaches[1].b), strict=True):
+    for row, found in zip(rows, (direct.named("2").a, direct.named("2").b), strict=True):
         assert isinstance(row.measured, Estimate)
         assert (row.measured.low, row.measured.mid, row.measured.high) == tuple(map(float, found))
     assert isinstance(evidence.isoflop, IsoFlop)
@@ -184,7 +184,7 @@ def test_approach_2_is_that_of_approaches(evidence: Evidence) -> None:
         for row in reducible_exponents(two)
         if row.how == "approach 2, IsoFLOP" and isinstance(row.measured, Missing)
     }
-    assert refusal == refused.approaches[1].refusal
+    assert refusal == refused.named("2").refusal
     assert "a trend needs three" in refusal
 
 

@@ -232,8 +232,8 @@ def test_a_law_that_the_forecast_model_does_not_cover_is_plain_and_says_so(
 
 def test_a_record_that_says_what_is_not_known_is_named(tmp_path: Path, base: RunSpec) -> None:
     run = read_record(write(tmp_path, replace(base, seed=84), until=0.5))
-    with pytest.raises(InputError, match=f"record '{run.run_id}': unknown key 'momentum'"):
-        track(replace(run, spec={**run.spec, "momentum": 0.9}), fitted())
+    with pytest.raises(InputError, match=f"record '{run.run_id}': unknown key 'friction'"):
+        track(replace(run, spec={**run.spec, "friction": 0.9}), fitted())
 
 
 def test_wrong_calls_are_refused_in_a_line(tmp_path: Path, base: RunSpec) -> None:

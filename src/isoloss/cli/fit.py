@@ -129,25 +129,33 @@ def fit(
 
         resampled = bootstrap(found, draws=draws, seed=seed)
     intervals = {} if resampled is None else coefficient_intervals(resampled, level)
+    parts = (_coefficients(found, intervals, level), *_outside(found, intervals), *_lines(found))
+    content = _content(found, resampled, intervals, level, whole=out is not None)
+    _leave(content, parts, out, json)
+    return 0
+
+
+def _content(
+    found: Fit,
+    resampled: Draws | None,
+    intervals: dict[str, Interval],
+    level: float,
+    *,
+    whole: bool,
+) -> dict[str, object]:
+    """The fit as JSON; whole: with what `isoloss track` doubts the law by, which no one reads."""
     content = {
         **plain(found),
         "level": level,
-        "draws": 0 if resampled is None else draws,
+        "draws": 0 if resampled is None else resampled.asked,
         "failed": 0 if resampled is None else resampled.failed,
         "intervals": plain(intervals),
     }
-    if out is not None:
+    if whole:
         from isoloss.trust import FittedLaw
 
-        # `isoloss track` doubts the law by these; printed they would only be in the way.
         content |= FittedLaw.of(found if resampled is None else resampled).to_dict()
-    _leave(
-        content,
-        (_coefficients(found, intervals, level), *_outside(found, intervals), *_lines(found)),
-        out,
-        json,
-    )
-    return 0
+    return content
 
 
 def _only_views(x: str | None, residual: str, delta: float, draws: int, chosen: Estimating) -> None:

@@ -155,7 +155,7 @@ class Estimating:
 
     def fixed(self) -> dict[str, float] | None:
         """The coefficients to hold."""
-        return None if self.fix is None else _numbers("--fix", self.fix, "E=1.7,alpha=0.34")
+        return None if self.fix is None else _named_numbers("--fix", self.fix, "E=1.7,alpha=0.34")
 
     def given(self) -> dict[str, Any] | None:
         """The variables that the runs do not hold."""
@@ -164,7 +164,7 @@ class Estimating:
         from isoloss.laws import CriticalBatch
 
         example = "b_star=2e8,alpha_b=0.21"
-        numbers = _numbers("--critical-batch", self.critical_batch, example)
+        numbers = _named_numbers("--critical-batch", self.critical_batch, example)
         if set(numbers) != {"b_star", "alpha_b"} or min(numbers.values()) <= 0:
             raise UsageError(
                 f"--critical-batch {self.critical_batch!r} is not of the form {example}"
@@ -172,7 +172,7 @@ class Estimating:
         return {"s_min": CriticalBatch(**numbers)}
 
 
-def _numbers(option: str, text: str, example: str) -> dict[str, float]:
+def _named_numbers(option: str, text: str, example: str) -> dict[str, float]:
     pairs = [pair.partition("=") for pair in text.split(",")]
     _once(option, [name.strip() for name, _, _ in pairs])
     try:

@@ -28,7 +28,8 @@ _NOUNS = {"n": "sizes", "d": "token counts"}
 _RANK = 1e-9
 _TIED, _NEARLY_TIED = 1e-4, 0.02  # share of the variance of log d that log n leaves over
 _VANISHED = 1e-6
-_EQUAL_LOSSES = 1e-9
+EQUAL_LOSSES = 1e-9
+"""Losses whose logarithms differ by less do not vary."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def decided(design: Design, coordinates: Array) -> NDArray[np.bool_]:
 
 
 def _refusal(design: Design, coordinates: Array, free: NDArray[np.bool_], seen: Levels) -> str:
-    if len(design.log_loss) > 1 and np.ptp(design.log_loss) < _EQUAL_LOSSES:
+    if len(design.log_loss) > 1 and np.ptp(design.log_loss) < EQUAL_LOSSES:
         return "every run has the same loss, so there is nothing to fit; check the loss column"
     if seen.runs > 1 and _unseen(design, coordinates, seen):
         return _missing(design, seen)

@@ -125,7 +125,7 @@ def _isoflop_exponents(evidence: Evidence) -> tuple[Estimate | Missing, Estimate
     """Approach 2 as `approaches` has it, in its own intervals."""
     if isinstance(evidence.approaches, Missing):
         return evidence.approaches, evidence.approaches
-    found = evidence.approaches.approaches[1]
+    found = evidence.approaches.named("2")
     if found.a is None or found.b is None:
         return Missing(found.refusal), Missing(found.refusal)
     return _estimate(found.a), _estimate(found.b)

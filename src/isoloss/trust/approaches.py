@@ -72,6 +72,10 @@ class Approaches:
     status: tuple[Status, ...] = ()
     findings: tuple[Finding, ...] = ()
 
+    def named(self, name: str) -> Approach:
+        """The one of a name: "1", "2", "2 corrected" or "3"."""
+        return next(approach for approach in self.approaches if approach.name == name)
+
     @property
     def answered(self) -> tuple[Approach, ...]:
         """Those that have an answer."""

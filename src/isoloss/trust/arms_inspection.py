@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from isoloss.errors import Status, UnidentifiedError
+from isoloss.fitting.diagnosis import EQUAL_LOSSES
 from isoloss.fitting.inspection import outlier
 from isoloss.fitting.runs_inspection import Finding, inspect_runs
 from isoloss.runs import Runs
@@ -21,7 +22,6 @@ from isoloss.units import format_number
 FAR = 10.0
 """A budget beyond this many times the largest compute of an arm is an extrapolation."""
 
-_EQUAL_LOSSES = 1e-9
 _BITS, _AROUND_BITS = -math.log(math.log(2.0)), 0.03  # log of 1.44 bits in a nat, and how near
 _FEWEST_LIKE = 3
 _SPREAD = 2.0  # computes that vary less say nothing of how the loss falls with them
@@ -32,7 +32,7 @@ def refuse_losses(runs_a: Runs, runs_b: Runs) -> None:
     flat = [
         f"arm {letter}"
         for letter, runs in (("a", runs_a), ("b", runs_b))
-        if np.ptp(np.log(runs.loss)) < _EQUAL_LOSSES
+        if np.ptp(np.log(runs.loss)) < EQUAL_LOSSES
     ]
     if flat:
         raise UnidentifiedError(

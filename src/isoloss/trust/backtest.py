@@ -29,7 +29,7 @@ _AT_ONCE = 30_000
 """Runs predicted at a time: all draws of very many at once need not fit in memory."""
 
 
-class Estimating(TypedDict, total=False):
+class FitOptions(TypedDict, total=False):
     """How a law is fitted before it is tested: the keyword arguments of `fit`."""
 
     x: str | None
@@ -128,7 +128,7 @@ def backtest(
     draws: int = 400,
     seed: int = 0,
     forecast: Method | None = None,
-    **estimating: Unpack[Estimating],
+    **estimating: Unpack[FitOptions],
 ) -> Backtest:
     """Fit a law to the cheaper runs and predict the dearer ones.
 

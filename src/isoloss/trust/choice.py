@@ -14,7 +14,7 @@ from isoloss.fitting.parametric import Fit, fit
 from isoloss.fitting.runs_inspection import Finding
 from isoloss.laws.forms import Array, Law
 from isoloss.runs import Runs
-from isoloss.trust.backtest import Backtest, Estimating, backtest_fit, fewest_runs
+from isoloss.trust.backtest import Backtest, FitOptions, backtest_fit, fewest_runs
 from isoloss.trust.budgets import cutoffs
 from isoloss.trust.forecast_model import Method
 
@@ -101,7 +101,7 @@ def rolling_backtest(
     draws: int = 400,
     seed: int = 0,
     forecast: Method | None = None,
-    **estimating: Unpack[Estimating],
+    **estimating: Unpack[FitOptions],
 ) -> RollingBacktest:
     """Back-test a law at several cut-offs in compute.
 
@@ -141,7 +141,7 @@ def choose(
     draws: int = 400,
     seed: int = 0,
     forecast: Method | None = None,
-    **estimating: Unpack[Estimating],
+    **estimating: Unpack[FitOptions],
 ) -> Choice:
     """Choose between laws by how well each predicts dearer runs from cheaper ones.
 
