@@ -160,8 +160,8 @@ def refused(isoloss: Command, words: tuple[str, ...], said: str, code: int) -> N
     done = isoloss("sweep", "design", *words)
     assert done.returncode == code
     assert done.stdout == ""
-    assert len(done.stderr.strip().splitlines()[-1:]) == 1
-    assert said in done.stderr.strip().splitlines()[-1]
+    (line,) = done.stderr.strip().splitlines()
+    assert said in line
 
 
 def test_the_sweep_itself_is_as_it_was(isoloss: Command) -> None:

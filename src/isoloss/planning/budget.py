@@ -248,7 +248,7 @@ def _limits(
     if machine is not None:
         hourly = machine.hardware.flops_per_second(machine.precision, machine.utilisation) * _HOUR
         if booking is not None:
-            limits["booking"] = booking.gpu_hours * hourly
+            limits["booking"] = booking.flops(machine.utilisation, machine.precision)
         if "gpu_hours" in numbers:
             limits["gpu_hours"] = numbers["gpu_hours"] * hourly
         if "dollars" in numbers and machine.price is not None:

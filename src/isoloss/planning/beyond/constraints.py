@@ -39,7 +39,7 @@ def constrained(
     the plan. level: of the intervals of a `unique_law`.
     Returns the answers in the order of `Binding`; published.KAPLAN_2020, whose Table 6 is no law of
     (n, d), has none to those of `NEEDS_LAW`.
-    Raises InputError for a constraint that is none, or that its law cannot meet.
+    Raises InputError for a constraint that there is not, or that its law cannot meet.
     Source: see `lifetime`, `overheads`, `repetition`, `precision` and `experts`. Left out: the
     law's misfit beyond the runs, but in the loss at tokens_per_param, which is a forecast.
     """

@@ -100,6 +100,7 @@ class OwnLaw:
         )
 
     def at_ratio(self, ratio: float) -> Constrained:
+        positive(ratio, "tokens_per_param")
         against = self.free.d / self.free.n
         found = overtraining(self.law, self.plan.flops, ratio, against=against, cost=self.cost)
         n, d = (float(np.ravel(x)[0]) for x in (found.n, found.d))

@@ -18,10 +18,11 @@ from isoloss.planning.beyond.repetition import (
     RIVALS,
     Repetition,
     allocate_repeated,
+    checked_stock,
     worth_of_epochs,
     worth_of_next_epoch,
 )
-from isoloss.planning.estimate import Estimate
+from isoloss.planning.estimate import Estimate, sure
 from isoloss.planning.plans.answer import OWN_TEXT, Plan, beyond
 from isoloss.units import format_number, percent
 
@@ -51,7 +52,7 @@ def repeated(plan: Plan, unique: float, fitted: FittedLaw | None, level: float) 
     """Answer with `allocate_repeated`, by Muennighoff's law or by a fit of that form."""
     known = published.MUENNIGHOFF_2023
     law = known if fitted is None else fitted
-    found = allocate_repeated(law, plan.flops, unique)
+    found = allocate_repeated(law, plan.flops, checked_stock(unique, "unique_tokens"))
     form = cast("DataConstrained", held_law(law))
     best = allocate(Chinchilla(form.E, form.A, form.B, form.alpha, form.beta), plan.flops)
     said = _said(form, found)
@@ -117,12 +118,12 @@ def of_experts(plan: Plan) -> Constrained:
         law=type(law.law).__name__,
         flops=plan.flops,
         n_convention=law.n_convention,
-        n=_sure(found.n),
-        d=_sure(found.d),
-        loss=_sure(found.loss),
+        n=sure(found.n),
+        d=sure(found.d),
+        loss=sure(found.loss),
         free=Choice(float(dense.n), float(dense.d), float(dense.loss)),
         free_is="a dense model",
-        more={"n_active": _sure(found.n_active), "granularity": _sure(found.granularity)},
+        more={"n_active": sure(found.n_active), "granularity": sure(found.granularity)},
         notes=(_TOTAL, *((_EDGE,) if found.at_edge else ()), OWN_TEXT, *_counting(plan)),
     )
 
@@ -191,12 +192,12 @@ def _trained_in(
         law=type(law.law).__name__,
         flops=plan.flops,
         n_convention=law.n_convention,
-        n=_sure(found.n),
-        d=_sure(found.d),
-        loss=_sure(found.loss),
+        n=sure(found.n),
+        d=sure(found.d),
+        loss=sure(found.loss),
         free=Choice(full.n, full.d, full.loss),
         free_is="16 bits",
-        more={"bits": _sure(found.bits), "kept": _sure(found.kept)},
+        more={"bits": sure(found.bits), "kept": sure(found.kept)},
         notes=(
             *((NOTE,) if held is None else ()),
             *missing,
@@ -215,7 +216,3 @@ def _counting(plan: Plan) -> tuple[str, ...]:
 
 def _range_notes(law: PublishedLaw, n: float, d: float) -> list[str]:
     return beyond("n", n, law.n_range) + beyond("d", d, law.d_range)
-
-
-def _sure(value: Coefficient | Array) -> Estimate:
-    return Estimate(None, float(value), None)

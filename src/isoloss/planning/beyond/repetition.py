@@ -69,7 +69,7 @@ def allocate_repeated(
     text can be filtered less, or code mixed in, instead of repeating.
     """
     form = _data_constrained(law)
-    stock = _tokens(unique)
+    stock = checked_stock(unique)
     coefficients = [np.asarray(value) for value in form.coefficients().values()]
     draws = np.broadcast_shapes(*(value.shape for value in coefficients))
     best = allocate(_of_stock(form, stock), np.full(draws, flops), cost=cost)
@@ -134,9 +134,10 @@ def _data_constrained(source: object) -> DataConstrained:
     return found
 
 
-def _tokens(unique: float) -> float:
+def checked_stock(unique: float, name: str = "unique") -> float:
+    """Return the tokens that there are; InputError, by the name they were given, below one."""
     if isinstance(unique, bool) or not (math.isfinite(unique) and unique >= 1):
-        raise InputError(f"unique is {unique!r}; give the tokens there are, such as 25e9")
+        raise InputError(f"{name} is {unique:g}; give the tokens there are, such as 25e9")
     return float(unique)
 
 

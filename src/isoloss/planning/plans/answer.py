@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from isoloss.counting import Family
 from isoloss.errors import Status
-from isoloss.planning.budget import Budget
+from isoloss.planning.budget import Budget, Machine
 from isoloss.planning.estimate import Estimate
 from isoloss.planning.training.training import Training
 from isoloss.units import PF_DAY, format_number
@@ -71,20 +72,26 @@ class Plan:
     @property
     def gpu_hours(self) -> Estimate | None:
         """Device-hours, None without hardware."""
-        machine = self.budget.machine
-        return None if machine is None else self.compute.scaled(machine.gpu_hours)
+        return self._by_machine(Machine.gpu_hours)
 
     @property
     def hours(self) -> Estimate | None:
         """Wall time in hours, None where the number of devices is not known."""
-        count = self.budget.machine and self.budget.machine.count
-        return self.gpu_hours.scaled(lambda h: h / count) if count and self.gpu_hours else None
+        return self._by_machine(Machine.hours)
 
     @property
     def dollars(self) -> Estimate | None:
         """The price, None where none was given."""
-        price = self.budget.machine and self.budget.machine.price
-        return self.gpu_hours.scaled(lambda h: h * price) if price and self.gpu_hours else None
+        return self._by_machine(Machine.dollars)
+
+    def _by_machine(self, of: Callable[[Machine, float], float | None]) -> Estimate | None:
+        """What the machine says of the compute and of its ends, None where it does not know."""
+        machine, (low, mid, high) = self.budget.machine, self.compute
+        at = None if machine is None else of(machine, mid)
+        if machine is None or at is None:
+            return None
+        ends = (None if end is None else of(machine, end) for end in (low, high))
+        return Estimate(next(ends), at, next(ends))
 
 
 def beyond(name: str, value: float, measured: tuple[float, float] | None) -> list[str]:

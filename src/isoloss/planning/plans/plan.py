@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from isoloss.errors import InputError, Status
-from isoloss.laws import Law, PublishedLaw, allocate, as_law, near_optimal, published
+from isoloss.laws import KaplanND, Law, PublishedLaw, allocate, as_law, near_optimal, published
 from isoloss.laws.allocation import Cost, HoldsLaw, LossOfND, per_token
 from isoloss.laws.required import compute_at_size
 from isoloss.planning.budget import Budget, OtherAmounts, budget
@@ -76,7 +76,7 @@ def plan(
     flops: training FLOPs; amounts: the other forms of a budget, a target loss and caps on n and d
     (`OtherAmounts`). cost: n -> training FLOPs per token, rising, default 6 n. level: of intervals.
     setup: how it is to be trained, by default modern shapes of a vocabulary of 32,000.
-    Returns Plan. Raises InputError for a bad or contradictory budget or a law that is none,
+    Returns Plan. Raises InputError for a bad or contradictory budget, or what is no law;
     UnidentifiedError where the runs behind a fit do not identify the answer.
     Source: Hoffmann et al. 2022, Eq. 4, for the optimum; Kaplan et al. 2020, section B.4, for the
     range; see `training` for batch, steps, rate and memory.
@@ -296,7 +296,7 @@ def _tokens(budget: float, n: float, cost: Cost | None) -> float:
 
 
 def _law_notes(law: object) -> tuple[str, ...]:
-    if type(law).__name__ != "KaplanND":
+    if not isinstance(law, KaplanND):
         return ()
     return ("KaplanND describes overfitting; Kaplan's own allocation is plan_kaplan",)
 

@@ -56,7 +56,7 @@ def explain(flops: float = CHINCHILLA_FLOPS) -> Explanation:
 
     flops: the budget at which each step's best size is given, where its coefficient is known.
     Returns Explanation; every step is marked as quoted or computed, with its source.
-    Raises InputError for a budget that is none.
+    Raises InputError for a budget that is not positive and finite.
     Source: Kaplan et al. 2020, Porian et al. 2024, Pearce & Song 2024, Hoffmann et al. 2022,
     Besiroglu et al. 2024. Sizes are counted as each source counts them. Left out: how the steps
     of one paper overlap with those of another; they are two explanations of one gap, not a sum.

@@ -1,7 +1,5 @@
 """The next runs: what a proposal obeys, and that it does what it says."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
@@ -75,9 +73,8 @@ def test_believing_the_law_everywhere_is_said_and_buys_smaller_runs(draws: Draws
     wary = propose_runs(draws, drift=0.02, **limits)  # type: ignore[arg-type]
     assert trusting.notes == ("assumes that the law holds at every size",)
     least = [min(run.flops for run in found.runs) for found in (trusting, wary)]
-    middle = [float(np.median([run.n * run.d for run in f.runs])) for f in (trusting, wary)]
-    assert least[0] <= least[1]
-    assert middle[0] != middle[1]
+    assert least[0] < least[1] / 3
+    assert trusting.expected_width < wary.expected_width / 3
 
 
 def test_the_runs_narrow_the_interval_as_much_as_said(draws: Draws) -> None:
@@ -123,7 +120,7 @@ def test_wrong_calls_are_refused(draws: Draws) -> None:
     other = bootstrap(fit(PowerLaw, runs, x="c"), draws=100)
     with pytest.raises(InputError, match=r"law of \(n, d\)"):
         propose_runs(other, target=TARGET, spend=SPEND)
-    assert dataclasses.is_dataclass(propose_runs(draws, target=TARGET, spend=SPEND, count=1))
+    assert len(propose_runs(draws, target=TARGET, spend=SPEND, count=1).runs) == 1
 
 
 def test_a_run_costs_what_the_cost_says(draws: Draws) -> None:

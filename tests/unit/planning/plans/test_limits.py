@@ -93,7 +93,7 @@ def test_draws_keep_to_the_caps_and_doubt_the_compute_of_a_loss(draws: Draws) ->
     assert asked.compute.low < 1e21 < asked.compute.high
     assert asked.flops == pytest.approx(float(np.median(compute_for_loss(draws.law, target))))
     low = plan(draws, loss=1.75)
-    assert low.compute.high == math.inf or (low.compute.high or 0) > 1e25
+    assert low.compute.high == math.inf  # some draws never reach it
 
 
 def test_hardware_turns_compute_into_time_and_money() -> None:
