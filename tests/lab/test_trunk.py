@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from isoloss.errors import InputError
 from isoloss.lab.sweep import SweepProgress, dry_run, run_sweep
 from isoloss.lab.sweep.local import _Sweep
 from isoloss.lab.sweep.pace import TYPICAL, work_of
@@ -76,6 +77,14 @@ def test_a_branch_without_what_it_leaves_does_the_rest_itself(
     part, whole = (train(run, tokens, tmp_path / name) for name in "ab")
     assert (part.start, whole.start) == (5, 0)
     assert part.loss == whole.loss
+    other = replace(run, tokens=run.tokens + run.batch)
+    record = tmp_path / "a" / f"{trunk_of(run).run_id}.jsonl"
+    text = record.read_text(encoding="utf-8")
+    record.write_text(text.replace(tokens.hash, "0" * 64), encoding="utf-8")
+    with pytest.raises(InputError, match=r"its branch is on \w+: train into another"):
+        train(other, tokens, tmp_path / "a")
+    record.unlink()
+    assert train(other, tokens, tmp_path / "a").start == 0
 
 
 def test_a_killed_branch_goes_on_bit_for_bit(

@@ -96,7 +96,7 @@ def train(
     optimizer = make_optimizer(model, spec)
     state = load_checkpoint(checkpoint, model, optimizer)
     if spec.trunk and not state.step:
-        state = leave_trunk(spec, folder, model, optimizer)
+        state = leave_trunk(spec, tokens.hash, folder, model, optimizer)
     with RecordWriter.resume(path, state.step) as writer:
         writer.header(spec, _corpus(tokens), describe_machine(), versions())
         run = _Run(spec, tokens, model, optimizer, state, writer, checkpoint, frozenset(keep))
