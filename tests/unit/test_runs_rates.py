@@ -11,6 +11,7 @@ import pytest
 
 from isoloss.counting import Shape, count_params
 from isoloss.errors import InputError
+from isoloss.fitting import tune
 from isoloss.runs import (
     RATE_RULES,
     Runs,
@@ -111,6 +112,19 @@ def test_a_tuned_rate_follows_the_law_of_its_table(tmp_path: Path) -> None:
     assert rate(TINY, 1e9, force=True) == pytest.approx(2.0 * n**-0.5 * 1e9**0.1, rel=1e-9)
     with pytest.raises(InputError, match=r"parameters, tuned from 1\.00K to 100K"):
         rate(LARGE, 3e6)
+
+
+def test_what_tune_writes_is_what_a_sweep_reads(tmp_path: Path) -> None:
+    n, d, step = (a.ravel() for a in np.meshgrid([3e3, 1e4, 4e4], [1e6, 4e6], [-2, -1, 0, 1, 2.0]))
+    lr, best = 0.006 * 2.0**step, 0.6 * n**-0.5
+    loss = 3.0 * (n / 1e4) ** -0.05 * np.exp(0.04 * np.log(lr / best) ** 2)
+    noise = np.exp(1e-4 * np.random.default_rng(0).standard_normal(n.size))
+    runs = Runs(n=n, d=d, lr=lr, loss=loss * noise, n_convention="non_embedding_plus_head")
+    write_runs(tune(runs, draws=200).best_runs(), tmp_path / "tuned.csv")
+    size = count_params(TINY, "non_embedding_plus_head")
+    assert tuned_rates(tmp_path / "tuned.csv")(TINY, 2e6) == pytest.approx(
+        0.6 * size**-0.5, rel=0.03
+    )
 
 
 def test_a_sweep_along_a_line_is_followed_along_it(tmp_path: Path) -> None:
