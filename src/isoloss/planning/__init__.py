@@ -54,18 +54,18 @@ if TYPE_CHECKING:
 _LATER = {
     "beyond.binding": "Binding Choice Constrained",
     "beyond.constraints": "constrained",
-    "designs.cooldowns": "SweepCost sweep_cost",
-    "designs.design": "Design",
-    "designs.curves": "grid_design isoflop_design ladder_design",
     "beyond.experts": "Mixture allocate_experts expert_flops total_size",
-    "designs.kaplan_studies": "kaplan_design",
     "beyond.lifetime": "Lifetime Traffic best_tokens least_dollars least_lifetime",
-    "doubt.next_runs": "Proposal ProposedRun propose_runs",
     "beyond.overheads": "Overhead Overtrained chinchilla_token_ratio least_size_ratio overhead "
     "overtraining",
     "beyond.precision": "Bits allocate_bits critical_tokens",
-    "designs.recipe": "PlannedRun Recipe",
     "beyond.repetition": "Repetition allocate_repeated worth_of_epochs worth_of_next_epoch",
+    "designs.cooldowns": "SweepCost sweep_cost",
+    "designs.curves": "grid_design isoflop_design ladder_design",
+    "designs.design": "Design",
+    "designs.kaplan_studies": "kaplan_design",
+    "designs.recipe": "PlannedRun Recipe",
+    "doubt.next_runs": "Proposal ProposedRun propose_runs",
     "walks.walk": "Explanation",
 }
 _HOME = {name: module for module, names in _LATER.items() for name in names.split()}
