@@ -97,6 +97,8 @@ def test_a_dry_run_shows_what_a_sweep_implies_and_trains_nothing(
     assert not list((text.parent / "sweep").glob("*.jsonl"))
     lines = isoloss("sweep", "sweep.toml", "--dry-run").stdout
     assert "2 of 2 runs to train" in lines
+    assert max(map(len, lines.splitlines())) <= 80
+    assert not (text.parent / "sweep").exists()
 
 
 def test_one_run_leaves_a_record_and_is_not_run_again(isoloss: Command, text: Path) -> None:

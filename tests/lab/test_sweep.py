@@ -19,7 +19,14 @@ import pytest
 from isoloss.counting import Shape
 from isoloss.errors import InputError, IsolossError
 from isoloss.lab.__main__ import main
-from isoloss.lab.sweep import SweepInterrupted, SweepProgress, dry_run, prepare_tokens, run_sweep
+from isoloss.lab.sweep import (
+    SweepInterrupted,
+    SweepProgress,
+    dry_run,
+    prepare_tokens,
+    run_sweep,
+    tokens_there,
+)
 from isoloss.lab.sweep import pool as pool_module
 from isoloss.lab.sweep.display import auto_display, duration, live_display, plain_display
 from isoloss.lab.sweep.local import _Tracked
@@ -505,12 +512,35 @@ def test_a_dry_run_shows_what_would_be_trained(tokens: TokenSet, folder: Path) -
     before = sorted(folder.iterdir())
     lines = dry_run(specs, tokens.folder, folder, workers=2)
     assert sorted(folder.iterdir()) == before
-    assert lines[1].startswith(specs[1].run_id)
-    assert "64.0K (-0.0%)" in lines[1]
+    begins, ends = lines[1].split()[0].split("..")
+    assert specs[1].run_id.startswith(begins)
+    assert specs[1].run_id.endswith(ends)
     assert lines[1].endswith("waiting")
     assert lines[2].endswith("finished")
     assert lines[3].startswith("1 of 2 runs to train on")
-    assert lines[3].endswith("with 1 workers (judged by 1 finished runs)")
+    assert lines[4].endswith("with 1 worker (judged by 1 finished run)")
+    assert max(map(len, lines)) <= 80
+    assert "6.40K -0.5%" in dry_run([small(3, tokens=6_430)], tokens.folder, folder)[1]
+
+
+def test_a_dry_run_without_tokens_writes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("\n\n".join(["word " * 99] * 200), encoding="utf-8")
+    specs = [replace(small(seed), corpus="text.txt") for seed in (0, 1)]
+    before = sorted(tmp_path.rglob("*"))
+    assert tokens_there(specs, tmp_path / "records") is None
+    lines = dry_run(specs, None, tmp_path / "records", workers=2)
+    assert sorted(tmp_path.rglob("*")) == before
+    assert "not tokenized yet" in " ".join(lines)
+    assert max(map(len, lines)) <= 80
+    made = prepare_tokens(specs, tmp_path / "records")
+    there = tokens_there(specs, tmp_path / "records")
+    assert there is not None
+    assert there.hash == made.hash
+    with pytest.raises(InputError, match="there is no file"):
+        tokens_there([replace(specs[0], corpus="nowhere.txt")], tmp_path / "records")
 
 
 def test_tokens_come_from_the_one_corpus_the_runs_name(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
@@ -12,6 +13,9 @@ from isoloss.cli.output import emit_json, say
 from isoloss.cli.progress import progress
 from isoloss.cli.sweep_design import design
 from isoloss.errors import InputError
+
+if TYPE_CHECKING:
+    from isoloss.runs import RunSpec
 
 app = App(name="sweep")
 app.command(design)
@@ -31,7 +35,7 @@ def sweep(
         Count | None, Parameter(help="Processes, one thread each; all cores.")
     ] = None,
     dry_run: Annotated[
-        bool, Parameter(show_default=False, help="Show what would be trained, and train nothing.")
+        bool, Parameter(show_default=False, help="Show what would be trained, and write nothing.")
     ] = False,
     json: Json = False,
 ) -> int:
@@ -41,26 +45,22 @@ def sweep(
     command goes on. A run that diverges is a record too; one that fails does not stop the others,
     and makes the exit code 1.
     """
-    from isoloss.lab.sweep import dry_run as preview
     from isoloss.lab.sweep import prepare_tokens, run_sweep
     from isoloss.lab.tokens import load_tokens
-    from isoloss.runs import read_sweep, with_trunks
+    from isoloss.runs import read_sweep
 
     specs = read_sweep(sweep_file)
     folder = out or sweep_file.with_suffix("")
     if folder == sweep_file:
         raise InputError(f"{sweep_file} has no suffix to leave out; give a folder with --out")
+    if dry_run:
+        _preview(specs, folder, tokens, workers, json)
+        return 0
     if tokens is not None:
         token_set = load_tokens(tokens)
     else:
         with progress() as show:
             token_set = prepare_tokens(specs, folder, progress=show)
-    if dry_run:
-        if json:
-            emit_json({"runs": [_implied(spec) for spec in with_trunks(specs)]})
-        else:
-            print("\n".join(preview(specs, token_set.folder, folder, workers=workers)))
-        return 0
     result = run_sweep(specs, token_set.folder, folder, workers=workers)
     if json:
         emit_json(result)
@@ -71,7 +71,24 @@ def sweep(
     return 0 if result.complete else 1
 
 
-def _implied(spec: Any) -> dict[str, Any]:
+def _preview(
+    specs: Sequence[RunSpec], folder: Path, tokens: Path | None, workers: int | None, json: bool
+) -> None:
+    """Show what would be trained; nothing is tokenized for it."""
+    from isoloss.lab.sweep import dry_run, tokens_there
+    from isoloss.runs import with_trunks
+
+    if tokens is None:
+        there = tokens_there(specs, folder)
+        tokens = None if there is None else there.folder
+    lines = dry_run(specs, tokens, folder, workers=workers)
+    if json:
+        emit_json({"runs": [_implied(spec) for spec in with_trunks(specs)]})
+    else:
+        print("\n".join(lines))
+
+
+def _implied(spec: RunSpec) -> dict[str, Any]:
     """Everything that follows from a spec."""
     from isoloss.counting import FLOP_CONVENTIONS, count_all, params_by_group
 

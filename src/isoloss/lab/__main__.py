@@ -13,7 +13,13 @@ from pathlib import Path
 from types import FrameType
 
 from isoloss.errors import InputError, IsolossError
-from isoloss.lab.sweep import SweepInterrupted, dry_run, prepare_tokens, run_sweep
+from isoloss.lab.sweep import (
+    SweepInterrupted,
+    dry_run,
+    prepare_tokens,
+    run_sweep,
+    tokens_there,
+)
 from isoloss.lab.tokens import load_tokens
 from isoloss.runs import read_sweep
 
@@ -60,13 +66,16 @@ def _sweep(options: argparse.Namespace) -> int:
     folder = options.out or options.sweep.with_suffix("")
     if options.out is None and folder == options.sweep:
         raise InputError(f"{options.sweep} has no suffix to leave out; give a folder with --out")
+    if options.dry_run:
+        there = options.tokens
+        if there is None and (found := tokens_there(specs, folder, tokenizer=options.tokenizer)):
+            there = found.folder
+        print("\n".join(dry_run(specs, there, folder, workers=options.workers)))
+        return 0
     if options.tokens is not None:
         tokens = load_tokens(options.tokens)
     else:
         tokens = prepare_tokens(specs, folder, tokenizer=options.tokenizer)
-    if options.dry_run:
-        print("\n".join(dry_run(specs, tokens.folder, folder, workers=options.workers)))
-        return 0
     result = run_sweep(
         specs,
         tokens.folder,

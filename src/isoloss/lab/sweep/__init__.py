@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from isoloss.lab.sweep.display import auto_display
 from isoloss.lab.sweep.local import run_sweep
-from isoloss.lab.sweep.preview import dry_run, prepare_tokens
+from isoloss.lab.sweep.preview import dry_run, prepare_tokens, tokens_there
 from isoloss.lab.sweep.state import RunProgress, SweepInterrupted, SweepProgress, SweepResult
 
 __all__ = [
@@ -16,4 +16,5 @@ __all__ = [
     "dry_run",
     "prepare_tokens",
     "run_sweep",
+    "tokens_there",
 ]

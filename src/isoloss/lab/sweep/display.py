@@ -22,7 +22,7 @@ from isoloss.lab.sweep.state import (
     RunProgress,
     SweepProgress,
 )
-from isoloss.units import format_number
+from isoloss.units import format_number, plural
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -93,7 +93,10 @@ def duration(seconds: float) -> str:
 
 def _summary(picture: SweepProgress) -> str:
     done = picture.count(FINISHED, DIVERGED)
-    parts = [f"{done} of {len(picture.runs)} runs done", f"{picture.count(RUNNING)} under way"]
+    parts = [
+        f"{done} of {plural(len(picture.runs), 'run')} done",
+        f"{picture.count(RUNNING)} under way",
+    ]
     for state in (DIVERGED, FAILED, ELSEWHERE):
         if picture.count(state):
             parts.append(f"{picture.count(state)} {state}")
@@ -119,7 +122,7 @@ def _table(picture: SweepProgress) -> RenderableType:
         table.add_row(f"and {len(running) - _MOST_ROWS} more")
     done = picture.count(FINISHED, DIVERGED)
     table.add_row(
-        f"all: {done} of {len(picture.runs)} runs done",
+        f"all: {done} of {plural(len(picture.runs), 'run')} done",
         _bar(picture.flops_done, picture.flops_total),
     )
     return Group(table, Text(_summary(picture), style="dim"))

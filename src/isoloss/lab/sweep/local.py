@@ -45,6 +45,7 @@ from isoloss.lab.sweep.state import (
 )
 from isoloss.lab.tokens import check_corpus, load_tokens
 from isoloss.runs import RunSpec
+from isoloss.units import plural
 
 _REPORT_EVERY = 0.5  # seconds
 _START_DEATHS = 3  # workers that may die before they can take a run
@@ -299,9 +300,10 @@ class _Sweep:
 
     def greet(self) -> None:
         """Say what there is to do."""
-        line = f"{len(self.tracked)} runs: {self.already} done before"
+        line = f"{plural(len(self.tracked), 'run')}: {self.already} done before"
         line += f", {self.begun} to resume, {self.outstanding() - self.begun} to begin"
-        self.news.append(f"{line}; {min(self.workers, max(1, self.outstanding()))} workers")
+        workers = min(self.workers, max(1, self.outstanding()))
+        self.news.append(f"{line}; {plural(workers, 'worker')}")
 
     def report(self, *, over: bool = False) -> None:
         """Show the sweep as it stands."""

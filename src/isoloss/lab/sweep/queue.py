@@ -87,9 +87,10 @@ def make_folder(folder: Path) -> None:
         ) from None
 
 
-def record_of(job: Job, corpus_hash: str) -> Run | None:
+def record_of(job: Job, corpus_hash: str | None) -> Run | None:
     """The run's record so far; None if it has none, or was killed before its first line was whole.
 
+    corpus_hash: of the text to train on, None where it is not known yet.
     Raises InputError if the file is damaged before its last line, holds another run, or one
     trained on another text: to resume it would mix the two.
     """
@@ -104,7 +105,7 @@ def record_of(job: Job, corpus_hash: str) -> Run | None:
             "move it away, or give the sweep another folder"
         )
     found = str(run.corpus.get("hash", ""))
-    if found != corpus_hash:
+    if corpus_hash is not None and found != corpus_hash:
         raise InputError(
             f"{job.record} was trained on another text (hash {found[:12]}, now "
             f"{corpus_hash[:12]}); give the sweep another folder, or prepare the same text"

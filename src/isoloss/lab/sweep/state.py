@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isoloss.errors import IsolossError
+from isoloss.units import plural
 
 WAITING, RUNNING, FINISHED, DIVERGED = "waiting", "running", "finished", "diverged"
 FAILED, ELSEWHERE = "failed", "elsewhere"
@@ -81,7 +82,7 @@ class SweepResult:
     def summary(self) -> str:
         """One line: what is done, what is not and why, and how to go on."""
         done = self.counts[FINISHED] + self.counts[DIVERGED]
-        line = f"{done} of {len(self.records)} runs done"
+        line = f"{done} of {plural(len(self.records), 'run')} done"
         if self.counts[DIVERGED]:
             line += f" ({self.counts[DIVERGED]} diverged)"
         if self.failures:
