@@ -134,6 +134,8 @@ def plain(value: Any) -> Any:
 
         if isinstance(value, Table):
             return _runs(value)
+        if hasattr(value, "to_dict"):  # a spec or a shape, as its file has it
+            return plain(value.to_dict())
         # A field that a dataclass does not show is its own business (the solver's arrays).
         return {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.repr}
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
