@@ -124,7 +124,7 @@ def test_a_fit_of_repeated_text_stands_for_muennighoff_s(isoloss: Command, tmp_p
     ("words", "code", "says"),
     [
         (["--law", "kaplan", "--served", "1T"], 1, "nothing is said of --served; plan with --law"),
-        (["--explain", "--served", "1T"], 1, "goes with --flops alone"),
+        (["--explain", "--served", "1T"], 2, "goes with --flops alone"),
         (["--bits", "eight"], 2, "'eight' is not a number"),
         (["--law", "hoffmann", "--size-ratio", "1e-12"], 1, "less than one parameter"),
         (["--unique-law", "none.json", "--unique-tokens", "1B"], 1, "none.json: no such file"),

@@ -261,7 +261,7 @@ def _rows(plans: tuple[Plan, ...], *, show_flops: bool) -> list[tuple[str, list[
         ("  half of it, twice", [_elsewhere(p) for p in plans]),
         ("tokens d", [estimate(p.d) for p in plans]),
         ("tokens per parameter", [estimate(p.tokens_per_param) for p in plans]),
-        ("loss, nats per token", [estimate(p.loss, "{:.3f}") for p in plans]),
+        (_loss_label(plans), [estimate(p.loss, "{:.3f}") for p in plans]),
         ("law", [p.law for p in plans]),
     ]
     if show_flops or any(p.compute.low is not None for p in plans):
@@ -278,14 +278,19 @@ def _rows(plans: tuple[Plan, ...], *, show_flops: bool) -> list[tuple[str, list[
     return rows + training_rows(plans)
 
 
+def _loss_label(plans: tuple[Plan, ...]) -> str:
+    units = {p.loss_unit for p in plans}
+    return "loss, nats per token" if units == {"nats"} else f"loss, {', '.join(sorted(units))}"
+
+
 def _counting(plan: Plan) -> str:
     return plan.n_convention + ("; its own FLOPs" if plan.c_convention == "cost" else "")
 
 
 def _elsewhere(plan: Plan) -> str:
-    """What half and twice the size waste, of the four that a plan states."""
+    """What half and twice the size waste, of the four that a plan states; a dash under a cap."""
     wasted = [excess for _, excess in plan.elsewhere[1:3]]
-    return ", ".join("never" if math.isinf(excess) else f"{excess:+.0%}" for excess in wasted)
+    return ", ".join("never" if math.isinf(each) else f"{each:+.0%}" for each in wasted) or "-"
 
 
 def _notes(plans: tuple[Plan, ...]) -> list[str]:

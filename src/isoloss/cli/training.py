@@ -86,6 +86,7 @@ def training_rows(plans: Sequence[Plan]) -> list[tuple[str, list[str]]]:
         ("shape: layers x width", [_shape(one) for one in how]),
         ("batch, tokens", [estimate(one.batch) for one in how]),
         ("steps", [estimate(one.steps) for one in how]),
+        ("  tokens, steps / least", [_paid(one) for one in how]),
         ("learning rate", [estimate(one.lr, "{:.2e}") for one in how]),
         ("weight decay", [estimate(one.weight_decay) for one in how]),
         ("training state, GB", [estimate(one.memory, scale=1e9) for one in how]),
@@ -107,7 +108,7 @@ def rules_table(training: Training) -> object:
             if one.source == source and (one.gives == "critical_batch") == critical
         ]
         rows.append((f"{source}, critical" if critical else source, *_rule(answers)))
-    named = f"{training.shape.n / 1e6:,.0f}M parameters"
+    named = f"{format_number(training.shape.n)} parameters"
     return table(
         "rule", ">rate", ">batch", ">steps", "where it is refused, or what the batch costs",
         rows=rows,
@@ -125,9 +126,18 @@ def training_notes(plans: Sequence[Plan]) -> list[tuple[str, str]]:
     ]
 
 
+def _paid(training: Training) -> str:
+    """What the batch given costs beside the first critical batch that is known."""
+    if training.batch_by != "as given":
+        return "-"
+    known = [one for one in training.rules if one.over_tokens and one.over_steps]
+    return "; ".join(f"{one.source}: {one.over_tokens:.2f}, {one.over_steps:.2f}" for one in known)
+
+
 def _shape(training: Training) -> str:
     shape = training.shape.shape
-    return f"{shape.n_layer} x {shape.d_model}, {shape.n_heads} heads"
+    heads = "1 head" if shape.n_heads == 1 else f"{shape.n_heads} heads"
+    return f"{shape.n_layer} x {shape.d_model}, {heads}"
 
 
 def _rule(answers: Sequence[RuleAnswer]) -> tuple[str, ...]:

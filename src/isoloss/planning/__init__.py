@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from isoloss.planning.budget import Amounts, Budget, Machine, OtherAmounts, budget
 from isoloss.planning.doubt.decision import Bet, best_bet
+from isoloss.planning.doubt.misfit import best_size
 from isoloss.planning.estimate import Estimate
 from isoloss.planning.plans.answer import Plan
 from isoloss.planning.plans.kaplan import plan_kaplan
@@ -102,6 +103,7 @@ __all__ = [
     "allocate_experts",
     "allocate_repeated",
     "best_bet",
+    "best_size",
     "best_tokens",
     "budget",
     "chinchilla_token_ratio",

@@ -144,6 +144,8 @@ def budget(amounts: Amounts) -> Budget:
         raise InputError(
             f"{argument(bound_by)} comes to {flops:.3g} FLOPs, more than there is: check the unit"
         )
+    if flops is not None and any(value > flops * (1 + _AGREE) for value in limits.values()):
+        notes += (f"{argument(bound_by)} is the tightest of what was given, and binds",)
     caps = [numbers["max_params"]] if "max_params" in numbers else []
     if "serving_memory" in numbers:
         caps.append(numbers["serving_memory"] / _SERVED_BYTES)
@@ -214,8 +216,8 @@ def _machine(
             raise InputError(f"{argument(name)} needs {' and '.join(map(argument, missing))}")
     named = given.get("hardware")
     if named is None:
-        for name in ("utilisation", "count", "price"):
-            if name in numbers:
+        for name in ("utilisation", "count", "price", "precision"):
+            if name in given:
                 raise InputError(f"{argument(name)} needs {argument('hardware')}")
         return None, ()
     device = named if isinstance(named, Hardware) else find_hardware(str(named))

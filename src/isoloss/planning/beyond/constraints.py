@@ -8,14 +8,16 @@ Each answer says whose law it is; what it says of another's text is its change, 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Unpack
 
+from isoloss.counting import Family
 from isoloss.errors import InputError
 from isoloss.laws import Cost, published
 from isoloss.planning.beyond.binding import Binding, Constrained
 from isoloss.planning.beyond.own_law import OwnLaw, PlansLaw
 from isoloss.planning.beyond.papers import in_bits, of_experts, repeated
-from isoloss.planning.plans.answer import Plan
+from isoloss.planning.plans.answer import Plan, unit_notes
 
 NEEDS_LAW = ("served", "size_ratio", "tokens_per_param")
 """The constraints that are asked of the plan's own law."""
@@ -65,4 +67,12 @@ def constrained(
         found += in_bits(plan, bits)
     if experts:
         found.append(of_experts(plan))
-    return tuple(found)
+    return tuple(_doubted(one) for one in found)
+
+
+def _doubted(one: Constrained) -> Constrained:
+    """The answer with its doubts; the n of experts counts what no token uses."""
+    if one.constraint == "experts":
+        return one
+    doubts = unit_notes(one.d.mid / one.n.mid, one.loss.mid, Family())
+    return replace(one, notes=(*one.notes, *doubts))

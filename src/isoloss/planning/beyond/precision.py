@@ -28,6 +28,7 @@ NOTE = (
 """What the published constants give for the best number of bits."""
 
 _FULL = 16.0
+_LEAST_BITS, _MOST_BITS = 1.0, 64.0
 _LOG_BITS = (math.log(0.5), math.log(1e3))
 
 
@@ -73,7 +74,7 @@ def allocate_bits(
     if bits is None:
         p = _least(lambda u: u - np.log(_kept(form, np.exp(u))))
     else:
-        p = float(positive(bits, "bits"))
+        p = _checked_bits(bits)
     share = _checked_share(form, p)
     base = Chinchilla(form.E, form.A, form.B, form.alpha, form.beta)
     best = allocate(base, budget * _FULL * share / p)
@@ -112,7 +113,7 @@ def _at_size(
     if bits is None:
         p = _least(lambda u: form(n, tokens(np.exp(u)), *(np.exp(u),) * 3))
     else:
-        p = float(positive(bits, "bits"))
+        p = _checked_bits(bits)
     share = _checked_share(form, p)
     d = float(tokens(np.asarray(p)))
     return Bits(p, n, d, float(form(n, d, p, p, p)), share)
@@ -126,6 +127,12 @@ def _least(curve: Callable[[Array], Array]) -> float:
 
 def _kept(form: Precision | OffsetPrecision, bits: Array) -> Array:
     return form.kept(bits, bits, bits)
+
+
+def _checked_bits(bits: float) -> float:
+    if not _LEAST_BITS <= float(positive(bits, "bits")) <= _MOST_BITS:
+        raise InputError(f"bits is {bits:g}; give {_LEAST_BITS:g} to {_MOST_BITS:g}")
+    return float(bits)
 
 
 def _checked_share(form: Precision | OffsetPrecision, bits: float) -> float:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from isoloss.errors import InputError
 from isoloss.laws import allocate
 from isoloss.laws.allocation import per_token
 from isoloss.laws.forms import Array
@@ -47,10 +48,12 @@ def best_size(
     draws: of a law of (n, d). flops: the budget. level: of the interval. drift: how far the law
     goes astray over one e-fold, in log loss; 0 for the draws alone. cost: n -> FLOPs per token, 6 n
     by default; the slope of the best size is that at 6 n.
-    Returns Estimate in parameters: low, median and high.
+    Returns Estimate in parameters: low, median and high. Raises InputError for a bad drift.
     Source: the misfit is that of the forecast model; its size is chosen and its coverage measured
     in `benchmarks/next_runs`. Left out: the robust weights of the fit.
     """
+    if not (math.isfinite(drift) and drift >= 0):
+        raise InputError(f"drift is {drift:g}; give a fraction of the loss, such as 0.002, or 0")
     sizes = np.asarray(allocate(draws, flops, cost=cost).n)
     low, mid, high = (float(x) for x in draws.interval(lambda _: sizes, level=level))
     by = widening(draws, flops, drift, cost=cost)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from isoloss.trust import Draws
 
 _RATIO = 20.0
+_BELOW, _LEAST_FLOPS = 10.0, 1e6
 _DEEPEST = 100.0
 _BUDGETS, _BALANCES = 15, 21
 _PASSES = 6
@@ -99,7 +100,8 @@ def propose_runs(
     draws: from `bootstrap`, of a law of (n, d). target, spend: FLOPs, of the run to decide on and
     of all proposed runs. count: how many runs; left out, the fewest that come within 5 % of the
     best tried, up to 32. largest: FLOPs of one run, at most the target, by default a quarter of
-    `spend`. smallest: likewise, by default a hundredth of `largest`. ratio: by how much d / n may
+    `spend`. smallest: likewise, by default a hundredth of `largest`, but no less than a tenth of
+    the smallest run there is, below which a law is hardly known. ratio: by how much d / n may
     differ from the law's best at that compute, either way. level: of the widths. drift: how far the
     law goes astray over one e-fold of compute or of d / n, in log loss; 0 believes it everywhere.
     cost: n -> FLOPs per token, default 6 n.
@@ -108,10 +110,18 @@ def propose_runs(
     Source: c-optimal design by exchange (Fedorov 1972) with correlated misfit; measured in
     `benchmarks/next_runs`. Left out: learning rates, failed runs, the robust weights of the fit.
     """
+    _check_draws(draws)
     largest = min(spend / 4.0, target) if largest is None else largest
-    smallest = largest / _DEEPEST if smallest is None else smallest
+    if smallest is None:
+        known = _least_known(draws, largest) if largest >= _LEAST_FLOPS else 0.0
+        smallest = max(largest / _DEEPEST, known)
     _refuse(draws, target, spend, count, largest, smallest, ratio, drift)
     problem = _Problem.of(draws, target, (smallest, largest), ratio, drift, cost)
+    if count is not None and count > problem.n.size:
+        raise InputError(
+            f"count is {count}, and between smallest and largest there are {problem.n.size} places "
+            "for a run: ask for fewer, or let the runs differ in compute"
+        )
     if problem.least(count or 1) > spend:
         raise InputError(
             f"{count} runs cost {problem.least(count or 1):.3g} FLOPs or more, and there are "
@@ -120,7 +130,11 @@ def propose_runs(
     if count is not None:
         chosen = problem.chosen(count, spend)
     else:
-        tried = [problem.chosen(k, spend) for k in _COUNTS if problem.least(k) <= spend]
+        tried = [
+            problem.chosen(k, spend)
+            for k in _COUNTS
+            if k <= problem.n.size and problem.least(k) <= spend
+        ]
         values = [problem.variance(one) for one in tried]
         chosen = next(
             one for one, v in zip(tried, values, strict=True) if v <= _ENOUGH * min(values)
@@ -145,8 +159,26 @@ def propose_runs(
         excess=excess,
         expected_excess=excess * share,
         level=level,
-        notes=_notes(draws, target, largest, drift),
+        notes=_notes(draws, target, (smallest, largest), drift),
     )
+
+
+def _check_draws(draws: object) -> None:
+    from isoloss.trust import Draws
+
+    if not isinstance(draws, Draws):
+        raise InputError("propose_runs needs draws of a fit: give bootstrap(fit)")
+
+
+def _least_known(draws: Draws, largest: float) -> float:
+    """The FLOPs below which no run is proposed unless it is asked for."""
+    least = float(np.asarray(draws.fit.runs.c).min())
+    if largest < least / _BELOW:
+        raise InputError(
+            f"runs of at most {largest:.3g} FLOPs are far smaller than any there is, from "
+            f"{least:.3g}: spend more, or say how small they may be with smallest= (--smallest)"
+        )
+    return least / _BELOW
 
 
 @dataclass(frozen=True, eq=False)
@@ -278,7 +310,7 @@ def _refuse(
     for name, value in (
         ("target", target), ("spend", spend), ("largest", largest), ("smallest", smallest)
     ):  # fmt: skip
-        if not (math.isfinite(value) and value >= 1e6):
+        if not (math.isfinite(value) and value >= _LEAST_FLOPS):
             raise InputError(f"{name} is {value:g}; give FLOPs, such as 1e20")
     if draws.fit.form.variables != ("n", "d"):
         raise InputError("propose_runs needs draws of a law of (n, d), such as Chinchilla")
@@ -299,11 +331,17 @@ def _refuse(
         raise InputError(f"drift is {drift:g}; give a fraction of the loss, such as 0.002, or 0")
 
 
-def _notes(draws: Draws, target: float, largest: float, drift: float) -> tuple[str, ...]:
+def _notes(draws: Draws, target: float, span: tuple[float, float], drift: float) -> tuple[str, ...]:
     notes = ["expected of the plain fit of all runs, if the law is about right at every size"]
     if drift == 0:
         notes = ["assumes that the law holds at every size"]
-    most = max(float(np.asarray(draws.fit.runs.c).max()), largest)
+    least, most = (float(end) for end in np.quantile(np.asarray(draws.fit.runs.c), [0.0, 1.0]))
+    if span[0] < least / _BELOW:
+        notes.append(
+            f"runs may be as small as {span[0]:.3g} FLOPs, and the smallest there is has "
+            f"{least:.3g}: what they promise is only as good as the law there"
+        )
+    most = max(most, span[1])
     if target > 100 * most:
         notes.append(f"the target is {target / most:.3g} times the largest run even so")
-    return tuple(notes)
+    return (*notes, *(status.value for status in draws.fit.status))

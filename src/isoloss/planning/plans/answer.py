@@ -38,7 +38,8 @@ class Plan:
     expected_excess: the compute that n.mid is expected to waste, as a fraction of the budget; None
     without draws. elsewhere: other sizes and what they waste, (n, fraction) each; infinite where
     a size cannot reach the loss. n_convention, c_convention: how n and flops are counted ("cost":
-    by the cost given).
+    by the cost given). elsewhere is empty where a cap holds n. training: shape, batch, steps, rate
+    and memory. loss_unit: "nats", unless the runs behind a fit say another.
     notes: what to know before trusting it. status: codes of the fit behind it, and `extrapolated`
     where the budget is more than 30 times the compute of its largest run.
     """
@@ -60,6 +61,7 @@ class Plan:
     elsewhere: tuple[tuple[float, float], ...] = ()
     level: float | None = None
     training: Training | None = None
+    loss_unit: str = "nats"
     citation: str = ""
     notes: tuple[str, ...] = ()
     status: tuple[Status, ...] = ()
@@ -97,7 +99,7 @@ class Plan:
 def beyond(name: str, value: float, measured: tuple[float, float] | None) -> list[str]:
     """A note if value lies outside the measured range."""
     what = {"n": "parameters", "d": "tokens", "c": "FLOPs"}[name]
-    if measured is None or measured[0] <= value <= measured[1]:
+    if measured is None or measured[0] <= value <= measured[1] or not math.isfinite(value):
         return []
     if value > measured[1]:
         place = f"{value / measured[1]:.3g} times the most measured, {format_number(measured[1])}"
@@ -113,18 +115,21 @@ def budget_notes(budget: float) -> list[str]:
     return []
 
 
-def unit_notes(plan: Plan, family: Family) -> list[str]:
-    """Notes where the numbers of a plan look as if a unit were wrong, or the law beyond sense."""
-    notes, ratio = [], plan.tokens_per_param.mid
-    if not _RATIOS[0] <= ratio <= _RATIOS[1]:
+def unit_notes(ratio: float, loss: float, family: Family) -> list[str]:
+    """Notes where an answer looks as if a unit were wrong, or the law beyond sense.
+
+    ratio: tokens per parameter. loss: nats per token. family: whose vocabulary is guessed among.
+    """
+    notes = []
+    if math.isfinite(ratio) and not _RATIOS[0] <= ratio <= _RATIOS[1]:
         notes.append(
             f"{format_number(ratio)} tokens per parameter is far from any usual run: check the "
             "units, and the caps"
         )
     guessing = math.log(family.vocab)
-    if plan.loss.mid > guessing:
+    if math.isfinite(loss) and loss > guessing:
         notes.append(
-            f"a loss of {plan.loss.mid:.3g} is above guessing among {family.vocab:,} tokens, "
+            f"a loss of {loss:.3g} is above guessing among {family.vocab:,} tokens, "
             f"{guessing:.3g} nats: the law does not hold here"
         )
     return notes

@@ -45,6 +45,9 @@ FAR = 30.0
 """A budget beyond this many times the compute of the largest run is `extrapolated`."""
 
 
+_MANIFOLD = 10.0
+"""A larger excess is said as a multiple."""
+
 _NEVER = 40.0
 """The power of ten of FLOPs that stands for a loss never reached."""
 
@@ -89,8 +92,9 @@ def plan(
             raise InputError("Kaplan's allocation counts 6 n per token: leave out cost")
         return kaplan_plan(spend, setup)
     found = _allocated(law_or_draws, spend, cost, level)
+    doubts = unit_notes(found.tokens_per_param.mid, found.loss.mid, setup.family)
     how = training(found.n, found.d, found.n_convention, setup, machine=spend.machine)
-    return replace(found, training=how, notes=(*found.notes, *unit_notes(found, setup.family)))
+    return replace(found, training=how, notes=(*found.notes, *doubts))
 
 
 def _allocated(
@@ -183,8 +187,8 @@ def _plan_point(
     least, most = near_optimal(law, held.flops, excess=0.0, worse=WORSE, cost=cost)
     sizes = n * np.array(ELSEWHERE)
     wasted = compute_at_size(law, sizes, float(best.loss), cost=cost) / held.flops - 1.0
-    notes = list(held.notes)
-    if n != float(best.n) and not held.notes and spend.loss is None:
+    notes, capped = list(held.notes), n != float(best.n)
+    if capped and not held.notes and spend.loss is None:
         needed = float(compute_at_size(law, n, float(best.loss), cost=cost))
         notes.append(_capped_note(n, float(best.n), needed / held.flops - 1.0))
     return Plan(
@@ -201,7 +205,7 @@ def _plan_point(
         n_convention=n_convention,
         c_convention="6nd" if cost is None else "cost",
         near_loss=held.within((float(least), float(most))),
-        elsewhere=tuple(zip(sizes.tolist(), wasted.tolist(), strict=True)),
+        elsewhere=() if capped else tuple(zip(sizes.tolist(), wasted.tolist(), strict=True)),
         citation=citation,
         notes=(*notes, *spend.notes, *budget_notes(held.flops)),
     )
@@ -232,6 +236,12 @@ def _plan_draws(draws: Draws, spend: Budget, cost: Cost | None, level: float) ->
             f"{lost} of {sizes.size} draws have no optimum inside one parameter and one token; "
             "they stand in the intervals at the end they run to"
         )
+    notes += _loss_notes(draws, spend, mid, d_mid, float(loss.mid))
+    if near is not None and not near[0] <= bet.n <= near[1]:
+        notes.append(
+            "the size recommended lies outside the sizes that are as good: few draws agree on "
+            "those, and the others would waste more there"
+        )
     plain = float(allocate(fit, flops, cost=cost).n)
     if not low <= held.hold(plain) <= high:
         notes.append(
@@ -258,7 +268,8 @@ def _plan_draws(draws: Draws, spend: Budget, cost: Cost | None, level: float) ->
         c_convention="6nd" if cost is None else "cost",
         near_loss=held.within(near_loss),
         expected_excess=bet.at(mid) if mid != bet.n else bet.excess,
-        elsewhere=tuple((r * mid, bet.at(r * mid)) for r in ELSEWHERE),
+        elsewhere=() if mid != bet.n else tuple((r * mid, bet.at(r * mid)) for r in ELSEWHERE),
+        loss_unit=fit.runs.loss_unit,
         level=level,
         notes=(
             f"the loss is that of one new run, {_HOW[draws.forecast_method()]}",
@@ -269,6 +280,23 @@ def _plan_draws(draws: Draws, spend: Budget, cost: Cost | None, level: float) ->
             *budget_notes(flops),
         ),
     )
+
+
+def _loss_notes(draws: Draws, spend: Budget, n: float, d: float, forecast: float) -> list[str]:
+    """Where the forecast is not what was asked for, or worse than what there is already."""
+    notes, own = [], float(np.asarray(draws.fit.law(n, d)))
+    if spend.loss is not None and abs(forecast / spend.loss - 1) > WORSE:
+        notes.append(
+            f"the compute is what the law itself takes to a loss of {spend.loss:g}; a new run "
+            f"there is expected at {forecast:.3f}, misfit allowed for"
+        )
+    seen = float(np.asarray(draws.fit.runs.loss).min())
+    if forecast > seen > own:
+        notes.append(
+            f"the forecast is above the lowest loss measured, {seen:.3f}, and the law's own, "
+            f"{own:.3f}, below it: the runs say nothing of so much compute"
+        )
+    return notes
 
 
 def _compute(draws: Draws, held: Limits, level: float) -> Estimate:
@@ -283,7 +311,9 @@ def _compute(draws: Draws, held: Limits, level: float) -> Estimate:
 
 def _capped_note(n: float, best: float, excess: float) -> str:
     side = "max_params" if n < best else "max_tokens"
-    more = f"{100 * excess:.2g} % more compute" if np.isfinite(excess) else "endless compute"
+    more = f"{100 * excess:.2g} % more compute"
+    if excess > _MANIFOLD:
+        more = f"{1 + excess:.3g} times the compute" if np.isfinite(excess) else "endless compute"
     return (
         f"{side} holds n at {format_number(n)}, which takes {more} to the loss that "
         f"{format_number(best)}, the best size, would reach"

@@ -7,7 +7,7 @@ measured in, unless it is forced; all of them stand side by side, with what your
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -41,11 +41,11 @@ class RuleAnswer:
     """What one rule says of the model.
 
     source: the paper, or "your sweep". gives: "lr", "batch" or "critical_batch"; value: a rate, or
-    tokens; None where the rule is refused, and `refused` says why. unit: of the paper: "tokens", or
-    "sequences". far: how many times outside the range measured the model lies; 1 inside. steps: the
+    tokens; None where the rule is refused, and `refused` says why. unit: "tokens", or "" of a rate.
+    far: how many times outside the range measured the model lies; 1 inside. steps: the
     plan's tokens over that batch, None for a rate.
     over_tokens, over_steps: of a critical batch, what training at the plan's batch takes over the
-    least tokens and the least steps to the same loss.
+    least tokens and the least steps to the same loss. at: the values at the places of the plan.
     """
 
     source: str
@@ -58,6 +58,7 @@ class RuleAnswer:
     steps: Estimate | None = None
     over_tokens: float | None = None
     over_steps: float | None = None
+    at: tuple[float, ...] = field(default=(), repr=False)
 
 
 def rule_answers(
@@ -81,11 +82,12 @@ def _published(rule: TuningRule, places: tuple[Place, ...], convention: NConvent
         rule.source,
         rule.gives,
         estimate_of(values) if known else None,
-        rule.unit,
+        "" if rule.gives == "lr" else "tokens",
         far,
         refused if known else f"it gives no rate at {format_number(given[0]['n'])} parameters",
         rule.citation,
         None if rule.gives == "lr" else steps_of(places, values),
+        at=tuple(values) if known else (),
     )
 
 
@@ -120,6 +122,7 @@ def _of_law(law: TuningLaw, places: tuple[Place, ...], tuned: Tuning) -> RuleAns
         far,
         "; ".join(said),
         steps=steps,
+        at=tuple(float(each) for each in spans[:, 1]),
     )
 
 
@@ -144,6 +147,7 @@ def _power_lines(places: tuple[Place, ...], tuned: Tuning | None) -> RuleAnswer:
         "" if inside else f"{format_number(n)} parameters, measured from {ends}",
         POWER_LINES_CITATION,
         steps_of(places, values),
+        at=tuple(values),
     )
 
 

@@ -13,6 +13,9 @@ from isoloss.planning.estimate import Estimate
 if TYPE_CHECKING:
     from isoloss.fitting import Tuning
 
+MOST_PARAMS = 1e15
+"""More parameters than any model has."""
+
 
 @dataclass(frozen=True, eq=False)
 class Setup:
@@ -29,8 +32,17 @@ class Setup:
     force: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch is not None and not (math.isfinite(self.batch) and self.batch >= 1):
-            raise InputError(f"batch is {self.batch:g}; give tokens per step, such as 512K")
+        if not isinstance(self.family, Family):
+            raise InputError(f"family is {self.family!r}; give a Family, such as Family(vocab=256)")
+        if self.batch is None:
+            return
+        if isinstance(self.batch, bool) or not isinstance(self.batch, int | float):
+            raise InputError(f"batch is {self.batch!r}; give tokens per step, such as 2**19")
+        if not (math.isfinite(self.batch) and self.batch >= self.family.n_ctx):
+            raise InputError(
+                f"batch is {self.batch:g} tokens per step, and a sequence has {self.family.n_ctx}: "
+                "give tokens, not sequences"
+            )
 
 
 @dataclass(frozen=True)
@@ -50,7 +62,15 @@ def places_of(
     n: Estimate, d: Estimate, convention: NConvention, family: Family
 ) -> tuple[Place, ...]:
     """The middle, then the two ends if there are any."""
+    if n.mid > MOST_PARAMS:
+        raise InputError(
+            f"the best size comes to {n.mid:.3g} parameters, more than there is: give a higher "
+            "loss or a smaller budget"
+        )
     pairs = [(n.mid, d.mid)]
     if n.low is not None and n.high is not None and d.low is not None and d.high is not None:
         pairs += [(n.low, d.high), (n.high, d.low)]
-    return tuple(Place(each, tokens, family.near(each, convention)) for each, tokens in pairs)
+    return tuple(
+        Place(each, tokens, family.near(min(max(each, 1.0), MOST_PARAMS), convention))
+        for each, tokens in pairs
+    )

@@ -15,6 +15,7 @@ from isoloss.counting import (
     checkpoint_bytes,
     training_memory,
 )
+from isoloss.errors import InputError
 from isoloss.laws.published_tuning import POWER_LINES_RANGE, weight_decay
 from isoloss.planning.budget import Machine
 from isoloss.planning.estimate import Estimate, estimate_of, sure
@@ -30,6 +31,7 @@ from isoloss.planning.training.setup import Place, Setup, places_of
 from isoloss.units import format_number
 
 _UNKNOWN: NConvention = "total"
+_USUAL_DECAY = 0.5
 
 
 @dataclass(frozen=True)
@@ -90,8 +92,17 @@ def training(
     batched = followed(answers, "batch", kaplan=kaplan)
     batch, steps = (batched.value, batched.steps) if batched else (None, None)
     if setup.batch is not None:
+        if setup.batch > d.mid:
+            raise InputError(
+                f"batch is {setup.batch:.3g} tokens and the whole run {d.mid:.3g}: give the tokens "
+                "of one step"
+            )
         batch, steps = sure(setup.batch), steps_of(places, [setup.batch] * len(places))
     rate = lr.value if lr else None
+    batches = batched.at if batched else ()
+    if setup.batch is not None:
+        batches = (setup.batch,) * len(places)
+    decay = _decay(lr.at if lr else (), batches, places, force=setup.force)
     states = _each(places, lambda shape: training_memory(shape).total)
     one_sequence = activation_bytes(here.shape, context)
     return Training(
@@ -99,7 +110,7 @@ def training(
         batch=batch,
         steps=steps,
         lr=rate,
-        weight_decay=_decay(rate, batch, places, force=setup.force),
+        weight_decay=decay,
         lr_by=lr.source if lr else "",
         batch_by="as given" if setup.batch is not None else batched.source if batched else "",
         rules=answers if batch is None else tuple(against(one, batch.mid) for one in answers),
@@ -111,6 +122,7 @@ def training(
         notes=(
             *_shape_notes(here, states.mid, one_sequence, machine),
             *rule_notes(lr, batched, setup),
+            *_decay_notes(decay),
         ),
     )
 
@@ -120,13 +132,27 @@ def _each(places: tuple[Place, ...], value: Callable[[Shape], float]) -> Estimat
 
 
 def _decay(
-    lr: Estimate | None, batch: Estimate | None, places: tuple[Place, ...], *, force: bool
+    rates: tuple[float, ...],
+    batches: tuple[float, ...],
+    places: tuple[Place, ...],
+    *,
+    force: bool,
 ) -> Estimate | None:
+    """The weight decay at each place, with the rate and the batch there."""
     low, high = POWER_LINES_RANGE
-    if lr is None or batch is None or not (force or low <= places[0].n <= high):
+    if not rates or not batches or not (force or low <= places[0].n <= high):
         return None
-    values = [float(weight_decay(lr.mid, batch.mid, place.n, place.d)) for place in places]
-    return estimate_of(values)
+    each = zip(rates, batches, places, strict=True)
+    return estimate_of([float(weight_decay(lr, batch, at.n, at.d)) for lr, batch, at in each])
+
+
+def _decay_notes(decay: Estimate | None) -> list[str]:
+    if decay is None or decay.mid <= _USUAL_DECAY:
+        return []
+    return [
+        f"a weight decay of {decay.mid:.3g} is beyond any usual one: the rate, the batch and the "
+        "timescale are of papers that do not go together here"
+    ]
 
 
 def _devices(states: float, one_sequence: int, machine: Machine | None) -> int | None:

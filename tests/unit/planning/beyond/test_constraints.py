@@ -380,3 +380,16 @@ def test_a_law_without_a_floor_is_answered_too() -> None:
     made = plan(law, flops=1e21)
     found = only(law, made, size_ratio=0.5)
     assert float(law(found.n.mid, found.d.mid)) == pytest.approx(made.loss.mid, rel=1e-9)
+
+
+def test_answers_beyond_sense_are_doubted() -> None:
+    law = published.HOFFMANN_2022
+    base = plan(law, flops=1e22)
+    (few,) = constrained(law, base, unique_tokens=1e4)
+    assert any("above guessing" in note for note in few.notes)
+    (long,) = constrained(law, base, tokens_per_param=1e5)
+    assert any("far from any usual run" in note for note in long.notes)
+    (usual,) = constrained(law, base, tokens_per_param=200)
+    assert not any("usual run" in note or "guessing" in note for note in usual.notes)
+    with pytest.raises(InputError, match=r"bits is 0\.1; give 1 to 64"):
+        constrained(law, base, bits=0.1)

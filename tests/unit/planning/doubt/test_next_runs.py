@@ -131,3 +131,28 @@ def test_a_run_costs_what_the_cost_says(draws: Draws) -> None:
     assert found.flops <= 1e20 * (1 + 1e-9)
     for run in found.runs:
         assert run.flops == pytest.approx(float(dear(np.asarray(run.n))) * run.d)
+
+
+def test_runs_far_smaller_than_any_there_is_are_not_promised_much(draws: Draws) -> None:
+    least = float(np.asarray(draws.fit.runs.c).min())
+    with pytest.raises(InputError, match=r"far smaller than any there is, from 1e\+18"):
+        propose_runs(draws, target=TARGET, spend=1e15)
+    found = propose_runs(draws, target=TARGET, spend=4 * least, count=4)
+    assert min(run.flops for run in found.runs) >= 0.1 * least * (1 - 1e-9)
+    asked = propose_runs(draws, target=TARGET, spend=1e15, smallest=1e12, count=4)
+    assert any("only as good as the law there" in note for note in asked.notes)
+    assert not any("only as good as the law there" in note for note in found.notes)
+
+
+def test_more_runs_than_places_and_no_draws_are_refused(draws: Draws) -> None:
+    with pytest.raises(InputError, match="count is 22, and between smallest and largest there are"):
+        propose_runs(draws, target=TARGET, spend=SPEND, count=22, largest=1e18, smallest=1e18)
+    with pytest.raises(InputError, match=r"needs draws of a fit: give bootstrap\(fit\)"):
+        propose_runs(draws.fit, target=TARGET, spend=SPEND)  # type: ignore[arg-type]
+
+
+def test_a_proposal_carries_the_doubts_of_its_fit() -> None:
+    few = bootstrap(fit(Chinchilla, study(*isoflop([1e18, 1e19], 4), 1)), draws=200)
+    found = propose_runs(few, target=TARGET, spend=SPEND, count=4)
+    assert few.fit.status
+    assert {status.value for status in few.fit.status} <= set(found.notes)

@@ -163,3 +163,22 @@ def test_memory_to_serve_from_leaves_kaplan_out_as_any_cap_does() -> None:
     assert [one.source for one in plans] == ["Hoffmann 2022", "Besiroglu 2024"]
     assert all(one.n.mid == 1e9 for one in plans)
     assert all(any("no caps on n or d" in note for note in one.notes) for one in plans)
+
+
+def test_what_binds_is_said_and_other_sizes_are_not_told_under_a_cap() -> None:
+    found = plan(LAW, flops=1e25, gpu_hours=10, hardware="H100", utilisation=0.4)
+    assert any("is the tightest of what was given, and binds" in note for note in found.notes)
+    assert not any("binds" in note for note in plan(LAW, flops=1e21).notes)
+    assert plan(LAW, flops=1e21, max_tokens=1e10).elsewhere == ()
+    assert len(plan(LAW, flops=1e21).elsewhere) == 4
+    with pytest.raises(InputError, match=r"precision= \(--precision\) needs hardware="):
+        plan(LAW, flops=1e21, precision="fp8")
+
+
+def test_a_forecast_that_is_not_the_loss_asked_for_is_told(draws: Draws) -> None:
+    far = plan(draws, loss=1.80)
+    if abs(far.loss.mid / 1.80 - 1) > 0.005:
+        assert any("a new run there is expected at" in note for note in far.notes)
+    near = plan(draws, loss=float(allocate(LAW, 3e20).loss))
+    assert abs(near.loss.mid / float(allocate(LAW, 3e20).loss) - 1) < 0.005
+    assert not any("a new run there is expected at" in note for note in near.notes)

@@ -16,8 +16,10 @@ from isoloss.laws.published_tuning import (
     PORIAN_LR,
     STEP_LAW_BATCH,
     carried_batch,
+    weight_decay,
 )
-from isoloss.planning import Plan, Setup, Training, plan, plan_kaplan, published_plans
+from isoloss.planning import Estimate, Plan, Setup, Training, plan, plan_kaplan, published_plans
+from isoloss.planning.training.training import training
 from isoloss.runs import Runs
 from isoloss.trust import bootstrap
 
@@ -230,3 +232,29 @@ def test_units_that_cannot_be_are_noted() -> None:
     assert any("above guessing among 32,000 tokens" in one for one in tiny.notes)
     for found in published_plans(1e21):
         assert not any("guessing" in one or "usual run" in one for one in found.notes)
+
+
+def test_a_batch_in_sequences_or_beyond_the_run_is_refused() -> None:
+    with pytest.raises(InputError, match="a sequence has 2048: give tokens, not sequences"):
+        Setup(batch=512)
+    with pytest.raises(InputError, match="batch is '512K'"):
+        Setup(batch="512K")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="family is 'gpt2'; give a Family"):
+        Setup(family="gpt2")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="give the tokens of one step"):
+        plan(published.HOFFMANN_2022, flops=1e20, setup=Setup(batch=1e12))
+
+
+def test_the_weight_decay_goes_with_the_rate_and_the_batch_at_each_end() -> None:
+    n, d = Estimate(2e8, 4e8, 6e8), Estimate(5e9, 8e9, 1.6e10)
+    how = training(n, d, "non_embedding_plus_head", Setup())
+    assert how.weight_decay is not None
+    ends = []
+    for size, tokens in ((2e8, 1.6e10), (4e8, 8e9), (6e8, 5e9)):
+        rate, batch = float(PORIAN_LR(n=size)), float(PORIAN_BATCH.tokens(n=size))
+        ends.append(float(weight_decay(rate, batch, size, tokens)))
+    assert tuple(how.weight_decay) == pytest.approx((min(ends), ends[1], max(ends)), rel=0.03)
+    odd = of(plan_kaplan(1.4e19))
+    assert odd.weight_decay is not None
+    assert odd.weight_decay.mid > 0.5
+    assert any("beyond any usual one" in note for note in odd.notes)
