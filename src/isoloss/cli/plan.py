@@ -79,7 +79,7 @@ def plan(
     With --runs the size is the one whose expected waste is least over the draws. Batch and rate are
     by the first published rule that was measured at such a model, or by your own --tuned sweep.
     """
-    from isoloss.planning import disagreement, published_plans
+    from isoloss.planning import budget, disagreement, published_plans
     from isoloss.planning import plan as make_plan
 
     amounts, tested = (spending or Spending()).amounts(), ""
@@ -87,7 +87,7 @@ def plan(
     if explain:
         if runs or law or figure or asked.given or set(amounts) - {"flops"}:
             raise UsageError("--explain is about the papers: it goes with --flops alone")
-        _explain(amounts.get("flops"), json)
+        _explain(budget(amounts).flops if amounts else None, json)
         return
     if runs is None:
         _about_runs({"--form": form, "--draws": draws, "--columns and the like": reading})

@@ -18,6 +18,7 @@ from isoloss.planning.beyond.binding import Binding, Constrained
 from isoloss.planning.beyond.own_law import OwnLaw, PlansLaw
 from isoloss.planning.beyond.papers import in_bits, of_experts, repeated
 from isoloss.planning.plans.answer import Plan, unit_notes
+from isoloss.units import format_number
 
 NEEDS_LAW = ("served", "size_ratio", "tokens_per_param")
 """The constraints that are asked of the plan's own law."""
@@ -67,12 +68,18 @@ def constrained(
         found += in_bits(plan, bits)
     if experts:
         found.append(of_experts(plan))
-    return tuple(_doubted(one) for one in found)
+    return tuple(_doubted(one, plan) for one in found)
 
 
-def _doubted(one: Constrained) -> Constrained:
+def _doubted(one: Constrained, plan: Plan) -> Constrained:
     """The answer with its doubts; the n of experts counts what no token uses."""
     if one.constraint == "experts":
         return one
-    doubts = unit_notes(one.d.mid / one.n.mid, one.loss.mid, Family())
+    caps = (plan.budget.max_params, "parameters"), (plan.budget.max_tokens, "tokens")
+    over = [
+        f"the cap of {format_number(cap)} {what} is not kept here"
+        for (cap, what), value in zip(caps, (one.n.mid, one.d.mid), strict=True)
+        if cap is not None and value > cap * (1 + 1e-9)
+    ]
+    doubts = over + unit_notes(one.d.mid / one.n.mid, one.loss.mid, Family())
     return replace(one, notes=(*one.notes, *doubts))

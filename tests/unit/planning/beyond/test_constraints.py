@@ -393,3 +393,13 @@ def test_answers_beyond_sense_are_doubted() -> None:
     assert not any("usual run" in note or "guessing" in note for note in usual.notes)
     with pytest.raises(InputError, match=r"bits is 0\.1; give 1 to 64"):
         constrained(law, base, bits=0.1)
+
+
+def test_a_cap_that_an_answer_does_not_keep_is_named() -> None:
+    law = published.HOFFMANN_2022
+    base = plan(law, flops=1e22, max_params=1e9)
+    (found,) = constrained(law, base, tokens_per_param=20)
+    assert found.n.mid > 1e9
+    assert "the cap of 1.00B parameters is not kept here" in found.notes
+    (kept,) = constrained(law, base, tokens_per_param=5000)
+    assert not any("is not kept here" in note for note in kept.notes)
