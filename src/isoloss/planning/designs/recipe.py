@@ -177,6 +177,14 @@ class Recipe:
                     f"first, or give {'lr= (--lr)' if what == 'rates' else 'batch= (--batch)'}"
                 )
             said.append(line)
+        if not isinstance(self.batch, TuningRule):
+            free = [run for run in runs if run.batch_asked is None]
+            other = sum(abs(run.batch / self.batch - 1) > CLOSE for run in free)
+            if other:
+                said.append(
+                    f"the batch is not {format_number(self.batch)} tokens in {other} of the "
+                    f"{len(runs)} runs: whole sequences, and at least {FEWEST_STEPS} steps"
+                )
         return said
 
     def counted(self, convention: NConvention) -> Recipe:

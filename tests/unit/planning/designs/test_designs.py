@@ -364,3 +364,14 @@ def test_hours_are_work_over_speed(curves: Design) -> None:
 def test_wrong_calls_are_refused(call: object, said: str) -> None:
     with pytest.raises(InputError, match=said):
         call()  # type: ignore[operator]
+
+
+def test_a_batch_that_is_not_the_one_given_is_told() -> None:
+    kept = isoflop_design(1e19, recipe=Recipe(batch=65_536), budgets=2, sizes=3)
+    assert not any("the batch is not" in note for note in kept.notes)
+    lowered = isoflop_design(1e19, recipe=Recipe(batch=10**12), budgets=2, sizes=3)
+    assert any(
+        f"the batch is not 1.00T tokens in {len(lowered.runs)} of the {len(lowered.runs)} runs"
+        in note
+        for note in lowered.notes
+    )
