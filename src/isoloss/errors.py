@@ -3,7 +3,7 @@
     Exception
       IsolossError          every error this package raises on purpose
         InputError          a wrong call or wrong input; also a ValueError        exit code 1
-          UsageError        options that no data could make right                 exit code 2
+          UsageError        a call that no data could make right                  exit code 2
         FitError            no usable answer; carries what there is in `.partial`  exit code 1
           UnidentifiedError the data do not identify the answer                    exit code 3
 
@@ -26,7 +26,7 @@ class InputError(IsolossError, ValueError):
 
 
 class UsageError(InputError):
-    """Options of the command line that no data could make right: the message names them."""
+    """A wrong call that no data could make right: an argument out of range, or without another."""
 
     exit_code = 2
 

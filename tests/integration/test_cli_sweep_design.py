@@ -127,7 +127,6 @@ def test_a_fit_centres_a_design(isoloss: Command, runs_csv: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--flops", "1e3"), "flops"),
         (("--flops", "1e19", "--tokens-per-param", "1e7,2e7"), "widen --tokens-per-param"),
         (("--flops", "1e19", "--law", "nobody"), "--law takes"),
         (("--flops", "1e19", "--law", "none.json"), "none.json"),
@@ -143,6 +142,7 @@ def test_wrong_input_gets_one_line(isoloss: Command, words: tuple[str, ...], sai
     ("words", "said"),
     [
         ((), "--flops"),
+        (("--flops", "1e3"), "--flops comes to 1e+03 FLOPs"),
         (("--flops", "1e19", "--kind", "ladder", "--width", "3"), "--width says nothing of ladder"),
         (("--flops", "1e19", "--multiples", "1,2"), "--multiples says nothing of isoflop designs"),
         (("--flops", "1e19", "--kind", "ladder", "--multiples", "1,x"), "0.5,1,2"),

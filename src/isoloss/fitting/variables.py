@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from isoloss.errors import InputError
+from isoloss.errors import InputError, UsageError
 from isoloss.laws import CriticalBatch, PublishedLaw
 from isoloss.laws.forms import Array, Law
 from isoloss.runs import Runs
@@ -35,15 +35,15 @@ def variables_of(
     names = form.variables
     if names == ("x",):
         if x is None:
-            raise InputError(f'{form.__name__} has one variable: say which, such as x="n" (--x n)')
+            raise UsageError(f'{form.__name__} has one variable: say which, such as x="n" (--x n)')
         if x not in _SEARCHABLE and x not in (given or {}):
-            raise InputError(f"x is one of {', '.join(_SEARCHABLE)}, not {x!r}")
+            raise UsageError(f"x is one of {', '.join(_SEARCHABLE)}, not {x!r}")
         names = (x,)
     elif x is not None:
-        raise InputError(f"{form.__name__} is fitted to ({', '.join(names)}); leave x= (--x) out")
+        raise UsageError(f"{form.__name__} is fitted to ({', '.join(names)}); leave x= (--x) out")
     stray = [name for name in given or {} if name not in names]
     if stray:
-        raise InputError(f"{form.__name__} takes ({', '.join(names)}); it has no {stray[0]!r}")
+        raise UsageError(f"{form.__name__} takes ({', '.join(names)}); it has no {stray[0]!r}")
     columns = [_column(form, name, runs, given or {}) for name in names]
     for name, column in zip(names, columns, strict=True):
         if not np.all(np.isfinite(column) & (column > 0)):

@@ -16,7 +16,7 @@ from typing import TypedDict
 import numpy as np
 
 from isoloss.counting import Booking, Hardware, checked_utilisation, find_hardware, parse_booking
-from isoloss.errors import InputError, argument
+from isoloss.errors import UsageError, argument
 from isoloss.units import PF_DAY, format_number
 
 UTILISATION = 0.4
@@ -117,13 +117,13 @@ def budget(amounts: Amounts) -> Budget:
     """Read what there is to spend; see `Amounts` for what may be given.
 
     Limits on compute may be combined, and the tightest counts.
-    Returns Budget. Raises InputError naming the amount that is wrong, that lacks another it needs,
+    Returns Budget. Raises UsageError naming the amount that is wrong, that lacks another it needs,
     or that contradicts another.
     """
     given = {name: value for name, value in amounts.items() if value is not None}
     unknown = sorted(set(given) - Amounts.__optional_keys__)
     if unknown:
-        raise InputError(f"there is no amount {unknown[0]!r}; see budget for those there are")
+        raise UsageError(f"there is no amount {unknown[0]!r}; see budget for those there are")
     booking = _booking(given.pop("booking", None))
     if booking is not None:
         _merge_booking(given, booking)
@@ -131,17 +131,17 @@ def budget(amounts: Amounts) -> Budget:
     machine, notes = _machine(given, numbers, booked=booking is not None)
     limits = _limits(numbers, machine, booking)
     if not limits and "loss" not in numbers:
-        raise InputError(
+        raise UsageError(
             "plan needs a budget: give flops=1e21 (--flops 1e21), or loss=2.2 (--loss 2.2)"
         )
     flops, bound_by = min((value, name) for name, value in limits.items()) if limits else (None, "")
     if flops is not None and flops < LEAST_FLOPS:
-        raise InputError(
+        raise UsageError(
             f"{argument(bound_by)} comes to {flops:.3g} FLOPs, which trains nothing: a budget is "
             f"some 1e21 FLOPs (PF-days times {PF_DAY:g})"
         )
     if flops is not None and flops > MOST_FLOPS:
-        raise InputError(
+        raise UsageError(
             f"{argument(bound_by)} comes to {flops:.3g} FLOPs, more than there is: check the unit"
         )
     if flops is not None and any(value > flops * (1 + _AGREE) for value in limits.values()):
@@ -173,22 +173,22 @@ _NUMBERS = (
 def _number(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         example = " of FLOPs, such as 1e21" if name == "flops" else ""
-        raise InputError(f"{argument(name)} is {value!r}; give one number{example}")
+        raise UsageError(f"{argument(name)} is {value!r}; give one number{example}")
     number = float(value)
     if not (math.isfinite(number) and number > 0):
         unit = " of FLOPs" if name == "flops" else ""
-        raise InputError(f"{argument(name)} is {number:g}; give a positive, finite number{unit}")
+        raise UsageError(f"{argument(name)} is {number:g}; give a positive, finite number{unit}")
     if name in _LEAST and number < _LEAST[name]:
-        raise InputError(f"{argument(name)} is {number:g}, which trains nothing: check the unit")
+        raise UsageError(f"{argument(name)} is {number:g}, which trains nothing: check the unit")
     if name in _MOST and number > _MOST[name]:
-        raise InputError(f"{argument(name)} is {number:g}, more than there is: check the unit")
+        raise UsageError(f"{argument(name)} is {number:g}, more than there is: check the unit")
     if name == "loss" and number > _MOST_LOSS:
-        raise InputError(
+        raise UsageError(
             f"{argument(name)} is {number:g}, above guessing: give nats per token, such as 2.3, "
             "not perplexity"
         )
     if name == "count" and number != int(number):
-        raise InputError(f"{argument(name)} is {number:g}; give a whole number of devices")
+        raise UsageError(f"{argument(name)} is {number:g}; give a whole number of devices")
     return number
 
 
@@ -203,7 +203,7 @@ def _merge_booking(given: dict[str, object], booking: Booking) -> None:
     parts = {"hardware": booking.hardware, "count": booking.count}
     for name, value in parts.items():
         if given.get(name, value) not in (value, booking.hardware.name):
-            raise InputError(f"the booking says its own {name}: leave {argument(name)} out")
+            raise UsageError(f"the booking says its own {name}: leave {argument(name)} out")
         given[name] = value
 
 
@@ -213,12 +213,12 @@ def _machine(
     for name, needed in _NEEDS.items():
         missing = [other for other in needed if name in numbers and other not in given]
         if missing:
-            raise InputError(f"{argument(name)} needs {' and '.join(map(argument, missing))}")
+            raise UsageError(f"{argument(name)} needs {' and '.join(map(argument, missing))}")
     named = given.get("hardware")
     if named is None:
         for name in ("utilisation", "count", "price", "precision"):
             if name in given:
-                raise InputError(f"{argument(name)} needs {argument('hardware')}")
+                raise UsageError(f"{argument(name)} needs {argument('hardware')}")
         return None, ()
     device = named if isinstance(named, Hardware) else find_hardware(str(named))
     notes: tuple[str, ...] = ()
@@ -260,7 +260,7 @@ def _limits(
     whole = [name for name in _WHOLE if name in limits]
     for first, second in pairwise(whole):
         if abs(math.log(limits[first] / limits[second])) > _AGREE:
-            raise InputError(
+            raise UsageError(
                 f"{argument(first)} comes to {format_number(limits[first])} FLOPs and "
                 f"{argument(second)} to {format_number(limits[second])}: give one of them"
             )
