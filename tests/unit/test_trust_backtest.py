@@ -291,3 +291,8 @@ def test_the_line_beside_a_forecast_says_what_the_back_test_found_or_why_there_i
     near = ladder()[np.flatnonzero(ladder().c > 0.2 * ladder().c.max())]
     few = bootstrap(fit(PowerLaw, near, x="c"), draws=100)
     assert backtest_line(few).startswith("back-test: no back-test is possible: ")
+
+
+def test_the_line_is_told_at_any_level_that_the_draws_tell() -> None:
+    draws = bootstrap(fit(Chinchilla, ladder()), draws=1000)
+    assert "inside 99% intervals" in backtest_line(draws, level=0.99)

@@ -60,12 +60,20 @@ def check_seed(seed: int) -> None:
         raise InputError(f"seed is a whole number from 0, not {seed!r}")
 
 
+def fewest_draws(level: float) -> int:
+    """Return how many draws tell the ends of an interval, ten of them outside.
+
+    That is 100 at a level of 0.9, 1,000 at 0.99.
+    """
+    return math.ceil(_LEAST_OUTSIDE / (1 - level) * (1 - 1e-9))
+
+
 def check_reach(level: float, draws: int) -> None:
     """Raise InputError if the draws are too few to tell the ends of an interval.
 
-    They are if fewer than ten lie outside: 100 draws at a level of 0.9, 1,000 at 0.99.
+    They are if there are fewer than `fewest_draws`.
     """
-    fewest = math.ceil(_LEAST_OUTSIDE / (1 - level) * (1 - 1e-9))
+    fewest = fewest_draws(level)
     if draws >= fewest:
         return
     lower = f", or a level of {1 - _LEAST_OUTSIDE / draws:.6g}" if draws > _LEAST_OUTSIDE else ""

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from isoloss.errors import FitError, InputError, IsolossError, Status, UnidentifiedError
 from isoloss.fitting.design import Residual
-from isoloss.fitting.intervals import check_draws, check_level, check_reach
+from isoloss.fitting.intervals import check_draws, check_level, check_reach, fewest_draws
 from isoloss.fitting.parametric import Fit, fit, refit
 from isoloss.fitting.runs_inspection import Finding
 from isoloss.fitting.variables import Given, variables_of
@@ -25,6 +25,7 @@ from isoloss.units import percent
 
 _REACHES = (10.0, 5.0, 3.0)
 _FEWEST = 8
+_DRAWS = 400
 _AT_ONCE = 30_000
 """Runs predicted at a time: all draws of very many at once need not fit in memory."""
 
@@ -125,7 +126,7 @@ def backtest(
     *,
     cutoff: float | None = None,
     level: float = 0.9,
-    draws: int = 400,
+    draws: int = _DRAWS,
     seed: int = 0,
     forecast: Method | None = None,
     **estimating: Unpack[FitOptions],
@@ -157,7 +158,7 @@ def backtest_fit(
     *,
     cutoff: float | None = None,
     level: float = 0.9,
-    draws: int = 400,
+    draws: int = _DRAWS,
     seed: int = 0,
     forecast: Method | None = None,
 ) -> Backtest:
@@ -183,7 +184,11 @@ def backtest_line(draws: Draws, *, level: float = 0.9, forecast: Method | None =
     `Draws.predict`. Where no back-test is possible the sentence says so, and why.
     """
     try:
-        return backtest_fit(draws.fit, level=level, seed=draws.seed, forecast=forecast).line
+        count = max(_DRAWS, fewest_draws(level))
+        found = backtest_fit(
+            draws.fit, level=level, draws=count, seed=draws.seed, forecast=forecast
+        )
+        return found.line
     except IsolossError as error:
         return f"back-test: {error}"
 
