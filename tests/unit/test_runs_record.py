@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from isoloss.counting import Shape, count_all, flops_all, params_by_group
-from isoloss.errors import InputError
+from isoloss.errors import InputError, IsolossError
 from isoloss.runs import (
     RecordInUseError,
     RecordWriter,
@@ -239,11 +239,34 @@ def test_a_failed_write_leaves_no_half_line(
 
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", full)
-            with pytest.raises(OSError, match="No space"):
+            with pytest.raises(IsolossError, match=r"^r.jsonl: no space left .* again"):
                 writer.point(1, 512, 5.0)
         assert path.read_bytes() == before
         writer.point(1, 512, 5.0)
     assert len(read_record(path).points) == 1
+
+
+def test_a_resume_that_the_disk_refuses_leaves_the_record_and_no_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "r.jsonl"
+    with RecordWriter(path) as writer:
+        writer.header(SPEC, CORPUS, {}, {})
+        writer.point(1, 512, 5.0)
+    before = path.read_bytes()
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(IsolossError, match="no space left"):
+            RecordWriter.resume(path, 1)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    with RecordWriter.resume(path, 1) as writer:
+        writer.point(2, 1024, 4.0)
+    assert len(read_record(path).points) == 2
 
 
 def test_wrong_end_status(tmp_path: Path) -> None:

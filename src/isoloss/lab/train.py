@@ -20,10 +20,11 @@ from torch import Tensor
 
 from isoloss.errors import InputError
 from isoloss.lab.batches import Batches
-from isoloss.lab.checkpoint import State, load_checkpoint, save_checkpoint
+from isoloss.lab.checkpoint import State, try_load, try_save
 from isoloss.lab.evaluate import HeldOut, HeldOutLoss, evaluate, held_out
 from isoloss.lab.models import LanguageModel, make_model
 from isoloss.lab.optim import learning_rate, make_optimizer, set_rate
+from isoloss.lab.token_watch import Watch, watch
 from isoloss.lab.tokens import TokenSet, check_corpus
 from isoloss.lab.trunk import leave_trunk
 from isoloss.lab.width import parametrize
@@ -94,12 +95,13 @@ def train(
     model = make_model(spec.shape, dropout=spec.dropout)
     parametrize(model, spec)
     optimizer = make_optimizer(model, spec)
-    state = load_checkpoint(checkpoint, model, optimizer)
+    state = try_load(checkpoint, model, optimizer)
     if spec.trunk and not state.step:
         state = leave_trunk(spec, tokens.hash, folder, model, optimizer)
     with RecordWriter.resume(path, state.step) as writer:
         writer.header(spec, _corpus(tokens), describe_machine(), versions())
-        run = _Run(spec, tokens, model, optimizer, state, writer, checkpoint, frozenset(keep))
+        parts = (spec, tokens, model, optimizer, state, writer, checkpoint)
+        run = _Run(*parts, frozenset(keep), watch(tokens))
         end = _train(run, on_progress, checkpoint_seconds)
     checkpoint.unlink(missing_ok=True)
     return end
@@ -117,6 +119,7 @@ class _Run:
     writer: RecordWriter
     checkpoint: Path
     keep: Collection[int]
+    watch: Watch
 
 
 def _train(
@@ -150,11 +153,14 @@ def _train(
             _point(run, _timed(model, block, state))
         if state.step in run.keep:
             kept = kept_path(run.checkpoint.parent, spec.run_id, state.step)
-            save_checkpoint(kept, model, optimizer, state)
+            run.watch.check()
+            try_save(kept, model, optimizer, state)
         if time.perf_counter() - saved >= checkpoint_seconds and state.step < spec.steps:
-            save_checkpoint(run.checkpoint, model, optimizer, state)
+            run.watch.check()
+            try_save(run.checkpoint, model, optimizer, state)
             saved = time.perf_counter()
     outcome = _timed(model, final, state)
+    run.watch.check()
     clock.tick()
     reason = "" if math.isfinite(outcome.loss) else "the final held-out loss was not finite"
     return _end(run, outcome, reason)

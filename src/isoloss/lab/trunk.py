@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from isoloss.errors import InputError
-from isoloss.lab.checkpoint import State, load_checkpoint
+from isoloss.lab.checkpoint import State, try_load
 from isoloss.runs import RunSpec, kept_path, read_record, trunk_of
 
 
@@ -18,8 +18,8 @@ def leave_trunk(
 ) -> State:
     """Put the state of the trunk of `spec` at the branch into model and optimizer.
 
-    Where that state was not kept, the last one kept before it serves: the run then does the steps
-    between itself, to the same numbers.
+    Where that state was not kept, or is damaged, the last one kept before it serves: the run then
+    does the steps between itself, to the same numbers.
     text: the hash of the corpus. Returns where the run starts: step 0 if nothing of its trunk is
     there. Raises InputError if the trunk was trained on another text.
     """
@@ -36,7 +36,7 @@ def leave_trunk(
     name = re.compile(re.escape(trunk) + r"\.step(\d+)\.npz")
     matches = (name.fullmatch(path.name) for path in folder.glob("*.npz"))
     kept = (int(match[1]) for match in matches if match)
-    step = max((step for step in kept if step <= spec.branch_step), default=0)
-    if step:
-        load_checkpoint(kept_path(folder, trunk, step), model, optimizer)
-    return State(step=step, start=step)
+    for step in sorted((step for step in kept if step <= spec.branch_step), reverse=True):
+        if try_load(kept_path(folder, trunk, step), model, optimizer).step:
+            return State(step=step, start=step)
+    return State()

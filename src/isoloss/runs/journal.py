@@ -5,6 +5,8 @@ What a kill can leave behind, and nothing else, is tolerated: a torn last line.
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
 import os
@@ -13,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from isoloss.errors import InputError
+from isoloss.errors import InputError, IsolossError
 
 if sys.platform != "win32":
     import fcntl
@@ -26,13 +28,21 @@ class RecordInUseError(InputError):
     """Another process is writing this record; wait for it or end it."""
 
 
+def unwritten(path: str | Path, error: OSError) -> IsolossError:
+    """The error, in one line for a person, of a file that could not be written."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        what = "no space left on its disk; free some and run the same command again"
+        return IsolossError(f"{Path(path).name}: {what}")
+    return InputError(f"{path}: cannot be written ({error.strerror})")
+
+
 def open_locked(path: Path) -> Any:
     """Open for reading and appending, unbuffered, holding the lock; raise if another holds it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a+b", buffering=0)  # noqa: SIM115  # the writer owns it
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror})") from None
+        raise unwritten(path, error) from None
     if sys.platform != "win32":
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -48,16 +58,22 @@ def open_locked(path: Path) -> Any:
 
 
 def append(file: Any, data: bytes) -> None:
-    """Write all of data and sync it; on failure leave the file as it was."""
+    """Write all of data and sync it; on failure leave the file as it was.
+
+    Raises IsolossError if the disk does not take it.
+    """
     start = os.fstat(file.fileno()).st_size
     try:
         view = memoryview(data)
         while view:
             view = view[file.write(view) :]
         os.fsync(file.fileno())
-    except BaseException:
+    except BaseException as error:
         # Half a line in the middle would spoil the record; an interrupt counts as a failure too.
-        file.truncate(start)
+        with contextlib.suppress(OSError):
+            file.truncate(start)
+        if isinstance(error, OSError):
+            raise unwritten(file.name, error) from None
         raise
 
 

@@ -166,6 +166,7 @@ class RecordWriter:
                 append(fresh, b"".join(encode(line) for line in kept))
                 os.replace(temporary, path)
             except BaseException:
+                temporary.unlink(missing_ok=True)
                 fresh.close()
                 raise
             sync_folder(path.parent)

@@ -43,6 +43,7 @@ from isoloss.lab.sweep.state import (
     SweepProgress,
     SweepResult,
 )
+from isoloss.lab.token_watch import check_ids
 from isoloss.lab.tokens import check_corpus, load_tokens
 from isoloss.runs import RunSpec
 from isoloss.units import plural
@@ -85,12 +86,13 @@ def run_sweep(
     folder = Path(folder)
     jobs = make_jobs(specs, folder)
     tokens = load_tokens(tokens_folder)
+    check_ids(tokens)
     for job in jobs:
         check_corpus(job.spec, tokens)
     make_folder(folder)
     workers = workers or usable_cores()
     sweep = _Sweep(jobs, tokens.hash, workers, retries, progress or auto_display())
-    config = worker_config(Path(tokens_folder), folder, trainer, checkpoint_seconds)
+    config = worker_config(Path(tokens_folder), folder, trainer, checkpoint_seconds, tokens.hash)
     try:
         sweep.run(config)
     except KeyboardInterrupt:
@@ -158,7 +160,7 @@ class _Sweep:
                 self.tracked[job.run_id].loss = _finite(run.points[-1].loss)
         self.pool: list[Worker] = []
         self.inbox: queue.SimpleQueue[tuple[Worker, Any]] = queue.SimpleQueue()
-        self.start_deaths = 0
+        self.start_deaths, self.unusable = 0, ""
         self.began = self.reported = time.monotonic()
         self.news: list[str] = []
 
@@ -190,7 +192,7 @@ class _Sweep:
         """Start workers that are wanted and give idle ones the next run that can begin."""
         ready = [job for job in self.waiting if self.ready(job)]
         running = sum(run.state == RUNNING for run in self.tracked.values())
-        while len(self.pool) < min(self.workers, len(ready) + running):
+        while len(self.pool) < min(self.workers, len(ready) + running) and not self.unusable:
             self.pool.append(Worker(config, self.inbox))
         for worker in self.pool:
             if worker.ready and worker.job is None and ready:
@@ -199,6 +201,8 @@ class _Sweep:
                 run = self.tracked[job.run_id]
                 run.state, run.given, run.first_step = RUNNING, time.monotonic(), None
                 worker.give(job)
+        if self.unusable and not any(worker.job or not worker.ready for worker in self.pool):
+            raise IsolossError(f"the workers cannot train: {self.unusable}")
 
     def ready(self, job: Job) -> bool:
         """Whether a run can begin: a branch when its trunk has kept its start, or is over."""
@@ -227,14 +231,18 @@ class _Sweep:
     def take(self, worker: Worker, event: dict[str, Any]) -> None:
         """Act on one event of a worker."""
         kind = event["event"]
-        if kind == "unusable":
-            raise IsolossError(f"the workers cannot train: {event['reason']}")
         if kind == "ready":
             worker.ready = True
             return
         run = self.tracked[worker.job.run_id] if worker.job is not None else None
-        if kind == "gone":
+        if kind == "unusable":
+            self.retire(worker, run, event["reason"])
+        elif worker not in self.pool:
+            return  # the last words of one that was retired
+        elif kind == "gone":
             self.bury(worker, run)
+        elif run is not None and kind == "note":
+            self.news.append(f"{run.job.run_id}: {event['text']}")
         elif run is not None and kind == "progress":
             run.step, run.tokens_per_second = event["step"], event["tokens_per_second"]
             run.loss = event["loss"] if event["loss"] is not None else run.loss
@@ -252,14 +260,31 @@ class _Sweep:
             self.drop_branches(run)
             return
         if kind == "failed":
-            run.state, run.reason = FAILED, reason
-        else:
-            run.state = self.recorded(run, otherwise=FAILED)
-            if run.state == FAILED:
-                run.reason = "the trainer returned, but the record does not say it is finished"
-        if run.state == FAILED:
-            self.news.append(f"{run.job.run_id} failed: {run.reason}")
-            self.drop_branches(run)
+            self.fail(run, reason)
+            return
+        run.state = self.recorded(run, otherwise=RUNNING)
+        if run.state == RUNNING:
+            self.fail(run, "the trainer returned, but the record does not say it is finished")
+
+    def fail(self, run: _Tracked, reason: str) -> None:
+        """Give a run up, and what waits for it."""
+        run.state, run.reason = FAILED, reason
+        self.news.append(f"{run.job.run_id} failed: {reason}")
+        self.drop_branches(run)
+
+    def retire(self, worker: Worker, run: _Tracked | None, reason: str) -> None:
+        """A worker cannot train at all: its run waits again, and no more workers are started.
+
+        Those that train go on to their ends: what they have open may be all they need.
+        """
+        self.pool.remove(worker)
+        worker.end()
+        if run is not None:
+            run.state = WAITING
+            self.waiting.insert(0, run.job)
+        if self.pool and not self.unusable:
+            self.news.append(f"no further worker can start: {reason}")
+        self.unusable = reason
 
     def bury(self, worker: Worker, run: _Tracked | None) -> None:
         """A worker is gone: take its run up again, unless that has been tried often enough."""
@@ -276,16 +301,18 @@ class _Sweep:
         if run.state != WAITING:
             return
         if run.deaths > self.retries:
-            run.state, run.reason = FAILED, f"its worker died {run.deaths} times, last {how}"
-            self.news.append(f"{run.job.run_id} failed: {run.reason}")
-            self.drop_branches(run)
+            self.fail(run, f"its worker died {run.deaths} times, last {how}")
         else:
             self.waiting.insert(0, run.job)
             self.news.append(f"the worker of {run.job.run_id} was lost ({how}); taking it up again")
 
     def recorded(self, run: _Tracked, *, otherwise: str) -> str:
         """The state the record tells, or `otherwise` if it has no end; tells the news of an end."""
-        record = record_of(run.job, self.corpus_hash)
+        try:
+            record = record_of(run.job, self.corpus_hash)
+        except InputError as error:  # damaged, or another's, since the sweep began
+            self.fail(run, str(error))
+            return FAILED
         state = state_of(record)
         if record is None or record.end is None or state == WAITING:
             return otherwise

@@ -41,6 +41,8 @@ back page by page; `benchmarks/train_speed.py` measures what training gains."""
 LOCK_WAIT = 10.0
 """Seconds a worker waits for a run another process holds: time for a dying one to let go."""
 
+_GUESSES = {"SIGKILL": " (out of memory?)", "SIGBUS": " (was a file of token ids cut short?)"}
+
 
 class Worker:
     """One worker process; `job` is what it was given, None while it is idle or still loading."""
@@ -90,7 +92,7 @@ class Worker:
         status = self._process.wait()
         if status < 0:
             name = signal.Signals(-status).name
-            return f"killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+            return f"killed by {name}" + _GUESSES.get(name, "")
         size = self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, size - 4096))
         lines = self._errors.read().decode(errors="replace").strip().splitlines()
@@ -116,12 +118,17 @@ def worker_environment() -> dict[str, str]:
 
 
 def worker_config(
-    tokens_folder: Path, folder: Path, trainer: str, checkpoint_seconds: float
+    tokens_folder: Path,
+    folder: Path,
+    trainer: str,
+    checkpoint_seconds: float,
+    text: str | None = None,
 ) -> dict[str, Any]:
     """What a worker is told at its start; see `worker.py`."""
     return {
         "parent": os.getpid(),
         "tokens": str(tokens_folder),
+        "text": text,
         "folder": str(folder),
         "trainer": trainer,
         "checkpoint_seconds": checkpoint_seconds,

@@ -144,10 +144,16 @@ def _row(job: Job, run: Run | None, tokens: TokenSet | None, pace: Pace) -> tupl
         format_number(spec.tokens_seen) + (f" {off}" if off[1:] != "0.0%" else ""),
         str(spec.steps),
         f"{_paid(spec):.1e}",
-        f"{spec.tokens_seen / len(tokens.train):.2f}" if tokens else "-",
+        _epochs(spec, tokens),
         duration(pace.seconds(job.work)),
         "to resume" if state == WAITING and run is not None else state,
     )
+
+
+def _epochs(spec: RunSpec, tokens: TokenSet | None) -> str:
+    """How often the text is seen, or the part of it that the run asks for."""
+    there = spec.unique_tokens or (len(tokens.train) if tokens else 0)
+    return f"{spec.tokens_seen / there:.2f}" if there else "-"
 
 
 def _paid(spec: RunSpec) -> float:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from isoloss.lab.sweep.state import DIVERGED, FINISHED, WAITING
 from isoloss.runs import Run, RunSpec, kept_path, read_record, trunk_of, with_trunks
 
 _LEFTOVER = re.compile(
-    r"\.(?P<record>.+)\.jsonl\.tmp|(?P<run>.+)\.(?:lock|ckpt\.npz|ckpt\.tmp|step\d+\.tmp)"
+    r"\.(?P<record>.+)\.jsonl\.tmp|(?P<run>.+)\.(?:lock|ckpt\.npz|(?:ckpt|step\d+|best\d+)\.tmp|best\d+\.npz)"
 )
 
 
@@ -123,7 +124,7 @@ def state_of(run: Run | None) -> str:
 def measured(pairs: Iterable[tuple[Job, Run | None]]) -> tuple[tuple[Work, float], ...]:
     """The work and seconds of the runs already finished, to learn the pace from."""
     return tuple(
-        (job.work, run.end.seconds)
+        (job.work.part(job.share(run.end.last or run.end.step)), run.end.seconds)
         for job, run in pairs
         if run is not None and run.end is not None and run.finished
     )
@@ -147,6 +148,7 @@ def clear_leftovers(folder: Path, done: Collection[str]) -> None:
     for path in folder.iterdir():
         match = _LEFTOVER.fullmatch(path.name)
         if match is not None and (run_id := match["record"] or match["run"]) in done:
-            with run_lock(folder, run_id, wait=0.0) as held:
+            # A full disk may refuse even the lock; what is left then does no harm.
+            with suppress(OSError), run_lock(folder, run_id, wait=0.0) as held:
                 if held:
                     path.unlink(missing_ok=True)

@@ -5,14 +5,16 @@ input, events go out as JSON lines on what was standard output; whatever else pr
 standard error. It must not outlive its parent: on Linux the kernel kills it when the parent dies,
 and everywhere the end of standard input, which only a living parent holds open, ends it.
 
-CONFIG is one JSON object: parent (process id), tokens and folder (paths), trainer
-("module:function"), checkpoint_seconds, lock_wait (seconds).
+CONFIG is one JSON object: parent (process id), tokens and folder (paths), text (the hash of the
+tokens), trainer ("module:function"), checkpoint_seconds, lock_wait (seconds).
 
-Events: ready · unusable(reason) · progress(step, loss, ...) · ended · failed(reason) · elsewhere.
+Events: ready · unusable(reason) · progress(step, loss, ...) · note(text) · ended · failed(reason) ·
+elsewhere.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import math
@@ -37,13 +39,20 @@ def main(config: dict[str, Any]) -> None:
     send = _take_over_stdout()
     jobs = _listen()
     try:
-        train, tokens = _load(config)
+        train, text = _load(config), _Text(config)
     except Exception as error:
         send(event="unusable", reason=_reason(error))
         return
+    _pass_on_warnings(send)
     send(event="ready")
     while True:
-        _do(jobs.get(), train, tokens, config, send)
+        job = jobs.get()
+        try:
+            tokens = text.tokens()
+        except Exception as error:
+            send(event="unusable", reason=_reason(error))
+            return
+        _do(job, train, tokens, config, send)
 
 
 def _die_with(parent: int) -> None:
@@ -85,16 +94,55 @@ def _listen() -> queue.SimpleQueue[dict[str, Any]]:
     return jobs
 
 
-def _load(config: dict[str, Any]) -> tuple[Callable[..., object], object]:
+def _pass_on_warnings(send: Callable[..., None]) -> None:
+    """Send what a run warns of, each warning once, as a note."""
+    import warnings
+
+    show = warnings.showwarning
+
+    def pass_on(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+        if category.__name__ == "RunWarning":  # by its name: its module needs torch
+            send(event="note", text=str(message))
+        else:
+            show(message, category, *where, **more)
+
+    warnings.showwarning = pass_on
+
+
+class _Text:
+    """The token set, opened again where its files changed since, if it holds the same text."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._folder, self._hash = Path(config["tokens"]), config.get("text")
+        self._stamps: object = None
+        self.tokens()
+
+    def tokens(self) -> Any:
+        from isoloss.errors import InputError
+        from isoloss.lab.token_watch import check_ids, stamps
+        from isoloss.lab.tokens import load_tokens
+
+        now = stamps(self._folder)
+        if now != self._stamps or not now:
+            self._tokens = load_tokens(self._folder)
+            check_ids(self._tokens)
+            if self._hash not in (None, self._tokens.hash):
+                raise InputError(
+                    f"{self._folder} holds another text than when the sweep began (hash "
+                    f"{self._tokens.hash[:12]}, was {self._hash[:12]}); put that back"
+                )
+            self._stamps = now
+        return self._tokens
+
+
+def _load(config: dict[str, Any]) -> Callable[..., object]:
     module, _, function = config["trainer"].partition(":")
     train = getattr(importlib.import_module(module), function)
     if "torch" in sys.modules:
         # The environment variables set by the parent already did this; said again for libraries
         # that raise the number on loading.
         sys.modules["torch"].set_num_threads(1)
-    from isoloss.lab.tokens import load_tokens
-
-    return train, load_tokens(Path(config["tokens"]))
+    return train  # type: ignore[no-any-return]
 
 
 def _do(
@@ -157,6 +205,10 @@ def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, IsolossError):
         return text
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        from isoloss.runs.journal import unwritten
+
+        return str(unwritten(str(error.filename or "the run"), error))
     if isinstance(error, ModuleNotFoundError):
         return f"the library {error.name} is missing: pip install 'isoloss[lab]'"
     last = error.__traceback__
