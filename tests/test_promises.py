@@ -56,6 +56,7 @@ LAB_FLOORS = {
     "batches": 3,
     "checkpoint": 3,
     "trunk": 3,
+    "stopping": 3,
     "train": 3,
     "evaluate": 3,
     "sweep": 4,

@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from isoloss.errors import InputError
-from isoloss.lab.tokens import TokenSet
+from isoloss.lab.token_arrays import take_windows
+from isoloss.lab.tokens import TokenSet, training_part
 from isoloss.runs import RunSpec
 
 
@@ -15,11 +16,13 @@ class Batches:
 
     The training text is cut into contexts; each epoch visits them once in an order drawn from
     (seed, epoch), but for the few at the order's end that do not fill a batch. A context's last
-    target is the next context's first token, so every token is predicted.
+    target is the next context's first token, so every token is predicted. Where the spec asks for
+    a part of the text, these are its contexts.
     """
 
     def __init__(self, tokens: TokenSet, spec: RunSpec) -> None:
-        self.ids, self.n_ctx, self.seed = tokens.train, spec.shape.n_ctx, spec.order_seed
+        self.ids = training_part(spec, tokens).train
+        self.n_ctx, self.seed = spec.shape.n_ctx, spec.order_seed
         self.rows = spec.batch // spec.shape.n_ctx
         self.windows = (len(self.ids) - 1) // self.n_ctx
         if self.windows < self.rows:
@@ -37,6 +40,6 @@ class Batches:
             rng = np.random.default_rng([self.seed, epoch])
             self.epoch, self.order = epoch, rng.permutation(self.windows)
         rows = self.order[index * self.rows : (index + 1) * self.rows]
-        at = rows[:, None] * self.n_ctx + np.arange(self.n_ctx + 1)
-        ids = torch.from_numpy(self.ids[at].astype(np.int64))
+        found = take_windows(self.ids, rows * self.n_ctx, self.n_ctx + 1)
+        ids = torch.from_numpy(found.astype(np.int64))
         return ids[:, :-1], ids[:, 1:]

@@ -2,13 +2,15 @@
 
 Spans of 1,024 tokens are taken evenly from the whole validation text and cut into contexts of the
 model's length, so that models of every shape predict the same tokens. A short block serves the
-learning curve, a long one the final loss.
+learning curve, a long one the final loss. A run that may stop early has each on its own half of the
+documents.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -46,30 +48,64 @@ class HeldOutLoss:
     documents: int
 
 
-def held_out(tokens: TokenSet, n_ctx: int, n_tokens: int) -> HeldOut:
+def held_out(
+    tokens: TokenSet, n_ctx: int, n_tokens: int, *, half: Literal[0, 1] | None = None
+) -> HeldOut:
     """Take about `n_tokens` held-out tokens, the same whatever the model.
 
     n_ctx: context length; tokens are the same for every n_ctx that divides 1,024 and within one
     context of it otherwise. Where the validation text is shorter, all of it is taken.
-    Raises InputError if the validation text has fewer than 2,048 tokens.
+    half: one of the two that `halves` makes of the documents, end to end; None for all the text.
+    Raises InputError if the text to take from has fewer than 2,048 tokens.
     """
-    val = np.asarray(tokens.val)
+    edges = np.asarray(tokens.val_documents)
+    chosen = np.arange(len(edges) - 1) if half is None else halves(edges)[half]
+    starts = np.concatenate([[0], np.cumsum(np.diff(edges)[chosen])])  # of each, end to end
+    length = int(starts[-1])
     span = math.ceil(SPAN / n_ctx) * n_ctx
-    available = (len(val) - 1) // span
-    if len(val) <= max(MIN_TOKENS, span):
+    available = (length - 1) // span
+    if length <= max(MIN_TOKENS, span):
+        part = "" if half is None else f"half {half + 1} of 2, by document, of "
         raise InputError(
-            f"the validation text of {tokens.name!r} has {len(val):,} tokens; at least "
+            f"{part}the validation text of {tokens.name!r} has {length:,} tokens; at least "
             f"{max(MIN_TOKENS, span) + 1:,} are needed: use a larger corpus or validation share"
         )
     count = min(available, max(1, n_tokens // span))
     first = np.linspace(0, available - 1, count).round().astype(np.int64) * span
-    at = (first[:, None] + np.arange(span)).reshape(-1, n_ctx)
-    documents = np.searchsorted(tokens.val_documents, at + 1, side="right") - 1
+    at = (first[:, None] + np.arange(span + 1)).reshape(-1)
+    number = np.searchsorted(starts, at, side="right") - 1
+    documents = chosen[number]
+    ids = np.asarray(tokens.val)[edges[documents] + at - starts[number]].astype(np.int64)
+    ids, documents = ids.reshape(count, -1), documents.reshape(count, -1)
     return HeldOut(
-        torch.from_numpy(val[at].astype(np.int64)),
-        torch.from_numpy(val[at + 1].astype(np.int64)),
-        documents.reshape(-1).astype(np.int64),
+        torch.from_numpy(ids[:, :-1].reshape(-1, n_ctx)),
+        torch.from_numpy(ids[:, 1:].reshape(-1, n_ctx)),
+        documents[:, 1:].reshape(-1).astype(np.int64),
     )
+
+
+def halves(edges: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide held-out documents in two: neighbours apart, and as many tokens in each as can be.
+
+    edges: (documents + 1,) offsets of the documents. In the order of the text each goes to the half
+    that has less; then documents move, one at a time, while that makes the halves more even.
+    Returns the numbers of the documents of each, rising; no document is in both.
+    """
+    lengths = np.diff(edges)
+    second = np.zeros(len(lengths), np.bool_)
+    more = 0  # tokens that the first half has more than the second
+    for number, length in enumerate(lengths.tolist()):
+        second[number] = more > 0
+        more += -length if more > 0 else length
+    while more:
+        larger = np.flatnonzero(second == (more < 0))
+        left = np.abs(abs(more) - 2 * lengths[larger])
+        moved = larger[np.argmin(left)]
+        if left.min() >= abs(more):
+            break
+        more += 2 * int(lengths[moved]) * (1 if second[moved] else -1)
+        second[moved] = not second[moved]
+    return np.flatnonzero(~second), np.flatnonzero(second)
 
 
 @torch.inference_mode()

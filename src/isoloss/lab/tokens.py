@@ -247,7 +247,7 @@ def load_tokens(
 
 
 def check_corpus(spec: RunSpec, tokens: TokenSet) -> None:
-    """Raise InputError if a run asks for another text, or its vocabulary is too small for this."""
+    """Raise InputError if a run asks for another text, more of it, or fewer ids than there are."""
     if spec.corpus_hash and spec.corpus_hash != tokens.hash:
         raise InputError(
             f"run {spec.run_id} asks for the corpus {spec.corpus_hash[:12]}, but "
@@ -258,6 +258,18 @@ def check_corpus(spec: RunSpec, tokens: TokenSet) -> None:
             f"run {spec.run_id} has vocab {spec.shape.vocab}, but {tokens.name!r} needs "
             f"{tokens.vocab}: set shape.vocab = {tokens.vocab}"
         )
+    if spec.unique_tokens and spec.unique_tokens >= len(tokens.train):
+        raise InputError(
+            f"run {spec.run_id} asks for {spec.unique_tokens:,} unique_tokens, and the training "
+            f"text of {tokens.name!r} has {len(tokens.train):,}: ask for fewer, or for 0, all of it"
+        )
+
+
+def training_part(spec: RunSpec, tokens: TokenSet) -> TokenSet:
+    """Return what a run trains on: all of the text, or the part that `spec.unique_tokens` asks."""
+    if not spec.unique_tokens:
+        return tokens
+    return tokens.subset(spec.unique_tokens, n_ctx=spec.shape.n_ctx, seed=spec.order_seed)
 
 
 def _open(folder: Path, index: Index, side: str) -> Array | ShardedIds:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,12 +24,14 @@ from isoloss.lab.checkpoint import State, try_load, try_save
 from isoloss.lab.evaluate import HeldOut, HeldOutLoss, evaluate, held_out
 from isoloss.lab.models import LanguageModel, make_model
 from isoloss.lab.optim import learning_rate, make_optimizer, set_rate
+from isoloss.lab.stopping import Lowest
 from isoloss.lab.token_watch import Watch, watch
-from isoloss.lab.tokens import TokenSet, check_corpus
+from isoloss.lab.tokens import TokenSet, check_corpus, training_part
 from isoloss.lab.trunk import leave_trunk
 from isoloss.lab.width import parametrize
 from isoloss.runs import (
     End,
+    Point,
     RecordWriter,
     Run,
     RunSpec,
@@ -75,7 +77,8 @@ def train(
     on_progress: called about twice a second. checkpoint_seconds: time between
     checkpoints (`<run_id>.ckpt.npz`, removed at the end). keep: steps after which the state is kept
     for branches (`lab.trunk`). A run whose spec has a trunk starts from what that has kept.
-    Returns the record's end: `finished`, or `diverged` when a loss is not finite. A finished run
+    Returns the record's end: `finished`, or `diverged` when a loss is not finite. Of a spec with
+    `patience` that end is the state at the lowest held-out point (`lab.stopping`). A finished run
     returns its old end; an unfinished one goes on from its checkpoint and, on the same machine,
     gives the same numbers as an uninterrupted run.
     Raises InputError if the corpus is too small, or is not the one of the spec or of the record.
@@ -99,11 +102,13 @@ def train(
     if spec.trunk and not state.step:
         state = leave_trunk(spec, tokens.hash, folder, model, optimizer)
     with RecordWriter.resume(path, state.step) as writer:
-        writer.header(spec, _corpus(tokens), describe_machine(), versions())
-        parts = (spec, tokens, model, optimizer, state, writer, checkpoint)
-        run = _Run(*parts, frozenset(keep), watch(tokens))
+        writer.header(spec, _corpus(spec, tokens), describe_machine(), versions())
+        lowest = Lowest(spec, folder, read_record(path).points)
+        parts = (spec, tokens, model, optimizer, state, writer, checkpoint, lowest)
+        run = _Run(*parts, set(keep), watch(tokens))
         end = _train(run, on_progress, checkpoint_seconds)
     checkpoint.unlink(missing_ok=True)
+    lowest.clear()
     return end
 
 
@@ -118,6 +123,7 @@ class _Run:
     state: State
     writer: RecordWriter
     checkpoint: Path
+    lowest: Lowest
     keep: Collection[int]
     watch: Watch
 
@@ -127,8 +133,8 @@ def _train(
 ) -> End:
     spec, model, optimizer, state = run.spec, run.model, run.optimizer, run.state
     batches = Batches(run.tokens, spec)
-    block = held_out(run.tokens, spec.shape.n_ctx, spec.eval_block)
-    final = held_out(run.tokens, spec.shape.n_ctx, spec.eval_final)
+    block = held_out(run.tokens, spec.shape.n_ctx, spec.eval_block, half=_half(spec, 0))
+    final = held_out(run.tokens, spec.shape.n_ctx, spec.eval_final, half=_half(spec, 1))
     points = set(evaluation_steps(spec, block.tokens, final.tokens))
     clock, told, saved = _Clock(state), -math.inf, time.perf_counter()
     for step in range(state.step, spec.steps):
@@ -150,15 +156,20 @@ def _train(
             told = state.seconds
             on_progress(_progress(run))
         if state.step in points:
-            _point(run, _timed(model, block, state))
+            point = _point(run, _timed(model, block, state))
+            if spec.patience and run.lowest.take(point, model, optimizer):
+                break
         if state.step in run.keep:
             kept = kept_path(run.checkpoint.parent, spec.run_id, state.step)
             run.watch.check()
             try_save(kept, model, optimizer, state)
         if time.perf_counter() - saved >= checkpoint_seconds and state.step < spec.steps:
             run.watch.check()
-            try_save(run.checkpoint, model, optimizer, state)
+            if try_save(run.checkpoint, model, optimizer, state):
+                run.lowest.clear(others=True)
             saved = time.perf_counter()
+    if spec.patience:
+        run.lowest.restore(model, optimizer)
     outcome = _timed(model, final, state)
     run.watch.check()
     clock.tick()
@@ -207,7 +218,8 @@ class _Clock:
 def evaluation_steps(spec: RunSpec, block_tokens: int, final_tokens: int) -> list[int]:
     """Steps after which the held-out block is evaluated: logarithmically spaced, at most a fifth.
 
-    The first lies at a thirtieth of the run, the last at its end. Points are left out until all
+    The first lies at a thirtieth of the run, the last at its end; with `patience`, which counts
+    points, they are evenly spaced, each for as many steps. Points are left out until all
     evaluation, the final one included, costs at most 20 % of the run, a token evaluated counting
     0.4 of a token trained; the point at the end stays, whatever it costs. Of a branch all this is
     said of the steps after its trunk.
@@ -218,6 +230,9 @@ def evaluation_steps(spec: RunSpec, block_tokens: int, final_tokens: int) -> lis
     first = max(1, spec.branch_step + (spec.steps - spec.branch_step) // FIRST_POINT)
     if count == 1:
         return [spec.steps]
+    if spec.patience:
+        even = np.linspace(spec.steps / count, spec.steps, count).round()
+        return sorted({max(1, int(step)) for step in even})
     steps = {int(s) for s in np.geomspace(first, spec.steps, count).round()}
     return sorted(step for step in steps if step > spec.branch_step)
 
@@ -230,7 +245,9 @@ def _check_same_text(old: Run, tokens: TokenSet, path: Path) -> None:
         )
 
 
-def _corpus(tokens: TokenSet) -> dict[str, Any]:
+def _corpus(spec: RunSpec, tokens: TokenSet) -> dict[str, Any]:
+    part = training_part(spec, tokens)
+    chosen = {"subset": {**part.meta["subset"], "hash": part.hash}} if spec.unique_tokens else {}
     return {
         "name": tokens.name,
         "hash": tokens.hash,
@@ -238,7 +255,13 @@ def _corpus(tokens: TokenSet) -> dict[str, Any]:
         "bytes_per_token": tokens.bytes_per_token,
         "tokenizer": tokens.tokenizer,
         "vocab": tokens.vocab,
+        **chosen,
     }
+
+
+def _half(spec: RunSpec, number: Literal[0, 1]) -> Literal[0, 1] | None:
+    """The half of the held-out text for points (0) or the end (1); all of it without patience."""
+    return number if spec.patience else None
 
 
 def _timed(model: LanguageModel, data: HeldOut, state: State) -> HeldOutLoss:
@@ -256,9 +279,9 @@ def _progress(run: _Run) -> Progress:
     return Progress(run.spec.run_id, state.step, run.spec.steps, state.step * batch, loss, speed)
 
 
-def _point(run: _Run, outcome: HeldOutLoss) -> None:
+def _point(run: _Run, outcome: HeldOutLoss) -> Point:
     state = run.state
-    run.writer.point(
+    point = run.writer.point(
         step=state.step,
         tokens=state.step * run.spec.batch,
         loss=outcome.loss,
@@ -267,13 +290,17 @@ def _point(run: _Run, outcome: HeldOutLoss) -> None:
         lr=learning_rate(run.spec, state.step - 1),
         seconds=state.seconds,
     )
-    state.point_loss = state.loss_sum / max(1, state.loss_count)
+    state.point_loss = point.train_loss
     state.loss_sum, state.loss_count = 0.0, 0
+    return point
 
 
 def _end(run: _Run, outcome: HeldOutLoss | None, reason: str) -> End:
     state, batch = run.state, run.spec.batch
     trained = (state.step - state.start) * batch
+    best = run.lowest.point if run.spec.patience and not reason else None
+    step = state.step if best is None else best.step
+    stopped = best is not None and state.step < run.spec.steps
     measured: dict[str, Any] = {}
     if outcome is not None:
         measured = {
@@ -285,13 +312,14 @@ def _end(run: _Run, outcome: HeldOutLoss | None, reason: str) -> End:
         }
     return run.writer.end(
         "diverged" if reason else "finished",
-        step=state.step,
-        tokens=state.step * batch,
-        train_loss=state.point_loss,
+        step=step,
+        tokens=step * batch,
+        train_loss=state.point_loss if best is None else best.train_loss,
         seconds=state.seconds,
         eval_seconds=state.eval_seconds,
         tokens_per_second=trained / max(1e-9, state.seconds - state.eval_seconds),
-        reason=reason,
+        reason=reason or (f"no lower loss in {run.spec.patience} points" if stopped else ""),
         start=state.start,
+        last=state.step if step < state.step else 0,
         **measured,
     )

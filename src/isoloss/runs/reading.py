@@ -316,6 +316,20 @@ def _without_trunks(records: list[Run], notes: list[str]) -> list[Run]:
 
 
 def _say_what_was_paid(finished: list[Run], notes: list[str]) -> None:
+    halved = [run for run in finished if run.spec.get("patience")]
+    early = [run for run in halved if run.end is not None and run.end.last]
+    if early:
+        seen = sum(run.flops_per_token["exact"] * run.end.tokens for run in early if run.end)
+        paid = sum(run.flops_per_token["exact"] * run.tokens_paid for run in early)
+        notes.append(
+            f"{len(early)} runs went on past their best state: their loss, tokens and FLOPs are "
+            f"that state's, {seen:.3g} FLOPs, and they did {paid:.3g}"
+        )
+    if 0 < len(halved) < len(finished):
+        notes.append(
+            f"{len(halved)} of {len(finished)} runs have patience: their losses are on half of the "
+            "held-out text, those of the others on all of it"
+        )
     branches = [run for run in finished if run.end is not None and run.end.start]
     if branches:
         seen = sum(run.flops_per_token["exact"] * run.end.tokens for run in branches if run.end)
@@ -350,7 +364,8 @@ def _table(rows: Sequence[tuple[Run, int, float, int]], source: str, n: str, c: 
         key: np.array([run.flops_per_token[key] for run in runs]) * tokens
         for key in runs[0].flops_per_token
     }
-    unique = [float(run.corpus.get("tokens") or np.nan) for run in runs]
+    texts = [run.corpus.get("subset") or run.corpus for run in runs]
+    unique = [float(text.get("tokens") or np.nan) for text in texts]
     return Runs(
         n=counts[n],
         d=tokens,

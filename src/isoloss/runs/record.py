@@ -60,8 +60,9 @@ class Noise:
 class End:
     """How a run ended, and its loss on the final held-out tokens (nats per token).
 
-    tokens: all that the model has seen. start: the step it began at, 0 unless it left a trunk,
-    whose steps up to there it did not do itself.
+    step, tokens: what the model of that loss has seen. start: the step it began at, 0 unless it
+    left a trunk, whose steps up to there it did not do itself. last: the last step done, where that
+    is not `step` since a later state was worse (`RunSpec.patience`), else 0.
     """
 
     status: EndStatus
@@ -78,6 +79,7 @@ class End:
     tokens_per_second: float = NAN
     reason: str = ""
     start: int = 0
+    last: int = 0
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,12 @@ class Run:
 
     @property
     def tokens_paid(self) -> int:
-        """Tokens that the run trained on itself: those seen, less those that its trunk did."""
+        """Tokens that the run trained on itself, not its trunk, to its very last step."""
         end = self.end
-        return 0 if end is None else end.tokens - end.start * int(self.spec["batch"])
+        if end is None:
+            return 0
+        after = end.last - end.step if end.last else 0
+        return end.tokens + (after - end.start) * int(self.spec["batch"])
 
     @property
     def ended(self) -> bool:
@@ -219,11 +224,11 @@ class RecordWriter:
         train_loss: float = NAN,
         lr: float = NAN,
         seconds: float = NAN,
-    ) -> None:
-        """Append one evaluation (fields as in `Point`)."""
-        self._write(
-            {"kind": "point", **asdict(Point(step, tokens, loss, se, train_loss, lr, seconds))}
-        )
+    ) -> Point:
+        """Append one evaluation (fields as in `Point`) and return it."""
+        point = Point(step, tokens, loss, se, train_loss, lr, seconds)
+        self._write({"kind": "point", **asdict(point)})
+        return point
 
     def noise(
         self, step: int, tokens: int, *, small: int, big: int, sq_small: float, sq_big: float

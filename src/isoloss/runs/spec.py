@@ -35,6 +35,8 @@ _LATER: dict[str, Any] = {
     "parametrization": "standard",
     "base_width": 0,
     "trunk": 0,
+    "patience": 0,
+    "unique_tokens": 0,
 }
 """Fields of a later date, left out of the plain form at these values: see `RunSpec.run_id`."""
 
@@ -58,6 +60,12 @@ class RunSpec:
     and rates with d_model / base_width, so that one rate holds at all widths (`lab.width`).
     trunk: tokens of a run at a constant rate that this one leaves where its rate begins to fall, 0
     for none (`runs.trunks`). It gives the same numbers for less, so it does not change run_id.
+    patience: held-out points without a new lowest loss after which the run stops, 0 for never. Then
+    points are evenly spaced and on one half of the held-out text, and the loss is that of the
+    lowest point's weights on the other (`lab.stopping`).
+    unique_tokens: of the training text, 0 for all of it; else contexts of so many tokens, drawn
+    from all of it by what draws their order, are seen again and again. Under one data_seed a
+    smaller part lies in a larger one.
     A rule (`runs.rate_rules`) is followed once, here: the fields hold what it gave.
     Raises InputError naming the field, its value and the rule.
     """
@@ -87,6 +95,8 @@ class RunSpec:
     parametrization: Parametrization = "standard"
     base_width: int = 0
     trunk: int = 0
+    patience: int = 0
+    unique_tokens: int = 0
 
     def __post_init__(self) -> None:
         self._check_optimizer()
@@ -118,7 +128,7 @@ class RunSpec:
 
     def _check_numbers(self) -> None:
         whole = ("tokens", "batch", "seed", "eval_points", "eval_block", "eval_final")
-        late = ("micro_batch", "base_width", "trunk")
+        late = ("micro_batch", "base_width", "trunk", "patience", "unique_tokens")
         for name in (*whole, *late):
             object.__setattr__(self, name, whole_of(getattr(self, name), name))
         if self.data_seed is not None:
@@ -175,6 +185,11 @@ class RunSpec:
                 f"batch is {self.batch} tokens; it must be a multiple of n_ctx = {n_ctx}, "
                 f"such as {lower}"
             )
+        if 0 < self.unique_tokens < self.batch:
+            raise InputError(
+                f"unique_tokens is {self.unique_tokens}; it must be at least batch = {self.batch}, "
+                "or 0 for all of the text"
+            )
         if self.micro_batch and (self.micro_batch % n_ctx or self.batch % self.micro_batch):
             raise InputError(
                 f"micro_batch is {self.micro_batch} tokens; it must be a multiple of n_ctx = "
@@ -195,6 +210,11 @@ class RunSpec:
             raise InputError(
                 f"trunk is {self.trunk} and schedule kind {self.schedule.kind!r}: a run can leave "
                 f"a trunk only to cool down; use one of {', '.join(COOLING)}"
+            )
+        if self.trunk and self.patience:
+            raise InputError(
+                f"trunk is {self.trunk} and patience {self.patience}: a run that may stop early "
+                "shares no trunk; leave one out"
             )
         if self.trunk and round(self.trunk / self.batch) < self.cooling_step:
             raise InputError(
