@@ -6,6 +6,8 @@ import numpy as np
 import torch
 
 from isoloss.errors import InputError
+from isoloss.lab.parallel import ALONE, Team
+from isoloss.lab.shares import rows_each
 from isoloss.lab.token_arrays import take_windows
 from isoloss.lab.tokens import TokenSet, training_part
 from isoloss.runs import RunSpec
@@ -17,10 +19,12 @@ class Batches:
     The training text is cut into contexts; each epoch visits them once in an order drawn from
     (seed, epoch), but for the few at the order's end that do not fill a batch. A context's last
     target is the next context's first token, so every token is predicted. Where the spec asks for
-    a part of the text, these are its contexts.
+    a part of the text, these are its contexts. Each process of a team gets its own rows of a batch.
     """
 
-    def __init__(self, tokens: TokenSet, spec: RunSpec) -> None:
+    def __init__(self, tokens: TokenSet, spec: RunSpec, team: Team = ALONE) -> None:
+        each = rows_each(spec, team.size)
+        self.mine = slice(team.rank * each, (team.rank + 1) * each)
         self.ids = training_part(spec, tokens).train
         self.n_ctx, self.seed = spec.shape.n_ctx, spec.order_seed
         self.rows = spec.batch // spec.shape.n_ctx
@@ -34,12 +38,12 @@ class Batches:
         self.epoch, self.order = -1, np.empty(0, np.int64)
 
     def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Inputs and targets of update `step`, each (rows, n_ctx)."""
+        """Inputs and targets of update `step`, each (rows of this process, n_ctx)."""
         epoch, index = divmod(step, self.per_epoch)
         if epoch != self.epoch:
             rng = np.random.default_rng([self.seed, epoch])
             self.epoch, self.order = epoch, rng.permutation(self.windows)
-        rows = self.order[index * self.rows : (index + 1) * self.rows]
+        rows = self.order[index * self.rows : (index + 1) * self.rows][self.mine]
         found = take_windows(self.ids, rows * self.n_ctx, self.n_ctx + 1)
         ids = torch.from_numpy(found.astype(np.int64))
         return ids[:, :-1], ids[:, 1:]

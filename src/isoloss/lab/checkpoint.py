@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -20,6 +20,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+
+from isoloss.lab.parallel import part_like, team_of, wait, whole
 
 _NAMES = "names"
 
@@ -79,15 +81,19 @@ def try_load(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> 
 def save_checkpoint(
     path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: State
 ) -> None:
-    """Weights, moments and sums as plain arrays; renamed into place, so it is whole or absent."""
-    arrays: dict[str, NDArray[np.generic]] = {
-        f"model.{name}": value.numpy() for name, value in _weights(model).items()
-    }
-    for index, moments in optimizer.state_dict()["state"].items():
-        for key, value in moments.items():
-            if value is None:  # SGD without momentum has none
-                continue
-            arrays[f"optimizer.{index}.{key}"] = value.numpy()
+    """Weights, moments and sums as plain arrays; renamed into place, so it is whole or absent.
+
+    Of a team all call this, and give what parts of the arrays they have; its first process writes.
+    """
+    arrays: dict[str, NDArray[np.generic]] = {}
+    team = team_of(model)
+    for name, value in _tensors(model, optimizer):
+        if team.leads:
+            arrays[name] = whole(value).numpy()
+        elif team.kind == "fsdp":
+            whole(value)  # its part of it goes to the one that writes
+    if not team.leads:
+        return
     arrays["state"] = np.array(list(astuple(state)), np.float64)
     arrays = {_NAMES: np.array(sorted(arrays)), **arrays}
     temporary = path.with_suffix(".tmp")
@@ -107,6 +113,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
 
     Raises DamagedCheckpoint, with nothing put back, for a file that is no checkpoint of this model.
     """
+    wait(team_of(model))  # the process that writes it may not have done
     if not path.exists():
         return State()
     weights = _weights(model)
@@ -117,7 +124,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     state, moments = _state(arrays["state"]), _moments(arrays, optimizer)
 
     for name, value in weights.items():
-        value.copy_(torch.from_numpy(arrays[f"model.{name}"]))
+        value.copy_(part_like(value, torch.from_numpy(arrays[f"model.{name}"])))
     saved = optimizer.state_dict()
     saved["state"] |= moments
     optimizer.load_state_dict(saved)
@@ -165,15 +172,29 @@ def _moments(
     for key, array in arrays.items():
         if key.startswith("optimizer."):
             _, index, name = key.split(".")
-            shape = parameters[int(index)].shape if int(index) < len(parameters) else ()
+            parameter = parameters[int(index)] if int(index) < len(parameters) else torch.empty(())
+            shape = parameter.shape
             # A moment is as large as its parameter, one number, or a row or column of it.
             if array.ndim and (
                 array.ndim != len(shape)
                 or any(a not in (1, b) for a, b in zip(array.shape, shape, strict=True))
             ):
                 raise DamagedCheckpoint(f"{key} is not of the model's shape")
-            found.setdefault(int(index), {})[name] = torch.from_numpy(array)
+            moment = part_like(parameter, torch.from_numpy(array))
+            found.setdefault(int(index), {})[name] = moment
     return found
+
+
+def _tensors(
+    model: nn.Module, optimizer: torch.optim.Optimizer
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """All that is saved besides the sums, by name, in the same order in every process."""
+    for name, value in _weights(model).items():
+        yield f"model.{name}", value
+    for index, moments in optimizer.state_dict()["state"].items():
+        for key, value in moments.items():
+            if value is not None:  # SGD without momentum has none
+                yield f"optimizer.{index}.{key}", value
 
 
 def _weights(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from isoloss.errors import InputError
 from isoloss.lab.width import matrices_inside, mup_groups
 from isoloss.runs import RunSpec, scheduled_rate
 from isoloss.runs.spec import MOMENTUM
@@ -50,10 +51,17 @@ def make_optimizer(model: nn.Module, spec: RunSpec) -> torch.optim.Optimizer:
     if spec.parametrization == "mup":
         return _adamw(mup_groups(model, spec, weight_decay), spec)
     groups = _groups(model, weight_decay)
+    parts = any(hasattr(parameter, "full_tensor") for parameter in model.parameters())
+    if parts and spec.optimizer == "adafactor":
+        raise InputError(
+            "optimizer is adafactor, whose step torch cannot do on parts of a matrix (fsdp): share "
+            "the run by ddp, or choose another"
+        )
     if spec.optimizer == "adafactor":
         return torch.optim.Adafactor(groups, lr=spec.lr)
     if spec.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=spec.lr, momentum=_momentum(spec), fused=True)
+        fused = None if parts else True  # on parts torch has no fused step of it
+        return torch.optim.SGD(groups, lr=spec.lr, momentum=_momentum(spec), fused=fused)
     return _adamw(groups, spec)
 
 
