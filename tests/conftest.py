@@ -8,6 +8,8 @@ import os
 # it loads. Torch does not, so what the lab says about its own threads is still tested.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,22 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "full" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_speeds() -> Iterator[None]:
+    """What tests measure of the machine stays with them, and what was measured before is not read.
+
+    In the environment, because the processes that tests start read it there.
+    """
+    before = os.environ.get("ISOLOSS_SPEEDS")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["ISOLOSS_SPEEDS"] = folder
+        yield
+    if before is None:
+        del os.environ["ISOLOSS_SPEEDS"]
+    else:
+        os.environ["ISOLOSS_SPEEDS"] = before
 
 
 @pytest.fixture(scope="session")

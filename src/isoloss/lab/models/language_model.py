@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isoloss.counting import Shape
+from isoloss.lab.models.cross_entropy import linear_cross_entropy
 
 
 class LanguageModel(nn.Module):
     """A model that predicts the next token: `hidden` is its own, head and loss are every model's.
 
     shape: what it was built from; dropout: the part of the numbers it drops in training.
+    training_hidden: `hidden` as it is computed in training, which may be compiled.
     """
 
     head: nn.Linear
+    training_hidden: Callable[[Tensor], Tensor] | None = None
 
     def __init__(self, shape: Shape, dropout: float) -> None:
         super().__init__()
@@ -31,8 +36,15 @@ class LanguageModel(nn.Module):
         return cast(Tensor, self.head(self.hidden(ids)))
 
     def loss(self, ids: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
-        """Cross-entropy in nats of `targets` (b, t): the mean, or with "none" one per token."""
-        logits = self(ids).flatten(0, 1)
+        """Cross-entropy in nats of `targets` (b, t): the mean, or with "none" one per token.
+
+        A mean with gradients is computed without all logits at once, and differentiable once.
+        """
+        if reduction == "mean" and torch.is_grad_enabled():
+            hidden = (self.training_hidden if self.training else None) or self.hidden
+            flat = hidden(ids).flatten(0, 1)
+            return linear_cross_entropy(flat, self.head.weight, targets.flatten())
+        logits = self(ids).flatten(0, 1).float()
         return F.cross_entropy(logits, targets.flatten(), reduction=reduction)
 
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from isoloss.counting import Shape
 from isoloss.errors import InputError
+from isoloss.lab.models.attention import blocked_attention
 from isoloss.lab.models.language_model import LanguageModel, drop
 
 ROTARY_BASE = 10_000.0
@@ -106,7 +107,7 @@ class Attention(nn.Module):
 
     def __init__(self, shape: Shape, dropout: float) -> None:
         super().__init__()
-        self.dropout = dropout
+        self.dropout, self.blocked = dropout, False  # blocked: which of two ways is computed
         self.n_heads, self.n_kv_heads, self.d_head = (
             shape.n_heads,
             shape.n_kv_heads,
@@ -124,15 +125,17 @@ class Attention(nn.Module):
         v = v.view(b, t, self.n_kv_heads, self.d_head).transpose(1, 2)
         if rotary is not None:
             q, k = _rotate(q, rotary), _rotate(k, rotary)
-        grouped = self.n_kv_heads != self.n_heads
-        y = F.scaled_dot_product_attention(
-            q,
-            k,
-            v,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=True,
-            enable_gqa=grouped,
-        )
+        if self.blocked and self.training:
+            y = blocked_attention(q, k, v)
+        else:
+            y = F.scaled_dot_product_attention(
+                q,
+                k,
+                v,
+                dropout_p=self.dropout if self.training else 0.0,
+                is_causal=True,
+                enable_gqa=self.n_kv_heads != self.n_heads,
+            )
         return cast(Tensor, self.out(y.transpose(1, 2).reshape(b, t, self.query_size)))
 
 

@@ -1,0 +1,272 @@
+"""How a run is computed: device, precision, attention, compiled or not; chosen by measuring.
+
+None of it is part of what a run is. In 32 bits every way gives the same loss to rounding; 16 bits
+move it by little (`benchmarks/train_speed.py` prints by how much). What was used stands in the
+record (`machine.engine`), and a run that goes on is computed as it began.
+
+* precision: bfloat16 autocast where the device has instructions for it and a step with it is a
+  tenth faster; weights, moments and the loss stay in 32 bits.
+* attention: fused is torch's own; blocked (`models.attention`) is the faster one for many shapes on
+  a CPU in 32 bits. Both are timed on the shape.
+* compiled: torch.compile of what lies between tokens and head. Only a run at least 20 times as long
+  as compiling tries it, and keeps it if the steps left gain more than compiling cost.
+* graph: on a GPU, the kernels of a step's forward and backward pass recorded once and launched as
+  one, where that is faster: small models spend their time on launching.
+
+Measurements are kept (`speeds`), so that one machine decides the same way each time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from typing import Any, Literal, TypeAlias, get_args
+
+import torch
+
+from isoloss.counting import Shape, flops_per_token
+from isoloss.errors import InputError
+from isoloss.lab.gradients import Gradients, plain_gradients, recorded_gradients
+from isoloss.lab.models import LanguageModel, make_model
+from isoloss.lab.models.attention import blocked_attention
+from isoloss.lab.models.transformer import Attention as AttentionModule
+from isoloss.lab.speeds import best_seconds, matmul_peak, recall
+from isoloss.runs import RunSpec
+
+Auto: TypeAlias = Literal["auto"]
+Precision: TypeAlias = Literal["float32", "bfloat16"]
+Attention: TypeAlias = Literal["fused", "blocked"]
+
+_ATTENTION_GAIN = 1.05  # of a way over the plain one, for it to be taken
+_PRECISION_GAIN = 1.1
+_GRAPH_GAIN = 1.1
+_WORTH_COMPILING = 20  # times the seconds that compiling takes
+_COMPILING = 30.0  # seconds it takes, until it has been measured
+_ROWS = 16  # sequences at most in a measurement
+
+
+@dataclass(frozen=True)
+class Engine:
+    """How a run is computed; what is "auto" is chosen when the run begins (`settle`).
+
+    device: cpu, cuda or cuda:N; auto is the GPU where there is one. The other fields are said
+    above.
+    """
+
+    device: str = "auto"
+    precision: Precision | Auto = "auto"
+    attention: Attention | Auto = "auto"
+    compiled: bool | Auto = "auto"
+    graph: bool | Auto = "auto"
+
+    def __post_init__(self) -> None:
+        for name, kinds in (("precision", Precision), ("attention", Attention)):
+            if (value := getattr(self, name)) not in (*get_args(kinds), "auto"):
+                raise InputError(f"{name} is {value!r}; use {', '.join(get_args(kinds))} or auto")
+        for name in ("compiled", "graph"):
+            if (value := getattr(self, name)) not in (True, False, "auto"):
+                raise InputError(f"{name} is {value!r}; use True, False or auto")
+        if self.device != "auto":
+            _device(self.device)
+
+    @property
+    def where(self) -> torch.device:
+        """The device, once settled."""
+        return _device(self.device)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What products of matrices are computed in, once settled."""
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context that forward passes are made in."""
+        on = self.precision == "bfloat16"
+        return torch.autocast(self.where.type, torch.bfloat16, enabled=on)
+
+    def peak(self) -> float:
+        """FLOP/s of the device at this precision, as measured on a large product of matrices."""
+        return matmul_peak(self.where, self.dtype)
+
+
+PLAIN = Engine("cpu", "float32", "fused", False, False)
+
+
+def settle(
+    engine: Engine, spec: RunSpec, *, began: Mapping[str, Any] | None = None, processes: int = 1
+) -> Engine:
+    """The engine of a run, with every field decided.
+
+    began: `machine.engine` of the record of a run that goes on, which decides what is "auto".
+    processes: how many train the run together; what is measured then is one process's part, and
+    nothing is compiled or recorded.
+    Raises InputError for a device that is not there.
+    """
+    fields = asdict(engine)
+    for name, value in (began or {}).items():
+        if fields.get(name) == "auto" and (name != "device" or _there(value)):
+            fields[name] = value
+    if fields["device"] == "auto":
+        fields["device"] = "cuda" if torch.cuda.is_available() else "cpu"
+    settled = Engine(**fields)
+    _refuse_impossible(settled, spec)
+    rows = max(1, min(_ROWS, spec.batch // spec.shape.n_ctx // processes))
+    if settled.precision == "auto":
+        settled = replace(settled, precision=_precision(settled, spec, rows))
+    if settled.attention == "auto":
+        settled = replace(settled, attention=_attention(settled, spec, rows))
+    if settled.graph == "auto":
+        graph = processes == 1 and _graph(settled, spec, rows)
+        settled = replace(settled, graph=graph)
+    if settled.compiled == "auto":
+        pays = processes == 1 and not settled.graph and _pays_to_compile(settled, spec, rows)
+        settled = replace(settled, compiled=pays)
+    return settled
+
+
+def equip(model: LanguageModel, engine: Engine) -> None:
+    """Make a model train as the engine says. It stays where it is: the caller moves it first."""
+    for module in model.modules():
+        if isinstance(module, AttentionModule):
+            module.blocked = engine.attention == "blocked"
+    if engine.compiled is True:
+        model.training_hidden = torch.compile(model.hidden, dynamic=False)
+
+
+def gradients(model: LanguageModel, engine: Engine, rows: int) -> Gradients:
+    """What adds the gradients of a batch to those of the model, as the engine says.
+
+    rows: sequences at a time, 0 for all of a batch at once.
+    """
+    make = recorded_gradients if engine.graph is True else plain_gradients
+    return make(model, engine.where, engine.autocast, rows)
+
+
+def can_block(spec: RunSpec) -> bool:
+    """Whether blocked attention can compute a run: it has neither dropout nor grouped heads."""
+    shape = spec.shape
+    return shape.kind == "transformer" and not spec.dropout and shape.n_kv_heads == shape.n_heads
+
+
+def _refuse_impossible(engine: Engine, spec: RunSpec) -> None:
+    if engine.attention == "blocked" and not can_block(spec):
+        raise InputError(
+            "attention is blocked, which takes a transformer without dropout and with as many "
+            "heads of keys as of queries; leave it out"
+        )
+    if engine.graph is True and (engine.where.type != "cuda" or spec.dropout):
+        raise InputError("graph is set, which takes a GPU and no dropout; leave it out")
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"device is {name!r}; use cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device is {name!r}; use cpu, cuda or cuda:N")
+    if not _there(name):
+        raise InputError(f"device is {name!r}, which is not there; use cpu")
+    return device
+
+
+def _there(name: str) -> bool:
+    device = torch.device(name)
+    return device.type == "cpu" or (
+        torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    )
+
+
+def _attention(engine: Engine, spec: RunSpec, rows: int) -> Attention:
+    if not can_block(spec) or engine.where.type != "cpu" or engine.precision == "bfloat16":
+        return "fused"
+    shape = spec.shape
+    sizes = (rows, shape.n_heads, shape.n_ctx, shape.head_size)
+
+    def measure() -> dict[str, float]:
+        q, k, v = (torch.randn(sizes, requires_grad=True) for _ in range(3))
+        fused = torch.nn.functional.scaled_dot_product_attention
+        return best_seconds(
+            {
+                "fused": lambda: fused(q, k, v, is_causal=True).sum().backward(),  # type: ignore[no-untyped-call]
+                "blocked": lambda: blocked_attention(q, k, v).sum().backward(),  # type: ignore[no-untyped-call]
+            },
+            engine.where,
+        )
+
+    seconds = recall("attention", {"sizes": sizes}, measure)
+    return "blocked" if seconds["fused"] > _ATTENTION_GAIN * seconds["blocked"] else "fused"
+
+
+def _precision(engine: Engine, spec: RunSpec, rows: int) -> Precision:
+    if not _has_bfloat16(engine.where) or spec.shape.kind == "lstm":
+        return "float32"
+    plain = replace(PLAIN, device=engine.device)
+    ways = {precision: replace(plain, precision=precision) for precision in get_args(Precision)}
+    seconds = _steps("precision", ways, spec.shape, rows)
+    faster = seconds["float32"] > _PRECISION_GAIN * seconds["bfloat16"]
+    return "bfloat16" if faster else "float32"
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16, rather than by way of 32 bits."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    tests = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in tests)
+
+
+def _graph(engine: Engine, spec: RunSpec, rows: int) -> bool:
+    # Dropout draws from a generator that is seeded at every step, which a recording does not see.
+    if engine.where.type != "cuda" or spec.dropout or engine.compiled is True:
+        return False
+    ways = {name: replace(engine, graph=name == "graph") for name in ("plain", "graph")}
+    seconds = _steps("graph", ways, spec.shape, rows)
+    return seconds["plain"] > _GRAPH_GAIN * seconds["graph"]
+
+
+def _pays_to_compile(engine: Engine, spec: RunSpec, rows: int) -> bool:
+    if spec.shape.kind == "lstm":  # its recurrence is one call, and there is little else
+        return False
+    part = rows * spec.shape.n_ctx / spec.tokens_paid
+    least = flops_per_token(spec.shape, "exact") * spec.tokens_paid / engine.peak()
+    if least * 10 < _WORTH_COMPILING * _COMPILING:  # too short a run even at a tenth of the peak
+        return False
+    plain = replace(engine, graph=False, compiled=False)
+    eager = _steps("eager", {"eager": plain}, spec.shape, rows)["eager"] / part
+    if eager < _WORTH_COMPILING * _COMPILING:
+        return False
+    ways = {"eager": plain, "compiled": replace(plain, compiled=True)}
+    seconds = _steps("compiled", ways, spec.shape, rows)
+    return (seconds["eager"] - seconds["compiled"]) / part > seconds["compiling"]
+
+
+def _steps(question: str, ways: Mapping[str, Engine], shape: Shape, rows: int) -> dict[str, float]:
+    """Seconds of the gradients of `rows` sequences by each engine; and of compiling, if one is."""
+    first = next(iter(ways.values()))
+    about = {
+        "shape": shape.to_dict(),
+        "rows": rows,
+        "device": first.where.type,
+        "ways": {name: [way.precision, way.attention] for name, way in ways.items()},
+    }
+
+    def measure() -> dict[str, float]:
+        ids = torch.zeros((rows, shape.n_ctx), dtype=torch.long)
+        calls: dict[str, Callable[[], object]] = {}
+        compiling = 0.0
+        with torch.random.fork_rng():  # a run draws its weights from torch's generator
+            for name, engine in ways.items():
+                model = make_model(shape).to(first.where)
+                equip(model, engine)
+                calls[name] = partial(gradients(model, engine, 0), ids, ids)
+                if engine.compiled is True:
+                    started = time.perf_counter()
+                    calls[name]()
+                    compiling = time.perf_counter() - started
+        return best_seconds(calls, first.where) | {"compiling": compiling}
+
+    return recall(question, about, measure)
