@@ -134,7 +134,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
 def _read(path: Path) -> Mapping[str, NDArray[np.generic]]:
     """Every array of a checkpoint, whole."""
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = _Arrays({name: stored[name] for name in stored.files})
     except OSError:
         raise

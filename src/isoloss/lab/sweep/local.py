@@ -242,7 +242,8 @@ class _Sweep:
         elif kind == "gone":
             self.bury(worker, run)
         elif run is not None and kind == "note":
-            self.news.append(f"{run.job.run_id}: {event['text']}")
+            about, text = run.job.run_id, str(event["text"])
+            self.news.append(text if about in text else f"{about}: {text}")
         elif run is not None and kind == "progress":
             run.step, run.tokens_per_second = event["step"], event["tokens_per_second"]
             run.loss = event["loss"] if event["loss"] is not None else run.loss
