@@ -16,7 +16,7 @@ from isoloss.runs import RunSpec, content, read_record, read_runs
 torch = pytest.importorskip("torch", reason="the lab needs torch: install isoloss[lab]")
 
 from isoloss.lab.batches import Batches  # noqa: E402
-from isoloss.lab.evaluate import evaluate, halves, held_out  # noqa: E402
+from isoloss.lab.evaluate import halves, held_out, token_losses  # noqa: E402
 from isoloss.lab.stopping import Lowest  # noqa: E402
 from isoloss.lab.train import Progress, evaluation_steps, train  # noqa: E402
 
@@ -65,9 +65,9 @@ def test_the_loss_reported_is_that_of_the_best_state_on_the_other_half(
     def spy(model: Any, data: Any) -> Any:
         weights = {name: value.detach().clone() for name, value in model.named_parameters()}
         seen.append((weights, data))
-        return evaluate(model, data)
+        return token_losses(model, data)
 
-    monkeypatch.setattr("isoloss.lab.train.evaluate", spy)
+    monkeypatch.setattr("isoloss.lab.evaluate.token_losses", spy)
     end = train(repeating, tokens, tmp_path)
     run = read_record(tmp_path / f"{repeating.run_id}.jsonl")
     best = [point.step for point in run.points].index(end.step)
@@ -169,7 +169,7 @@ def test_half_of_the_held_out_text_is_read_as_the_documents_lie_end_to_end(
     edges = np.array([0, 7, 5000, 5001, 9000, 20_000, 31_000])
     places = replace(tokens, val=np.arange(31_000, dtype=np.uint16), val_documents=edges)
     for half, documents in enumerate(halves(edges)):
-        data = held_out(places, 32, 1 << 20, half=half)  # type: ignore[arg-type]
+        data = held_out(places, 32, 1 << 20, half=half)
         text = np.concatenate([np.arange(edges[d], edges[d + 1]) for d in documents])
         assert np.array_equal(data.ids.flatten(), text[: data.tokens])
         assert np.array_equal(data.targets.flatten(), text[1 : data.tokens + 1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import pytest
 from isoloss.counting import Shape, count_all, flops_all, params_by_group
 from isoloss.errors import InputError, IsolossError
 from isoloss.runs import (
+    HeldOutLosses,
+    OtherLoss,
     RecordInUseError,
     RecordWriter,
     RunSpec,
@@ -317,3 +320,63 @@ def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
     assert describe_machine()["threads"] == 3
     assert describe_machine()["gpu"] == ""
     assert "torch" not in versions()
+
+
+HELD_OUT = HeldOutLosses(
+    *("wiki", "cd34", 80, 2.5, 0.01, 1.2, 6),
+    by_position=(3.0, 2.25),
+    documents=(0, 3),
+    document_tokens=(2, 4),
+    document_losses=(2.0, 2.75),
+)
+
+
+def test_final_losses_taken_apart_and_losses_on_others_are_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "r.jsonl"
+    others = (OtherLoss("wiki", 3.5, 0.1, 1.5), OtherLoss("books", math.inf))
+    with RecordWriter(path) as writer:
+        writer.header(SPEC, CORPUS, {}, {})
+        writer.point(1, 512, 4.9)
+        writer.point(2, 1024, 4.8, others=others)
+        writer.held_out(HELD_OUT)
+        writer.end("finished", step=80, tokens=40_960, loss=2.5)
+    run = read_record(path)
+    assert run.held_out == (HELD_OUT,)
+    assert run.points[0].others == ()
+    assert "others" not in path.read_text().splitlines()[1]
+    assert run.points[1].others[0] == others[0]
+    assert math.isnan(run.points[1].others[1].loss)
+    assert content(run)["held_out"][0]["by_position"] == [3.0, 2.25]
+
+
+def test_a_resumed_record_keeps_no_final_losses(tmp_path: Path) -> None:
+    # Those of a run that goes back to its best state are of a step that points have passed.
+    path = tmp_path / "r.jsonl"
+    with RecordWriter(path) as writer:
+        writer.header(SPEC, CORPUS, {}, {})
+        writer.point(90, 512 * 90, 4.9)
+        writer.held_out(HELD_OUT)
+    with RecordWriter.resume(path, 95):
+        pass
+    run = read_record(path)
+    assert (len(run.points), run.held_out) == (1, ())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"by_position": 3}, "has no float under 'by_position'"),
+        ({"by_position": [1.0, "a"]}, "has no float under 'by_position'"),
+        ({"loss": [1.0]}, "has no float under 'loss'"),
+        ({"documents": [1]}, "lists of documents of several lengths"),
+        ({"hash": None}, "has no str under 'hash'"),
+    ],
+)
+def test_final_losses_that_say_something_else_are_refused(
+    tmp_path: Path, change: dict[str, object], words: str
+) -> None:
+    path = write(tmp_path / "r.jsonl", status=None)
+    line = {"kind": "held_out", **asdict(HELD_OUT), **change}
+    path.write_text(path.read_text() + json.dumps(line) + "\n")
+    with pytest.raises(InputError, match=f"line 5: the held_out line.*{words}"):
+        read_record(path)

@@ -54,8 +54,12 @@ def test_run_id_ignores_the_group_and_nothing_else() -> None:
         replace(SPEC, optimizer="muon"),
         replace(SPEC, shape=replace(SHAPE, reuse=2)),
         replace(SPEC, shape=Shape.lstm(2, 16, 256, 64)),
+        replace(SPEC, patience=3),
+        replace(SPEC, unique_tokens=60_000),
+        replace(SPEC, eval_corpora=("a", "b")),
+        replace(SPEC, eval_corpora=("b", "a")),
     ]
-    assert len({SPEC.run_id, *(other.run_id for other in others)}) == 16
+    assert len({SPEC.run_id, *(other.run_id for other in others)}) == 20
 
 
 def test_run_id_says_what_kind_of_layers() -> None:
@@ -71,6 +75,7 @@ def test_run_id_says_what_kind_of_layers() -> None:
 def test_fields_of_a_later_date_are_written_only_where_they_say_something() -> None:
     # The plain form of a record written before them is the same as today's.
     late = {"dropout", "momentum", "data_seed", "micro_batch", "parametrization", "base_width"}
+    late |= {"patience", "unique_tokens", "eval_corpora"}
     assert not late & set(SPEC.to_dict())
     assert not {"kind", "reuse"} & set(SPEC.to_dict()["shape"])
     assert replace(SPEC, dropout=0.1).to_dict()["dropout"] == 0.1
@@ -152,6 +157,11 @@ def test_run_id_makes_a_file_name() -> None:
         ({"corpus": "/data/text"}, "no absolute paths"),
         ({"corpus": "C:\\text"}, "no absolute paths"),
         ({"group": 3}, "group is 3; it must be a string"),
+        ({"patience": -1}, "patience is -1; it must be zero or more"),
+        ({"unique_tokens": 511}, "unique_tokens is 511; it must be at least batch = 512"),
+        ({"eval_corpora": "wiki"}, "eval_corpora is 'wiki'; it must be a list of names"),
+        ({"eval_corpora": ("a", "a")}, "name each corpus once"),
+        ({"eval_corpora": ("/data/wiki",)}, "no absolute paths"),
     ],
 )
 def test_wrong_values_are_named(change: dict[str, object], words: str) -> None:

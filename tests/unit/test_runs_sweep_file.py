@@ -28,6 +28,7 @@ SPECS = (
     replace(SPEC, seed=2**60 + 1, schedule=Schedule("wsd", decay=0.1), group='quo"ted\\\n'),
     replace(SPEC, shape=Shape.lstm(2, 16, 256, 64)),
     replace(SPEC, shape=replace(SHAPE, reuse=4), dropout=0.1),
+    replace(SPEC, unique_tokens=60_000, patience=4, eval_corpora=("wiki", "./tokens/books")),
     replace(SPEC, batch=1024, corpus="caf\u00e9\x7f.txt", weight_decay=0, eps=1e-12),
 )
 
@@ -41,6 +42,19 @@ def test_what_is_written_is_read(tmp_path: Path, specs: tuple[RunSpec, ...]) -> 
     assert read_sweep(path) == specs
     assert path.read_text(encoding="utf-8").startswith("# two lines\n# of title\n[defaults]\n")
     assert [found.name for found in tmp_path.iterdir()] == ["sweep.toml"]
+
+
+def test_a_list_of_corpora_is_one_value_and_parts_of_the_text_are_many(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.toml"
+    write_sweep(path, [SPEC])
+    path.write_text(
+        path.read_text(encoding="utf-8")
+        + '\nunique_tokens = ["50K", 100_000]\npatience = 3\neval_corpora = ["wiki", "books"]\n',
+        encoding="utf-8",
+    )
+    found = read_sweep(path)
+    assert [spec.unique_tokens for spec in found] == [50_000, 100_000]
+    assert {(spec.patience, spec.eval_corpora) for spec in found} == {(3, ("wiki", "books"))}
 
 
 def test_what_all_share_is_written_once() -> None:

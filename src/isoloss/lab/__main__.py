@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 from isoloss.errors import InputError, IsolossError
+from isoloss.lab.eval_sets import parse_folders, prepare_eval_sets
 from isoloss.lab.sweep import (
     SweepInterrupted,
     dry_run,
@@ -52,6 +53,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tokens", type=Path, help="a folder of token ids (default: made from the runs' corpus)"
     )
+    parser.add_argument(
+        "--eval-tokens",
+        metavar="NAME=FOLDER",
+        action="append",
+        default=[],
+        help="token ids of one of the runs' eval_corpora (default: made from it)",
+    )
     parser.add_argument("--tokenizer", help="bytes or bpe:V (default: by the runs' vocabulary)")
     parser.add_argument("--workers", type=int, help="processes, one thread each (default: cores)")
     parser.add_argument(
@@ -76,12 +84,15 @@ def _sweep(options: argparse.Namespace) -> int:
         tokens = load_tokens(options.tokens)
     else:
         tokens = prepare_tokens(specs, folder, tokenizer=options.tokenizer)
+    given = parse_folders(options.eval_tokens)
+    others = prepare_eval_sets(specs, tokens, folder, given=given)
     result = run_sweep(
         specs,
         tokens.folder,
         folder,
         workers=options.workers,
         checkpoint_seconds=options.checkpoint_seconds,
+        eval_sets={name: other.folder for name, other in others.items()},
     )
     print(f"{result.summary()}; records in {folder}")
     return 0 if result.complete else 1

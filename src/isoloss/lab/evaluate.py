@@ -9,8 +9,8 @@ documents.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -19,10 +19,13 @@ from numpy.typing import NDArray
 from isoloss.errors import InputError
 from isoloss.lab.models import LanguageModel
 from isoloss.lab.tokens import TokenSet
+from isoloss.runs import HeldOutLosses, OtherLoss, RunSpec
+from isoloss.units import nats_to_bits
 
 SPAN = 1024
 TOKENS_PER_PASS = 8192
 MIN_TOKENS = 2 * SPAN
+DECIMALS = 5  # of the losses in the lists of a record
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,46 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
+class HeldOutText:
+    """Held-out contexts of every corpus that a run is evaluated on, its own first.
+
+    names: as the record has them. sets: whose text it is. blocks: for a point of the learning
+    curve. finals: for the final loss.
+    """
+
+    names: tuple[str, ...]
+    sets: tuple[TokenSet, ...]
+    blocks: tuple[HeldOut, ...]
+    finals: tuple[HeldOut, ...]
+
+    @property
+    def block_tokens(self) -> int:
+        """Tokens of one point, all corpora together."""
+        return sum(block.tokens for block in self.blocks)
+
+    @property
+    def final_tokens(self) -> int:
+        """Tokens of the final evaluation, all corpora together."""
+        return sum(final.tokens for final in self.finals)
+
+    def at_point(self, model: LanguageModel) -> tuple[HeldOutLoss, tuple[OtherLoss, ...]]:
+        """The loss on the block of the run's own corpus, and on those of the others."""
+        found = [evaluate(model, block) for block in self.blocks]
+        others = zip(self.names[1:], self.sets[1:], found[1:], strict=True)
+        return found[0], tuple(
+            OtherLoss(name, one.loss, one.se, bits_per_byte(one.loss, tokens))
+            for name, tokens, one in others
+        )
+
+    def at_end(self, model: LanguageModel, step: int) -> tuple[HeldOutLosses, ...]:
+        """The final losses on every corpus; step: of the model."""
+        several = zip(self.names, self.sets, self.finals, strict=True)
+        return tuple(
+            evaluate_apart(model, final, tokens, name, step) for name, tokens, final in several
+        )
+
+
+@dataclass(frozen=True)
 class HeldOutLoss:
     """A loss in nats per token, its standard error over documents, and what it was measured on."""
 
@@ -48,14 +91,29 @@ class HeldOutLoss:
     documents: int
 
 
-def held_out(
-    tokens: TokenSet, n_ctx: int, n_tokens: int, *, half: Literal[0, 1] | None = None
-) -> HeldOut:
+def held_out_text(
+    spec: RunSpec, tokens: TokenSet, eval_sets: Mapping[str, TokenSet]
+) -> HeldOutText:
+    """Take the held-out text that a run asks for.
+
+    eval_sets: the token sets of `eval_corpora`, by name, in its order. With `patience` points are
+    on the first half of the documents of each corpus and the final loss on the second.
+    """
+    sets = (tokens, *eval_sets.values())
+    halves_of = (0, 1) if spec.patience else (None, None)
+    blocks, finals = (
+        tuple(held_out(one, spec.shape.n_ctx, size, half=half) for one in sets)
+        for size, half in zip((spec.eval_block, spec.eval_final), halves_of, strict=True)
+    )
+    return HeldOutText((tokens.name, *eval_sets), sets, blocks, finals)
+
+
+def held_out(tokens: TokenSet, n_ctx: int, n_tokens: int, *, half: int | None = None) -> HeldOut:
     """Take about `n_tokens` held-out tokens, the same whatever the model.
 
     n_ctx: context length; tokens are the same for every n_ctx that divides 1,024 and within one
     context of it otherwise. Where the validation text is shorter, all of it is taken.
-    half: one of the two that `halves` makes of the documents, end to end; None for all the text.
+    half: 0 or 1 of the two that `halves` makes of the documents, end to end; None for all the text.
     Raises InputError if the text to take from has fewer than 2,048 tokens.
     """
     edges = np.asarray(tokens.val_documents)
@@ -108,7 +166,6 @@ def halves(edges: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int6
     return np.flatnonzero(~second), np.flatnonzero(second)
 
 
-@torch.inference_mode()
 def evaluate(model: LanguageModel, data: HeldOut) -> HeldOutLoss:
     """Mean cross-entropy on `data`, in nats per token, with its standard error over documents.
 
@@ -117,6 +174,12 @@ def evaluate(model: LanguageModel, data: HeldOut) -> HeldOutLoss:
     Nothing is dropped meanwhile.
     Source: Cochran, Sampling Techniques, 1977, section 6.4 (no finite-population correction).
     """
+    return _summary(token_losses(model, data), data)
+
+
+@torch.inference_mode()
+def token_losses(model: LanguageModel, data: HeldOut) -> NDArray[np.float64]:
+    """The loss of every token predicted, (windows, n_ctx) in nats."""
     rows = max(1, TOKENS_PER_PASS // data.ids.shape[1])
     training = model.training
     model.eval()
@@ -125,7 +188,44 @@ def evaluate(model: LanguageModel, data: HeldOut) -> HeldOutLoss:
         for at in range(0, len(data.ids), rows)
     ]
     model.train(training)
-    per_token = torch.cat(losses).double().numpy()
+    per_token: NDArray[np.float64] = torch.cat(losses).double().numpy()
+    return per_token.reshape(data.ids.shape)
+
+
+def evaluate_apart(
+    model: LanguageModel, data: HeldOut, tokens: TokenSet, name: str, step: int
+) -> HeldOutLosses:
+    """The loss on `data` as `evaluate` has it, at each position of the context, and by document.
+
+    tokens: the set that `data` is of. name: what the record calls it. step: of the model.
+    """
+    per_token = token_losses(model, data)
+    whole = _summary(per_token, data)
+    numbers, which = np.unique(data.documents, return_inverse=True)
+    counts = np.bincount(which)
+    means = np.bincount(which, per_token.reshape(-1)) / counts
+    return HeldOutLosses(
+        corpus=name,
+        hash=tokens.hash,
+        step=step,
+        loss=whole.loss,
+        se=whole.se,
+        bits_per_byte=bits_per_byte(whole.loss, tokens),
+        tokens=whole.tokens,
+        by_position=tuple(per_token.mean(axis=0).round(DECIMALS).tolist()),
+        documents=tuple(numbers.tolist()),
+        document_tokens=tuple(counts.tolist()),
+        document_losses=tuple(means.round(DECIMALS).tolist()),
+    )
+
+
+def bits_per_byte(loss: float, tokens: TokenSet) -> float:
+    """A loss in nats per token as bits per byte of the held-out text of a token set."""
+    return nats_to_bits(loss) / tokens.bytes_per_token
+
+
+def _summary(losses: NDArray[np.float64], data: HeldOut) -> HeldOutLoss:
+    per_token = losses.reshape(-1)
     which = np.unique(data.documents, return_inverse=True)[1]
     sums, counts = np.bincount(which, per_token), np.bincount(which)
     mean = float(sums.sum() / counts.sum())

@@ -53,7 +53,7 @@ from isoloss.lab.token_index import (
 from isoloss.lab.tokenizing import BYTE_SEPARATOR, parse_tokenizer
 from isoloss.lab.tokenizing.bpe import load_bpe, tokenizers_library
 from isoloss.lab.tokenizing.corpus import can_resume, tokenize_documents
-from isoloss.lab.tokenizing.shards import SHARD_BYTES
+from isoloss.lab.tokenizing.shards import SHARD_BYTES, hash_file
 from isoloss.runs import RunSpec
 
 _HASH_UP_TO = 1 << 28  # bytes; of a larger set only the sizes are checked before it is used again
@@ -140,7 +140,7 @@ def prepare(
     source: Source,
     folder: str | Path,
     *,
-    tokenizer: str = "bytes",
+    tokenizer: str | TokenSet = "bytes",
     val_fraction: float = 0.05,
     workers: int | None = None,
     shard_bytes: int = SHARD_BYTES,
@@ -150,7 +150,8 @@ def prepare(
 
     source: as in `read_documents`, or ids made before: a token set, a .bin file, or a folder with
     train.bin and val.bin, which keep their own tokenizer.
-    tokenizer: `bytes`, or `bpe:V` for a byte-level BPE of V tokens trained on the training side.
+    tokenizer: `bytes`, or `bpe:V` for a byte-level BPE of V tokens trained on the training side; or
+    a token set, for the very tokenizer that it has.
     val_fraction: share of bytes held out, as whole units.
     workers: processes that turn text into BPE ids, each with about 150 MB; by default one for each
     core. shard_bytes: bytes of text to a file. Neither changes the ids or their hash.
@@ -164,8 +165,11 @@ def prepare(
         raise InputError(f"val_fraction is {val_fraction}; it must be above 0 and at most 0.5")
     if shard_bytes < 1 or (workers is not None and workers < 1):
         raise InputError("workers and shard_bytes must be at least 1")
-    vocab = parse_tokenizer(tokenizer)
     ready = is_token_source(Path(source))
+    learnt = None
+    if not isinstance(tokenizer, str):
+        tokenizer, learnt = ("bytes", None) if ready else _tokenizer_of(tokenizer)
+    vocab = parse_tokenizer(tokenizer)
     if ready and Path(source).resolve() == folder.resolve():
         return load_tokens(folder)
     request = {
@@ -175,6 +179,7 @@ def prepare(
         else fingerprint(source, progress=progress),
         "tokenizer": "ids" if ready else tokenizer,
         "val_fraction": val_fraction,
+        **({"learnt": hash_file(learnt)} if learnt else {}),
     }
     kept = _kept(folder, request)
     if kept is not None:
@@ -194,6 +199,7 @@ def prepare(
                 request=asked,
                 name=name,
                 vocab=vocab,
+                learnt=learnt,
                 val_fraction=val_fraction,
                 workers=workers,
                 shard_bytes=shard_bytes,
@@ -270,6 +276,17 @@ def training_part(spec: RunSpec, tokens: TokenSet) -> TokenSet:
     if not spec.unique_tokens:
         return tokens
     return tokens.subset(spec.unique_tokens, n_ctx=spec.shape.n_ctx, seed=spec.order_seed)
+
+
+def _tokenizer_of(tokens: TokenSet) -> tuple[str, Path | None]:
+    """The tokenizer of a token set, and the file of its vocabulary, which bytes need not."""
+    path = tokens.folder / TOKENIZER
+    if tokens.tokenizer != "bytes" and not path.is_file():
+        raise InputError(
+            f"the ids of {tokens.name!r} came without a tokenizer for other text; "
+            "give that text as ids too, in a folder of its own"
+        )
+    return tokens.tokenizer, None if tokens.tokenizer == "bytes" else path
 
 
 def _open(folder: Path, index: Index, side: str) -> Array | ShardedIds:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,7 +21,8 @@ from torch import Tensor
 from isoloss.errors import InputError
 from isoloss.lab.batches import Batches
 from isoloss.lab.checkpoint import State, try_load, try_save
-from isoloss.lab.evaluate import HeldOut, HeldOutLoss, evaluate, held_out
+from isoloss.lab.eval_sets import check_eval_sets
+from isoloss.lab.evaluate import HeldOutLoss, held_out_text
 from isoloss.lab.models import LanguageModel, make_model
 from isoloss.lab.optim import learning_rate, make_optimizer, set_rate
 from isoloss.lab.parallel import ALONE, Team, agree, last_part, open_record, spread
@@ -32,6 +33,8 @@ from isoloss.lab.trunk import leave_trunk
 from isoloss.lab.width import parametrize
 from isoloss.runs import (
     End,
+    HeldOutLosses,
+    OtherLoss,
     Point,
     RecordWriter,
     Run,
@@ -41,7 +44,6 @@ from isoloss.runs import (
     read_record,
     versions,
 )
-from isoloss.units import nats_to_bits
 
 EVALUATION_SHARE = 0.2
 FORWARD_SHARE = 0.4  # a forward pass over a training step on as many tokens, measured 0.31-0.39
@@ -73,6 +75,7 @@ def train(
     checkpoint_seconds: float = 20.0,
     keep: Collection[int] = (),
     team: Team = ALONE,
+    eval_sets: Mapping[str, TokenSet] | None = None,
 ) -> End:
     """Train the model of `spec` on `tokens` and leave the record `folder/<run_id>.jsonl`.
 
@@ -80,6 +83,7 @@ def train(
     checkpoints (`<run_id>.ckpt.npz`, removed at the end). keep: steps after which the state is kept
     for branches (`lab.trunk`). A run whose spec has a trunk starts from what that has kept.
     team: the processes that train it together (`lab.parallel`); all call this and get the same.
+    eval_sets: the token sets of the spec's eval_corpora, by name (`lab.eval_sets`).
     Returns the record's end: `finished`, or `diverged` when a loss is not finite. Of a spec with
     `patience` that end is the state at the lowest held-out point (`lab.stopping`). A finished run
     returns its old end; an unfinished one goes on from its checkpoint and, on the same machine,
@@ -87,11 +91,12 @@ def train(
     Raises InputError if the corpus is too small, or is not the one of the spec or of the record.
     """
     check_corpus(spec, tokens)
+    others = check_eval_sets(spec, tokens, eval_sets or {})
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{spec.run_id}.jsonl"
     checkpoint = folder / f"{spec.run_id}.ckpt.npz"
     if path.exists() and (old := read_record(path)).spec:
-        _check_same_text(old, tokens, path)
+        _check_same_text(old, tokens, others, path)
         if old.ended and old.end is not None:
             return old.end
     else:
@@ -107,9 +112,9 @@ def train(
         state = leave_trunk(spec, tokens.hash, folder, model, optimizer)
     with open_record(path, state.step, team) as writer:
         machine = describe_machine() | team.facts()
-        writer.header(spec, _corpus(spec, tokens), machine, versions())
+        writer.header(spec, _corpus(spec, tokens, others), machine, versions())
         lowest = Lowest(spec, folder, read_record(path).points)
-        parts = (spec, tokens, model, optimizer, state, writer, checkpoint, lowest)
+        parts = (spec, tokens, others, model, optimizer, state, writer, checkpoint, lowest)
         run = _Run(*parts, set(keep), watch(tokens), team, shared)
         end = _train(run, on_progress, checkpoint_seconds)
     checkpoint.unlink(missing_ok=True)
@@ -123,6 +128,7 @@ class _Run:
 
     spec: RunSpec
     tokens: TokenSet
+    others: Mapping[str, TokenSet]
     model: LanguageModel
     optimizer: torch.optim.Optimizer
     state: State
@@ -140,9 +146,8 @@ def _train(
 ) -> End:
     spec, model, optimizer, state = run.spec, run.model, run.optimizer, run.state
     batches = Batches(run.tokens, spec, run.team)
-    block = held_out(run.tokens, spec.shape.n_ctx, spec.eval_block, half=_half(spec, 0))
-    final = held_out(run.tokens, spec.shape.n_ctx, spec.eval_final, half=_half(spec, 1))
-    points = set(evaluation_steps(spec, block.tokens, final.tokens))
+    text = held_out_text(spec, run.tokens, run.others)
+    points = set(evaluation_steps(spec, text.block_tokens, text.final_tokens))
     clock, told, saved = _Clock(state), -math.inf, time.perf_counter()
     for step in range(state.step, spec.steps):
         set_rate(optimizer, learning_rate(spec, step))
@@ -158,13 +163,13 @@ def _train(
         state.step = step + 1
         clock.tick()
         if not math.isfinite(value):
-            return _end(run, None, f"training loss was not finite at step {state.step}")
+            return _end(run, (), f"training loss was not finite at step {state.step}")
         state.loss_sum, state.loss_count = state.loss_sum + value, state.loss_count + 1
         if on_progress and (state.seconds - told >= PROGRESS_SECONDS or state.step == spec.steps):
             told = state.seconds
             on_progress(_progress(run))
         if state.step in points:
-            point = _point(run, _timed(run.shared, block, state))
+            point = _point(run, *_timed(state, lambda: text.at_point(run.shared)))
             if spec.patience and run.lowest.take(point, model, optimizer):
                 break
         if state.step in run.keep:
@@ -178,11 +183,12 @@ def _train(
             saved = time.perf_counter()
     if spec.patience:
         run.lowest.restore(model, optimizer)
-    outcome = _timed(run.shared, final, state)
+    best = run.lowest.point if spec.patience else None
+    losses = _timed(state, lambda: text.at_end(run.shared, best.step if best else state.step))
     run.watch.check()
     clock.tick()
-    reason = "" if math.isfinite(outcome.loss) else "the final held-out loss was not finite"
-    return _end(run, outcome, reason)
+    reason = "" if math.isfinite(losses[0].loss) else "the final held-out loss was not finite"
+    return _end(run, losses, reason)
 
 
 def seed_dropout(spec: RunSpec, step: int, rank: int = 0) -> None:
@@ -247,7 +253,16 @@ def evaluation_steps(spec: RunSpec, block_tokens: int, final_tokens: int) -> lis
     return sorted(step for step in steps if step > spec.branch_step)
 
 
-def _check_same_text(old: Run, tokens: TokenSet, path: Path) -> None:
+def _check_same_text(
+    old: Run, tokens: TokenSet, others: Mapping[str, TokenSet], path: Path
+) -> None:
+    known = old.corpus.get("eval_corpora", {})
+    for name, other in others.items():
+        if known.get(name) != other.hash:
+            raise InputError(
+                f"{path.name} was evaluated on another text as {name!r} (hash "
+                f"{str(known.get(name))[:12]}, now {other.hash[:12]}): train into another folder"
+            )
     if old.corpus.get("hash", tokens.hash) != tokens.hash:
         raise InputError(
             f"{path.name} was trained on the corpus {old.corpus['hash'][:12]}, and "
@@ -255,9 +270,13 @@ def _check_same_text(old: Run, tokens: TokenSet, path: Path) -> None:
         )
 
 
-def _corpus(spec: RunSpec, tokens: TokenSet) -> dict[str, Any]:
+def _corpus(spec: RunSpec, tokens: TokenSet, others: Mapping[str, TokenSet]) -> dict[str, Any]:
     part = training_part(spec, tokens)
-    chosen = {"subset": {**part.meta["subset"], "hash": part.hash}} if spec.unique_tokens else {}
+    chosen: dict[str, Any] = {}
+    if spec.unique_tokens:
+        chosen["subset"] = {**part.meta["subset"], "hash": part.hash}
+    if others:
+        chosen["eval_corpora"] = {name: other.hash for name, other in others.items()}
     return {
         "name": tokens.name,
         "hash": tokens.hash,
@@ -269,14 +288,12 @@ def _corpus(spec: RunSpec, tokens: TokenSet) -> dict[str, Any]:
     }
 
 
-def _half(spec: RunSpec, number: Literal[0, 1]) -> Literal[0, 1] | None:
-    """The half of the held-out text for points (0) or the end (1); all of it without patience."""
-    return number if spec.patience else None
+_Found = TypeVar("_Found")
 
 
-def _timed(model: LanguageModel, data: HeldOut, state: State) -> HeldOutLoss:
+def _timed(state: State, measure: Callable[[], _Found]) -> _Found:
     started = time.perf_counter()
-    outcome = evaluate(model, data)
+    outcome = measure()
     state.eval_seconds += time.perf_counter() - started
     return outcome
 
@@ -289,7 +306,7 @@ def _progress(run: _Run) -> Progress:
     return Progress(run.spec.run_id, state.step, run.spec.steps, state.step * batch, loss, speed)
 
 
-def _point(run: _Run, outcome: HeldOutLoss) -> Point:
+def _point(run: _Run, outcome: HeldOutLoss, others: tuple[OtherLoss, ...]) -> Point:
     state = run.state
     point = run.writer.point(
         step=state.step,
@@ -299,27 +316,26 @@ def _point(run: _Run, outcome: HeldOutLoss) -> Point:
         train_loss=state.loss_sum / max(1, state.loss_count),
         lr=learning_rate(run.spec, state.step - 1),
         seconds=state.seconds,
+        others=others,
     )
     state.point_loss = point.train_loss
     state.loss_sum, state.loss_count = 0.0, 0
     return point
 
 
-def _end(run: _Run, outcome: HeldOutLoss | None, reason: str) -> End:
+def _end(run: _Run, losses: tuple[HeldOutLosses, ...], reason: str) -> End:
     state, batch = run.state, run.spec.batch
     trained = (state.step - state.start) * batch
     best = run.lowest.point if run.spec.patience and not reason else None
     step = state.step if best is None else best.step
     stopped = best is not None and state.step < run.spec.steps
     measured: dict[str, Any] = {}
-    if outcome is not None:
-        measured = {
-            "loss": outcome.loss,
-            "se": outcome.se,
-            "bits_per_byte": nats_to_bits(outcome.loss) / run.tokens.bytes_per_token,
-            "eval_tokens": outcome.tokens,
-            "eval_documents": outcome.documents,
-        }
+    if losses:
+        measured = {name: getattr(losses[0], name) for name in ("loss", "se", "bits_per_byte")}
+        measured["eval_tokens"] = losses[0].tokens
+        measured["eval_documents"] = len(losses[0].documents)
+    for one in losses if not reason else ():
+        run.writer.held_out(one)
     return run.writer.end(
         "diverged" if reason else "finished",
         step=step,

@@ -1,5 +1,6 @@
 """The waist: what a run is, its record on disk, and tables of runs from anywhere."""
 
+from isoloss.runs.held_out import HeldOutLosses, OtherLoss
 from isoloss.runs.journal import RecordInUseError
 from isoloss.runs.machine import describe_machine, versions
 from isoloss.runs.rate_rules import RATE_RULES, ruled_decay, ruled_rate
@@ -33,7 +34,9 @@ __all__ = [
     "KAPLAN_SCHEDULES",
     "RATE_RULES",
     "End",
+    "HeldOutLosses",
     "Noise",
+    "OtherLoss",
     "Point",
     "RecordInUseError",
     "RecordWriter",

@@ -23,6 +23,8 @@ if sys.platform != "win32":
 SCHEMA = 1
 """The version of the record's form; a reader refuses any other."""
 
+KINDS = ("spec", "point", "noise", "held_out", "end")
+
 
 class RecordInUseError(InputError):
     """Another process is writing this record; wait for it or end it."""
@@ -120,10 +122,10 @@ def scan(content: bytes, path: Path) -> list[dict[str, Any]]:
                 break
             raise InputError(f"{path}, line {number}: not a line of a record ({error})") from None
         kind = line.get("kind")
-        if (kind == "spec") != (number == 1) or kind not in ("spec", "point", "noise", "end"):
+        if (kind == "spec") != (number == 1) or kind not in KINDS:
             raise InputError(
                 f"{path}, line {number}: kind is {kind!r}; a record is one spec line, "
-                "then point and noise lines, then one end line"
+                "then point, noise and held_out lines, then one end line"
             )
         if kind == "spec" and line.get("schema") != SCHEMA:
             raise InputError(

@@ -3,6 +3,7 @@
     {"kind": "spec", ...}    first: what was run, on what text and machine, counted every way
     {"kind": "point", ...}   one evaluation: step, tokens, loss, se, train_loss, lr, seconds
     {"kind": "noise", ...}   squared gradient norms at two batch sizes
+    {"kind": "held_out", ..} the final loss on one corpus, along the context and by document
     {"kind": "end", ...}     last: finished, diverged or stopped; a run without it is unfinished
 
 A line is written whole and synced before the next begins, so a kill tears at most the last line,
@@ -23,6 +24,7 @@ from typing import Any, Literal, TypeVar, get_args
 
 from isoloss.counting import count_all, flops_all, params_by_group
 from isoloss.errors import InputError
+from isoloss.runs.held_out import HeldOutLosses, OtherLoss, read_held_out, read_other_losses
 from isoloss.runs.journal import SCHEMA, append, encode, open_locked, scan, strict, sync_folder
 from isoloss.runs.journal import RecordInUseError as RecordInUseError
 from isoloss.runs.spec import RunSpec
@@ -33,7 +35,10 @@ NAN = math.nan
 
 @dataclass(frozen=True)
 class Point:
-    """One evaluation on the fixed block: loss and se in nats per token, train_loss likewise."""
+    """One evaluation on the fixed block: loss and se in nats per token, train_loss likewise.
+
+    others: the loss on each of `RunSpec.eval_corpora`.
+    """
 
     step: int
     tokens: int
@@ -42,6 +47,7 @@ class Point:
     train_loss: float = NAN
     lr: float = NAN
     seconds: float = NAN
+    others: tuple[OtherLoss, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +94,8 @@ class Run:
 
     spec: `RunSpec.to_dict()`. params: parameters by group. n: parameters by convention.
     flops_per_token: training FLOPs per token by convention. A record torn in its first line has
-    the file's name as run_id and everything else empty.
+    the file's name as run_id and everything else empty. held_out: the final losses taken apart, on
+    the corpus of the run and then on each of `eval_corpora`; empty in records of before.
     """
 
     run_id: str
@@ -103,6 +110,7 @@ class Run:
     points: tuple[Point, ...] = ()
     noise: tuple[Noise, ...] = ()
     end: End | None = None
+    held_out: tuple[HeldOutLosses, ...] = ()
 
     @property
     def finished(self) -> bool:
@@ -162,7 +170,8 @@ class RecordWriter:
             kept = [
                 line
                 for line in lines
-                if line["kind"] == "spec" or (line["kind"] != "end" and line["step"] <= step)
+                if line["kind"] == "spec"
+                or (line["kind"] not in ("held_out", "end") and line["step"] <= step)
             ]
             temporary = path.with_name(f".{path.name}.tmp")
             fresh = open_locked(temporary)
@@ -224,11 +233,17 @@ class RecordWriter:
         train_loss: float = NAN,
         lr: float = NAN,
         seconds: float = NAN,
+        others: tuple[OtherLoss, ...] = (),
     ) -> Point:
         """Append one evaluation (fields as in `Point`) and return it."""
-        point = Point(step, tokens, loss, se, train_loss, lr, seconds)
-        self._write({"kind": "point", **asdict(point)})
+        point = Point(step, tokens, loss, se, train_loss, lr, seconds, others)
+        line = {"kind": "point", **asdict(point)}
+        self._write(line if others else {k: v for k, v in line.items() if k != "others"})
         return point
+
+    def held_out(self, losses: HeldOutLosses) -> None:
+        """Append the final loss on one corpus."""
+        self._write({"kind": "held_out", **asdict(losses)})
 
     def noise(
         self, step: int, tokens: int, *, small: int, big: int, sq_small: float, sq_big: float
@@ -289,6 +304,7 @@ def read_record(path: str | Path) -> Run:
             raise InputError(f"{path}, line 1: the spec line has no {key!r}")
     points: list[Point] = []
     noise: list[Noise] = []
+    held_out: list[HeldOutLosses] = []
     end: End | None = None
     for number, line in enumerate(lines[1:], start=2):
         where = f"{path}, line {number}"
@@ -303,6 +319,8 @@ def read_record(path: str | Path) -> Run:
             points.append(point)
         elif line["kind"] == "noise":
             noise.append(_build(Noise, line, where))
+        elif line["kind"] == "held_out":
+            held_out.append(read_held_out(line, where))
         else:
             end = _build(End, line, where)
     return Run(
@@ -318,6 +336,7 @@ def read_record(path: str | Path) -> Run:
         points=tuple(points),
         noise=tuple(noise),
         end=end,
+        held_out=tuple(held_out),
     )
 
 
@@ -346,6 +365,8 @@ def _build(form: type[_Line], line: Mapping[str, Any], where: str) -> _Line:
         # Annotations are strings here, and null is how a NaN is written.
         if value is None and known[name].type == "float":
             values[name] = NAN
+    if "others" in values:
+        values["others"] = read_other_losses(values["others"], where)
     try:
         built = form(**values)
     except TypeError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any, Literal, get_args
@@ -37,6 +37,7 @@ _LATER: dict[str, Any] = {
     "trunk": 0,
     "patience": 0,
     "unique_tokens": 0,
+    "eval_corpora": (),
 }
 """Fields of a later date, left out of the plain form at these values: see `RunSpec.run_id`."""
 
@@ -66,6 +67,7 @@ class RunSpec:
     unique_tokens: of the training text, 0 for all of it; else contexts of so many tokens, drawn
     from all of it by what draws their order, are seen again and again. Under one data_seed a
     smaller part lies in a larger one.
+    eval_corpora: other texts to give the loss on, named as `corpus` is, or folders of token ids.
     A rule (`runs.rate_rules`) is followed once, here: the fields hold what it gave.
     Raises InputError naming the field, its value and the rule.
     """
@@ -97,6 +99,7 @@ class RunSpec:
     trunk: int = 0
     patience: int = 0
     unique_tokens: int = 0
+    eval_corpora: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_optimizer()
@@ -106,11 +109,18 @@ class RunSpec:
         self._check_batch()
         self._check_schedule()
         for name in ("corpus", "corpus_hash", "group"):
-            value = getattr(self, name)
-            if not isinstance(value, str):
-                raise InputError(f"{name} is {value!r}; it must be a string")
-            if PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute():
-                raise InputError(f"{name} is {value!r}; records hold no absolute paths: use a name")
+            _check_name(getattr(self, name), name)
+        self._check_eval_corpora()
+
+    def _check_eval_corpora(self) -> None:
+        names = self.eval_corpora
+        if isinstance(names, str) or not isinstance(names, Sequence):
+            raise InputError(f"eval_corpora is {names!r}; it must be a list of names")
+        for name in names:
+            _check_name(name, "eval_corpora")
+        if len(set(names)) < len(names) or "" in names:
+            raise InputError(f"eval_corpora is {list(names)!r}; name each corpus once")
+        object.__setattr__(self, "eval_corpora", tuple(names))
 
     def _follow_rules(self) -> None:
         named = [name for name in ("lr", "weight_decay") if is_rule(getattr(self, name))]
@@ -291,6 +301,8 @@ class RunSpec:
         """
         plain = {f.name: getattr(self, f.name) for f in fields(self)}
         plain = {name: value for name, value in plain.items() if value != _LATER.get(name)}
+        if self.eval_corpora:
+            plain["eval_corpora"] = list(self.eval_corpora)
         return {**plain, "shape": self.shape.to_dict(), "schedule": self.schedule.to_dict()}
 
     @classmethod
@@ -306,3 +318,11 @@ class RunSpec:
         if not isinstance(content.get("schedule", Schedule()), Schedule):
             content["schedule"] = Schedule.from_dict(content["schedule"])
         return cls(**content)
+
+
+def _check_name(value: object, field: str) -> None:
+    """Raise InputError unless a value is a string that a record may hold."""
+    if not isinstance(value, str):
+        raise InputError(f"{field} is {value!r}; it must be a string")
+    if PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute():
+        raise InputError(f"{field} is {value!r}; records hold no absolute paths: use a name")

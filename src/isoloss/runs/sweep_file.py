@@ -4,6 +4,7 @@ What a run may say in a file and a `RunSpec` cannot: `lr_from = "tuned.csv"` tak
 table that `isoloss tune --out` wrote, beside this file; `force_rules = true` asks that table, or
 a rule such as `lr = "step-law"`, outside the range it was measured in too; `trunk = "shared"`
 makes the runs of one [[run]] that differ in tokens alone branches of one trunk.
+`eval_corpora`, a list of names, is one value, not one for each run.
 
 A sweep is a TOML file. `[defaults]` holds for every `[[run]]`; a list expands into one run for
 each of its values, and several lists into their product; `shape` may be a list of tables:
@@ -43,6 +44,7 @@ from isoloss.runs.trunks import share_trunk
 from isoloss.runs.tuned_rates import tuned_rates
 
 SHARED = "shared"
+_WHOLE = "eval_corpora"  # a list that is one value
 _FIRST = ("group", "shape", "tokens", "batch", "lr")
 
 
@@ -161,8 +163,8 @@ def _over(base: Mapping[str, Any], own: Any) -> Any:
 def _expand(table: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield one table for each combination of the values of its lists, at any depth."""
     choices: list[list[Any]] = []
-    for value in table.values():
-        options = value if isinstance(value, list) else [value]
+    for name, value in table.items():
+        options = value if isinstance(value, list) and name != _WHOLE else [value]
         choices.append(
             [o for one in options for o in (_expand(one) if isinstance(one, dict) else [one])]
         )

@@ -12,12 +12,13 @@ import math
 import queue
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from isoloss.errors import InputError, IsolossError
+from isoloss.lab.eval_sets import check_eval_sets
 from isoloss.lab.sweep.display import auto_display, duration
 from isoloss.lab.sweep.pace import Pace, Work, learn_pace, time_left
 from isoloss.lab.sweep.pool import Worker, usable_cores, worker_config
@@ -62,6 +63,7 @@ def run_sweep(
     trainer: str = "isoloss.lab.train:train",
     checkpoint_seconds: float = 20.0,
     retries: int = 2,
+    eval_sets: Mapping[str, str | Path] | None = None,
 ) -> SweepResult:
     """Train every run of the sweep exactly once, each to its own record in `folder`.
 
@@ -74,6 +76,8 @@ def run_sweep(
     trainer: `module:function` called in the workers as `isoloss.lab.train.train` is.
     checkpoint_seconds: seconds of work a kill may cost a run.
     retries: how often a run is taken up again after its worker died.
+    eval_sets: folders of token ids by the names in the runs' eval_corpora, as `prepare_eval_sets`
+    makes them.
     Returns SweepResult, in the order of the specs and then the trunks, whose counts are read from
     the records. A run that fails does not stop the others, but for the branches of a trunk that
     failed before them; it is named in `failures`.
@@ -87,12 +91,15 @@ def run_sweep(
     jobs = make_jobs(specs, folder)
     tokens = load_tokens(tokens_folder)
     check_ids(tokens)
+    others = {name: load_tokens(place) for name, place in (eval_sets or {}).items()}
     for job in jobs:
         check_corpus(job.spec, tokens)
+        check_eval_sets(job.spec, tokens, others)
     make_folder(folder)
     workers = workers or usable_cores()
     sweep = _Sweep(jobs, tokens.hash, workers, retries, progress or auto_display())
-    config = worker_config(Path(tokens_folder), folder, trainer, checkpoint_seconds, tokens.hash)
+    place = Path(tokens_folder)
+    config = worker_config(place, folder, trainer, checkpoint_seconds, tokens.hash, eval_sets)
     try:
         sweep.run(config)
     except KeyboardInterrupt:

@@ -71,6 +71,7 @@ def work_of(spec: RunSpec) -> Work:
     per_layer = 10 * shape.d_model + 3 * shape.n_heads * shape.n_ctx
     # As the trainer does, which leaves out points until evaluation is a fifth of the run.
     evaluated = spec.eval_points * spec.eval_block + spec.eval_final
+    evaluated *= 1 + len(spec.eval_corpora)
     tokens = spec.tokens_paid + min(evaluated / 3, spec.tokens_paid / 4)
     return Work(
         layer_steps=float((spec.steps - spec.branch_step) * layers),

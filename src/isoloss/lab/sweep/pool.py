@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -123,12 +124,14 @@ def worker_config(
     trainer: str,
     checkpoint_seconds: float,
     text: str | None = None,
+    eval_sets: Mapping[str, str | Path] | None = None,
 ) -> dict[str, Any]:
     """What a worker is told at its start; see `worker.py`."""
     return {
         "parent": os.getpid(),
         "tokens": str(tokens_folder),
         "text": text,
+        "eval_sets": {name: str(place) for name, place in (eval_sets or {}).items()},
         "folder": str(folder),
         "trainer": trainer,
         "checkpoint_seconds": checkpoint_seconds,

@@ -6,7 +6,8 @@ standard error. It must not outlive its parent: on Linux the kernel kills it whe
 and everywhere the end of standard input, which only a living parent holds open, ends it.
 
 CONFIG is one JSON object: parent (process id), tokens and folder (paths), text (the hash of the
-tokens), trainer ("module:function"), checkpoint_seconds, lock_wait (seconds).
+tokens), eval_sets (folders, by the names in `eval_corpora`), trainer ("module:function"),
+checkpoint_seconds, lock_wait (seconds).
 
 Events: ready · unusable(reason) · progress(step, loss, ...) · note(text) · ended · failed(reason) ·
 elsewhere.
@@ -39,7 +40,7 @@ def main(config: dict[str, Any]) -> None:
     send = _take_over_stdout()
     jobs = _listen()
     try:
-        train, text = _load(config), _Text(config)
+        train, text, eval_sets = _load(config), _Text(config), _eval_sets(config)
     except Exception as error:
         send(event="unusable", reason=_reason(error))
         return
@@ -52,7 +53,7 @@ def main(config: dict[str, Any]) -> None:
         except Exception as error:
             send(event="unusable", reason=_reason(error))
             return
-        _do(job, train, tokens, config, send)
+        _do(job, train, tokens, eval_sets, config, send)
 
 
 def _die_with(parent: int) -> None:
@@ -135,6 +136,12 @@ class _Text:
         return self._tokens
 
 
+def _eval_sets(config: dict[str, Any]) -> dict[str, Any]:
+    from isoloss.lab.tokens import load_tokens
+
+    return {name: load_tokens(place) for name, place in config.get("eval_sets", {}).items()}
+
+
 def _load(config: dict[str, Any]) -> Callable[..., object]:
     module, _, function = config["trainer"].partition(":")
     train = getattr(importlib.import_module(module), function)
@@ -149,6 +156,7 @@ def _do(
     job: dict[str, Any],
     train: Callable[..., object],
     tokens: object,
+    eval_sets: dict[str, Any],
     config: dict[str, Any],
     send: Callable[..., None],
 ) -> None:
@@ -170,6 +178,7 @@ def _do(
                 on_progress=_reporter(send),
                 checkpoint_seconds=config["checkpoint_seconds"],
                 **({"keep": job["keep"]} if job.get("keep") else {}),
+                **({"eval_sets": eval_sets} if spec.eval_corpora else {}),
             )
     except RecordInUseError:  # something other than a sweep is training it
         send(event="elsewhere")

@@ -37,6 +37,7 @@ def tokenize_documents(
     request: Mapping[str, Any],
     name: str,
     vocab: int | None,
+    learnt: Path | None,
     val_fraction: float,
     workers: int | None,
     shard_bytes: int,
@@ -45,7 +46,7 @@ def tokenize_documents(
     """Write the ids of a corpus to `scratch/new`, going on from what a kill left in `scratch`.
 
     read: begins the documents. request: what is asked for, to know it again. vocab: of a BPE, or
-    None for bytes. Others as in `prepare`.
+    None for bytes. learnt: the vocabulary, where another corpus has it. Others as in `prepare`.
     Returns what was held out (`unit` or `document`) and what was written.
     """
     state, spool = _left(scratch, request)
@@ -61,9 +62,12 @@ def tokenize_documents(
     if vocab is not None:
         tokenizer = scratch / "new" / TOKENIZER
         if not tokenizer.is_file() or hash_file(tokenizer) != state.get("tokenizer"):
-            if progress is not None:
+            if progress is not None and learnt is None:
                 progress(f"learning a vocabulary of {vocab:,}", 0, None)
-            train_bpe(spool.texts(spool.sample.tolist()), vocab).save(str(tokenizer))
+            if learnt is not None:
+                shutil.copyfile(learnt, tokenizer)
+            else:
+                train_bpe(spool.texts(spool.sample.tolist()), vocab).save(str(tokenizer))
             digest = hash_file(tokenizer)
             if digest != state.get("tokenizer"):
                 drop_records(scratch)  # of shards that another vocabulary wrote
