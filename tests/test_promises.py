@@ -55,6 +55,7 @@ LAB_FLOORS = {
     "width": 2,
     "optim": 2,
     "speeds": 2,
+    "usage": 2,
     "gradients": 3,
     "engine": 3,
     "coordinates": 3,

@@ -48,6 +48,25 @@ _COMPILING = 30.0  # seconds it takes, until it has been measured
 _ROWS = 16  # sequences at most in a measurement
 
 
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"device is {name!r}; use cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise InputError(f"device is {name!r}; use cpu, cuda or cuda:N")
+    if not _there(name):
+        raise InputError(f"device is {name!r}, which is not there; use cpu")
+    return device
+
+
+def _there(name: str) -> bool:
+    device = torch.device(name)
+    return device.type == "cpu" or (
+        torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    )
+
+
 @dataclass(frozen=True)
 class Engine:
     """How a run is computed; what is "auto" is chosen when the run begins (`settle`).
@@ -93,6 +112,7 @@ class Engine:
 
 
 PLAIN = Engine("cpu", "float32", "fused", False, False)
+"""The way that needs no measuring."""
 
 
 def settle(
@@ -159,25 +179,6 @@ def _refuse_impossible(engine: Engine, spec: RunSpec) -> None:
         )
     if engine.graph is True and (engine.where.type != "cuda" or spec.dropout):
         raise InputError("graph is set, which takes a GPU and no dropout; leave it out")
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError(f"device is {name!r}; use cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise InputError(f"device is {name!r}; use cpu, cuda or cuda:N")
-    if not _there(name):
-        raise InputError(f"device is {name!r}, which is not there; use cpu")
-    return device
-
-
-def _there(name: str) -> bool:
-    device = torch.device(name)
-    return device.type == "cpu" or (
-        torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
-    )
 
 
 def _attention(engine: Engine, spec: RunSpec, rows: int) -> Attention:

@@ -183,8 +183,13 @@ def token_losses(model: LanguageModel, data: HeldOut) -> NDArray[np.float64]:
     rows = max(1, TOKENS_PER_PASS // data.ids.shape[1])
     training = model.training
     model.eval()
+    device = next(model.parameters()).device
     losses = [
-        model.loss(data.ids[at : at + rows], data.targets[at : at + rows], reduction="none")
+        model.loss(
+            data.ids[at : at + rows].to(device),
+            data.targets[at : at + rows].to(device),
+            reduction="none",
+        ).cpu()
         for at in range(0, len(data.ids), rows)
     ]
     model.train(training)

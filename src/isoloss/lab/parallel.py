@@ -200,6 +200,15 @@ def agree(team: Team, loss: Tensor, due: bool) -> tuple[float, bool]:
     return mean, asked > 0
 
 
+def all_say(team: Team, answers: list[bool]) -> list[bool]:
+    """To each question whether every process says yes."""
+    if team.size == 1:
+        return answers
+    said = torch.tensor(answers, dtype=torch.int32, device=team.device)
+    torch.distributed.all_reduce(said, op=torch.distributed.ReduceOp.MIN)
+    return [bool(one) for one in said.tolist()]
+
+
 def wait(team: Team) -> None:
     """Wait until every process is here."""
     if team.size > 1:

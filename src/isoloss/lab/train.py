@@ -10,26 +10,28 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from isoloss.counting import flops_per_token
 from isoloss.errors import InputError
 from isoloss.lab.batches import Batches
 from isoloss.lab.checkpoint import State, try_load, try_save
+from isoloss.lab.engine import Engine, equip, gradients, settle
 from isoloss.lab.eval_sets import check_eval_sets
 from isoloss.lab.evaluate import HeldOutLoss, held_out_text
 from isoloss.lab.models import LanguageModel, make_model
 from isoloss.lab.optim import learning_rate, make_optimizer, set_rate
-from isoloss.lab.parallel import ALONE, Team, agree, last_part, open_record, spread
+from isoloss.lab.parallel import ALONE, Team, agree, all_say, open_record, spread
 from isoloss.lab.stopping import Lowest
 from isoloss.lab.token_watch import Watch, watch
 from isoloss.lab.tokens import TokenSet, check_corpus, training_part
 from isoloss.lab.trunk import leave_trunk
+from isoloss.lab.usage import peak_memory_gb, start_counting_memory
 from isoloss.lab.width import parametrize
 from isoloss.runs import (
     End,
@@ -74,6 +76,7 @@ def train(
     on_progress: Callable[[Progress], None] | None = None,
     checkpoint_seconds: float = 20.0,
     keep: Collection[int] = (),
+    engine: Engine | None = None,
     team: Team = ALONE,
     eval_sets: Mapping[str, TokenSet] | None = None,
 ) -> End:
@@ -82,6 +85,8 @@ def train(
     on_progress: called about twice a second. checkpoint_seconds: time between
     checkpoints (`<run_id>.ckpt.npz`, removed at the end). keep: steps after which the state is kept
     for branches (`lab.trunk`). A run whose spec has a trunk starts from what that has kept.
+    engine: how it is computed; what that leaves open is chosen by measuring (`lab.engine`), or is
+    as the record has it.
     team: the processes that train it together (`lab.parallel`); all call this and get the same.
     eval_sets: the token sets of the spec's eval_corpora, by name (`lab.eval_sets`).
     Returns the record's end: `finished`, or `diverged` when a loss is not finite. Of a spec with
@@ -95,27 +100,33 @@ def train(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{spec.run_id}.jsonl"
     checkpoint = folder / f"{spec.run_id}.ckpt.npz"
+    began = None
     if path.exists() and (old := read_record(path)).spec:
         _check_same_text(old, tokens, others, path)
         if old.ended and old.end is not None:
             return old.end
+        began = old.machine.get("engine")
     else:
         checkpoint.unlink(missing_ok=True)  # one without its record is nobody's
+    engine = _engine(engine or Engine(), spec, began, team)
 
     torch.manual_seed(spec.seed)
     model = make_model(spec.shape, dropout=spec.dropout)
     parametrize(model, spec)
+    start_counting_memory(engine.where)
+    equip(model.to(engine.where), engine)
     shared = spread(model, team)
     optimizer = make_optimizer(model, spec)
     state = try_load(checkpoint, model, optimizer)
     if spec.trunk and not state.step:
         state = leave_trunk(spec, tokens.hash, folder, model, optimizer)
     with open_record(path, state.step, team) as writer:
-        machine = describe_machine() | team.facts()
+        used = {"engine": asdict(engine), "matmul_flops_per_second": engine.peak()}
+        machine = describe_machine() | team.facts() | used
         writer.header(spec, _corpus(spec, tokens, others), machine, versions())
         lowest = Lowest(spec, folder, read_record(path).points)
         parts = (spec, tokens, others, model, optimizer, state, writer, checkpoint, lowest)
-        run = _Run(*parts, set(keep), watch(tokens), team, shared)
+        run = _Run(*parts, set(keep), watch(tokens), team, shared, engine)
         end = _train(run, on_progress, checkpoint_seconds)
     checkpoint.unlink(missing_ok=True)
     lowest.clear()
@@ -139,6 +150,7 @@ class _Run:
     watch: Watch
     team: Team
     shared: LanguageModel  # the model as the team trains it; alone, the model itself
+    engine: Engine
 
 
 def _train(
@@ -146,13 +158,14 @@ def _train(
 ) -> End:
     spec, model, optimizer, state = run.spec, run.model, run.optimizer, run.state
     batches = Batches(run.tokens, spec, run.team)
+    add_gradients = gradients(run.shared, run.engine, spec.micro_batch // spec.shape.n_ctx)
     text = held_out_text(spec, run.tokens, run.others)
     points = set(evaluation_steps(spec, text.block_tokens, text.final_tokens))
     clock, told, saved = _Clock(state), -math.inf, time.perf_counter()
     for step in range(state.step, spec.steps):
         set_rate(optimizer, learning_rate(spec, step))
         seed_dropout(spec, step, run.team.rank)
-        loss = backward(run.shared, *batches(step), spec.micro_batch // spec.shape.n_ctx)
+        loss = add_gradients(*batches(step))
         if spec.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), spec.clip)
         optimizer.step()
@@ -169,7 +182,7 @@ def _train(
             told = state.seconds
             on_progress(_progress(run))
         if state.step in points:
-            point = _point(run, *_timed(state, lambda: text.at_point(run.shared)))
+            point = _point(run, *_timed(run, lambda: text.at_point(run.shared)))
             if spec.patience and run.lowest.take(point, model, optimizer):
                 break
         if state.step in run.keep:
@@ -184,7 +197,7 @@ def _train(
     if spec.patience:
         run.lowest.restore(model, optimizer)
     best = run.lowest.point if spec.patience else None
-    losses = _timed(state, lambda: text.at_end(run.shared, best.step if best else state.step))
+    losses = _timed(run, lambda: text.at_end(run.shared, best.step if best else state.step))
     run.watch.check()
     clock.tick()
     reason = "" if math.isfinite(losses[0].loss) else "the final held-out loss was not finite"
@@ -201,24 +214,6 @@ def seed_dropout(spec: RunSpec, step: int, rank: int = 0) -> None:
         drawn_from = [spec.seed, step, *([rank] if rank else [])]
         state = np.random.SeedSequence(drawn_from).generate_state(1, np.uint64)
         torch.manual_seed(int(state[0]))
-
-
-def backward(model: LanguageModel, ids: Tensor, targets: Tensor, rows: int = 0) -> Tensor:
-    """Add the gradients of the mean loss of a batch, `rows` sequences at a time, 0 for all at once.
-
-    ids, targets: (b, t). Parts give the loss and the gradients of the whole to rounding.
-    Returns the loss, detached, in nats per token.
-    """
-    rows, total = rows or len(ids), torch.zeros(())
-    parts = zip(torch.split(ids, rows), torch.split(targets, rows), strict=True)
-    for number, (some_ids, some_targets) in enumerate(parts, start=1):
-        last_part(model, number * rows >= len(ids))
-        loss = model.loss(some_ids, some_targets)
-        if len(some_ids) < len(ids):
-            loss = loss * (len(some_ids) / len(ids))
-        loss.backward()  # type: ignore[no-untyped-call]
-        total = total + loss.detach()
-    return total
 
 
 class _Clock:
@@ -251,6 +246,19 @@ def evaluation_steps(spec: RunSpec, block_tokens: int, final_tokens: int) -> lis
         return sorted({max(1, int(step)) for step in even})
     steps = {int(s) for s in np.geomspace(first, spec.steps, count).round()}
     return sorted(step for step in steps if step > spec.branch_step)
+
+
+def _engine(engine: Engine, spec: RunSpec, began: Mapping[str, Any] | None, team: Team) -> Engine:
+    """The engine of a run, the same in every process of a team: each way only if all chose it."""
+    if team.size > 1 and engine.device == "auto":
+        engine = replace(engine, device=str(team.device))
+    engine = settle(engine, spec, began=began, processes=team.size)
+    narrow, blocked = all_say(team, [engine.precision == "bfloat16", engine.attention == "blocked"])
+    return replace(
+        engine,
+        precision="bfloat16" if narrow else "float32",
+        attention="blocked" if blocked else "fused",
+    )
 
 
 def _check_same_text(
@@ -291,10 +299,11 @@ def _corpus(spec: RunSpec, tokens: TokenSet, others: Mapping[str, TokenSet]) -> 
 _Found = TypeVar("_Found")
 
 
-def _timed(state: State, measure: Callable[[], _Found]) -> _Found:
+def _timed(run: _Run, measure: Callable[[], _Found]) -> _Found:
     started = time.perf_counter()
-    outcome = measure()
-    state.eval_seconds += time.perf_counter() - started
+    with run.engine.autocast():
+        outcome = measure()
+    run.state.eval_seconds += time.perf_counter() - started
     return outcome
 
 
@@ -336,6 +345,8 @@ def _end(run: _Run, losses: tuple[HeldOutLosses, ...], reason: str) -> End:
         measured["eval_documents"] = len(losses[0].documents)
     for one in losses if not reason else ():
         run.writer.held_out(one)
+    speed = trained / max(1e-9, state.seconds - state.eval_seconds)
+    flops = speed * flops_per_token(run.spec.shape, "exact")
     return run.writer.end(
         "diverged" if reason else "finished",
         step=step,
@@ -343,7 +354,10 @@ def _end(run: _Run, losses: tuple[HeldOutLosses, ...], reason: str) -> End:
         train_loss=state.point_loss if best is None else best.train_loss,
         seconds=state.seconds,
         eval_seconds=state.eval_seconds,
-        tokens_per_second=trained / max(1e-9, state.seconds - state.eval_seconds),
+        tokens_per_second=speed,
+        flops_per_second=flops,
+        utilisation=flops / (run.engine.peak() * run.team.size),
+        peak_memory_gb=peak_memory_gb(run.engine.where),
         reason=reason or (f"no lower loss in {run.spec.patience} points" if stopped else ""),
         start=state.start,
         last=state.step if step < state.step else 0,

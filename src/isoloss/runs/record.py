@@ -68,7 +68,10 @@ class End:
 
     step, tokens: what the model of that loss has seen. start: the step it began at, 0 unless it
     left a trunk, whose steps up to there it did not do itself. last: the last step done, where that
-    is not `step` since a later state was worse (`RunSpec.patience`), else 0.
+    is not `step` since a later state was worse (`RunSpec.patience`), else 0. tokens_per_second,
+    flops_per_second: of training, evaluation left out, by the exact count. utilisation: what that
+    is of the rate at which the device multiplies large matrices (`matmul_flops_per_second` of the
+    machine). peak_memory_gb: 1e9 bytes, of the process, or on a GPU of what it held there.
     """
 
     status: EndStatus
@@ -86,6 +89,9 @@ class End:
     reason: str = ""
     start: int = 0
     last: int = 0
+    flops_per_second: float = NAN
+    utilisation: float = NAN
+    peak_memory_gb: float = NAN
 
 
 @dataclass(frozen=True)
@@ -340,6 +346,16 @@ def read_record(path: str | Path) -> Run:
     )
 
 
+_OF_THE_MACHINE = (
+    "seconds",
+    "eval_seconds",
+    "tokens_per_second",
+    "flops_per_second",
+    "utilisation",
+    "peak_memory_gb",
+)
+
+
 def content(run: Run) -> dict[str, Any]:
     """Return the record without time and machine: equal for two runs that did the same.
 
@@ -349,7 +365,7 @@ def content(run: Run) -> dict[str, Any]:
     plain = asdict(run)
     del plain["machine"]
     for part in (*plain["points"], *([plain["end"]] if plain["end"] else [])):
-        for name in ("seconds", "eval_seconds", "tokens_per_second"):
+        for name in _OF_THE_MACHINE:
             part.pop(name, None)
     cleaned: dict[str, Any] = strict(plain)
     return cleaned
