@@ -29,11 +29,11 @@ from isoloss.lab.sweep import (
 )
 from isoloss.lab.sweep import pool as pool_module
 from isoloss.lab.sweep.display import auto_display, duration, live_display, plain_display
-from isoloss.lab.sweep.local import _Tracked
 from isoloss.lab.sweep.lock import run_lock
 from isoloss.lab.sweep.pace import Pace, Work, learn_pace, time_left, work_of
 from isoloss.lab.sweep.pool import worker_config, worker_environment
 from isoloss.lab.sweep.queue import make_jobs
+from isoloss.lab.sweep.tracked import Tracked
 from isoloss.lab.tokens import TokenSet
 from isoloss.runs import RecordWriter, RunSpec, read_record
 
@@ -387,7 +387,7 @@ def wide() -> RunSpec:
 
 def test_what_a_resumed_run_had_before_is_not_work_of_this_sweep(tmp_path: Path) -> None:
     (job,) = make_jobs([small(0)], tmp_path)
-    resumed = _Tracked(job, "running", step=60)
+    resumed = Tracked(job, "running", step=60)
     assert resumed.trained().flops == 0
     resumed.first_step, resumed.step = 61, 71
     assert resumed.trained().flops == pytest.approx(0.1 * job.work.flops)

@@ -13,14 +13,14 @@ import queue
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from isoloss.errors import InputError, IsolossError
 from isoloss.lab.eval_sets import check_eval_sets
+from isoloss.lab.sweep.crowd import Crowd, wants_crowd
 from isoloss.lab.sweep.display import auto_display, duration
-from isoloss.lab.sweep.pace import Pace, Work, learn_pace, time_left
+from isoloss.lab.sweep.pace import learn_pace, time_left
 from isoloss.lab.sweep.pool import Worker, usable_cores, worker_config
 from isoloss.lab.sweep.queue import (
     Job,
@@ -44,6 +44,7 @@ from isoloss.lab.sweep.state import (
     SweepProgress,
     SweepResult,
 )
+from isoloss.lab.sweep.tracked import Tracked
 from isoloss.lab.token_watch import check_ids
 from isoloss.lab.tokens import check_corpus, load_tokens
 from isoloss.runs import RunSpec
@@ -64,6 +65,7 @@ def run_sweep(
     checkpoint_seconds: float = 20.0,
     retries: int = 2,
     eval_sets: Mapping[str, str | Path] | None = None,
+    engine: Mapping[str, str] | None = None,
 ) -> SweepResult:
     """Train every run of the sweep exactly once, each to its own record in `folder`.
 
@@ -71,13 +73,15 @@ def run_sweep(
     trained too, before them.
     tokens_folder: where `prepare` put the token ids, read by every worker.
     folder: made if absent; done runs found in it are skipped, begun ones resumed, others left be.
-    workers: processes, one thread each; by default one per usable core.
+    workers: processes, one thread each; by default one per usable core, and on a GPU as many up to
+    that as make it do more, which is measured meanwhile (`crowd`).
     progress: called with a SweepProgress about twice a second; by default a display on stderr.
     trainer: `module:function` called in the workers as `isoloss.lab.train.train` is.
     checkpoint_seconds: seconds of work a kill may cost a run.
     retries: how often a run is taken up again after its worker died.
     eval_sets: folders of token ids by the names in the runs' eval_corpora, as `prepare_eval_sets`
     makes them.
+    engine: how runs are computed, fields of `lab.engine.Engine`; what is left out is chosen there.
     Returns SweepResult, in the order of the specs and then the trunks, whose counts are read from
     the records. A run that fails does not stop the others, but for the branches of a trunk that
     failed before them; it is named in `failures`.
@@ -96,10 +100,14 @@ def run_sweep(
         check_corpus(job.spec, tokens)
         check_eval_sets(job.spec, tokens, others)
     make_folder(folder)
+    crowd = None
+    if workers is None and wants_crowd((engine or {}).get("device", "auto")):
+        crowd = Crowd(usable_cores())
     workers = workers or usable_cores()
-    sweep = _Sweep(jobs, tokens.hash, workers, retries, progress or auto_display())
+    sweep = _Sweep(jobs, tokens.hash, workers, retries, progress or auto_display(), crowd)
     place = Path(tokens_folder)
-    config = worker_config(place, folder, trainer, checkpoint_seconds, tokens.hash, eval_sets)
+    text = tokens.hash
+    config = worker_config(place, folder, trainer, checkpoint_seconds, text, eval_sets, engine)
     try:
         sweep.run(config)
     except KeyboardInterrupt:
@@ -109,35 +117,6 @@ def run_sweep(
 
 def _finite(loss: float) -> float | None:
     return loss if math.isfinite(loss) else None
-
-
-@dataclass
-class _Tracked:
-    """The parent's knowledge of one run."""
-
-    job: Job
-    state: str
-    step: int = 0
-    loss: float | None = None
-    tokens_per_second: float | None = None
-    given: float = 0.0  # when a worker got it
-    first_step: int | None = None  # the first step reported since
-    deaths: int = 0
-    reason: str = ""
-
-    def trained(self) -> Work:
-        """The work known to be done since a worker got the run: none before its first report."""
-        if self.first_step is None:
-            return self.job.work.part(0.0)
-        return self.job.work.part(self.job.share(self.step) - self.job.share(self.first_step))
-
-    def seconds_left(self, pace: Pace, now: float) -> float:
-        """From its own speed once it has one, else from the pace of the others."""
-        left = self.job.work.part(1 - self.job.share(self.step))
-        trained = self.trained()
-        if self.state == RUNNING and trained.flops > 0.05 * self.job.work.flops:
-            return (now - self.given) * left.flops / trained.flops
-        return pace.seconds(left)
 
 
 class _Sweep:
@@ -150,12 +129,14 @@ class _Sweep:
         workers: int,
         retries: int,
         progress: Callable[[SweepProgress], None],
+        crowd: Crowd | None = None,
     ) -> None:
+        self.crowd = crowd
         self.corpus_hash, self.workers, self.retries = corpus_hash, workers, retries
         self.progress = progress
         self.folder = jobs[0].record.parent
         found = [(job, record_of(job, corpus_hash)) for job in jobs]
-        self.tracked = {job.run_id: _Tracked(job, state_of(run)) for job, run in found}
+        self.tracked = {job.run_id: Tracked(job, state_of(run)) for job, run in found}
         self.seen = list(measured(found))
         waiting = [job for job, run in found if state_of(run) == WAITING]
         self.waiting = list(longest_first(waiting, learn_pace(self.seen)))
@@ -199,14 +180,15 @@ class _Sweep:
         """Start workers that are wanted and give idle ones the next run that can begin."""
         ready = [job for job in self.waiting if self.ready(job)]
         running = sum(run.state == RUNNING for run in self.tracked.values())
-        while len(self.pool) < min(self.workers, len(ready) + running) and not self.unusable:
+        at_once = self.crowd.limit if self.crowd else self.workers
+        while len(self.pool) < min(at_once, len(ready) + running) and not self.unusable:
             self.pool.append(Worker(config, self.inbox))
         for worker in self.pool:
-            if worker.ready and worker.job is None and ready:
-                job = ready.pop(0)
+            if worker.ready and worker.job is None and ready and running < at_once:
+                job, running = ready.pop(0), running + 1
                 self.waiting.remove(job)
                 run = self.tracked[job.run_id]
-                run.state, run.given, run.first_step = RUNNING, time.monotonic(), None
+                run.begin()
                 worker.give(job)
         if self.unusable and not any(worker.job or not worker.ready for worker in self.pool):
             raise IsolossError(f"the workers cannot train: {self.unusable}")
@@ -216,7 +198,7 @@ class _Sweep:
         over = not job.trunk or self.tracked[job.trunk].state not in (WAITING, RUNNING)
         return over or job.kept
 
-    def drop_branches(self, trunk: _Tracked) -> None:
+    def drop_branches(self, trunk: Tracked) -> None:
         """Give up the branches of a trunk that nobody here will train further."""
         for job in [job for job in self.waiting if job.trunk == trunk.job.run_id and not job.kept]:
             self.waiting.remove(job)
@@ -232,6 +214,9 @@ class _Sweep:
                 worker, event = self.inbox.get_nowait()
         except queue.Empty:
             pass
+        if self.crowd:
+            under_way = {k: r for k, r in self.tracked.items() if r.state == RUNNING}
+            self.crowd.hear({k: (r.step, r.heard) for k, r in under_way.items() if r.heard})
         if self.news or time.monotonic() - self.reported >= _REPORT_EVERY:
             self.report()
 
@@ -253,6 +238,7 @@ class _Sweep:
             self.news.append(text if about in text else f"{about}: {text}")
         elif run is not None and kind == "progress":
             run.step, run.tokens_per_second = event["step"], event["tokens_per_second"]
+            run.heard = time.monotonic()
             run.loss = event["loss"] if event["loss"] is not None else run.loss
             if run.first_step is None:
                 run.first_step = run.step
@@ -260,7 +246,7 @@ class _Sweep:
             worker.job = None
             self.settle(run, kind, event.get("reason", ""))
 
-    def settle(self, run: _Tracked, kind: str, reason: str) -> None:
+    def settle(self, run: Tracked, kind: str, reason: str) -> None:
         """A worker let go of a run: the record says what became of it."""
         if kind == "elsewhere":
             run.state = ELSEWHERE
@@ -268,19 +254,31 @@ class _Sweep:
             self.drop_branches(run)
             return
         if kind == "failed":
-            self.fail(run, reason)
+            if not self.crowded_out(run, reason):
+                self.fail(run, reason)
             return
         run.state = self.recorded(run, otherwise=RUNNING)
         if run.state == RUNNING:
             self.fail(run, "the trainer returned, but the record does not say it is finished")
 
-    def fail(self, run: _Tracked, reason: str) -> None:
+    def crowded_out(self, run: Tracked, reason: str) -> bool:
+        """Let a run wait for which others left no memory, and train fewer at once from now on."""
+        others = any(one.state == RUNNING for one in self.tracked.values() if one is not run)
+        if self.crowd is None or "OutOfMemoryError" not in reason or not others:
+            return False
+        self.crowd.shrink()
+        run.state = WAITING
+        self.waiting.insert(0, run.job)
+        self.news.append(f"{run.job.run_id} found no memory; fewer runs at once from now on")
+        return True
+
+    def fail(self, run: Tracked, reason: str) -> None:
         """Give a run up, and what waits for it."""
         run.state, run.reason = FAILED, reason
         self.news.append(f"{run.job.run_id} failed: {reason}")
         self.drop_branches(run)
 
-    def retire(self, worker: Worker, run: _Tracked | None, reason: str) -> None:
+    def retire(self, worker: Worker, run: Tracked | None, reason: str) -> None:
         """A worker cannot train at all: its run waits again, and no more workers are started.
 
         Those that train go on to their ends: what they have open may be all they need.
@@ -294,7 +292,7 @@ class _Sweep:
             self.news.append(f"no further worker can start: {reason}")
         self.unusable = reason
 
-    def bury(self, worker: Worker, run: _Tracked | None) -> None:
+    def bury(self, worker: Worker, run: Tracked | None) -> None:
         """A worker is gone: take its run up again, unless that has been tried often enough."""
         how = worker.how_it_died()
         self.pool.remove(worker)
@@ -314,7 +312,7 @@ class _Sweep:
             self.waiting.insert(0, run.job)
             self.news.append(f"the worker of {run.job.run_id} was lost ({how}); taking it up again")
 
-    def recorded(self, run: _Tracked, *, otherwise: str) -> str:
+    def recorded(self, run: Tracked, *, otherwise: str) -> str:
         """The state the record tells, or `otherwise` if it has no end; tells the news of an end."""
         try:
             record = record_of(run.job, self.corpus_hash)

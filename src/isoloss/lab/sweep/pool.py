@@ -125,6 +125,7 @@ def worker_config(
     checkpoint_seconds: float,
     text: str | None = None,
     eval_sets: Mapping[str, str | Path] | None = None,
+    engine: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What a worker is told at its start; see `worker.py`."""
     return {
@@ -132,6 +133,7 @@ def worker_config(
         "tokens": str(tokens_folder),
         "text": text,
         "eval_sets": {name: str(place) for name, place in (eval_sets or {}).items()},
+        "engine": dict(engine or {}),
         "folder": str(folder),
         "trainer": trainer,
         "checkpoint_seconds": checkpoint_seconds,

@@ -6,8 +6,8 @@ standard error. It must not outlive its parent: on Linux the kernel kills it whe
 and everywhere the end of standard input, which only a living parent holds open, ends it.
 
 CONFIG is one JSON object: parent (process id), tokens and folder (paths), text (the hash of the
-tokens), eval_sets (folders, by the names in `eval_corpora`), trainer ("module:function"),
-checkpoint_seconds, lock_wait (seconds).
+tokens), eval_sets (folders, by the names in `eval_corpora`), engine (fields of `lab.engine.Engine`
+that are not left open), trainer ("module:function"), checkpoint_seconds, lock_wait (seconds).
 
 Events: ready · unusable(reason) · progress(step, loss, ...) · note(text) · ended · failed(reason) ·
 elsewhere.
@@ -26,6 +26,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ def main(config: dict[str, Any]) -> None:
     jobs = _listen()
     try:
         train, text, eval_sets = _load(config), _Text(config), _eval_sets(config)
+        chosen = {"engine": _engine(config)} if config.get("engine") else {}
     except Exception as error:
         send(event="unusable", reason=_reason(error))
         return
@@ -53,7 +55,7 @@ def main(config: dict[str, Any]) -> None:
         except Exception as error:
             send(event="unusable", reason=_reason(error))
             return
-        _do(job, train, tokens, eval_sets, config, send)
+        _do(job, partial(train, **chosen), tokens, eval_sets, config, send)
 
 
 def _die_with(parent: int) -> None:
@@ -140,6 +142,12 @@ def _eval_sets(config: dict[str, Any]) -> dict[str, Any]:
     from isoloss.lab.tokens import load_tokens
 
     return {name: load_tokens(place) for name, place in config.get("eval_sets", {}).items()}
+
+
+def _engine(config: dict[str, Any]) -> object:
+    from isoloss.lab.engine import Engine
+
+    return Engine(**config["engine"])
 
 
 def _load(config: dict[str, Any]) -> Callable[..., object]:

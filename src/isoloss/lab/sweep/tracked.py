@@ -1,0 +1,45 @@
+"""One run as the parent of a sweep sees it: its state, and how long it will yet take."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from isoloss.lab.sweep.pace import Pace, Work
+from isoloss.lab.sweep.queue import Job
+from isoloss.lab.sweep.state import RUNNING
+
+
+@dataclass
+class Tracked:
+    """What the parent of a sweep knows of one run."""
+
+    job: Job
+    state: str
+    step: int = 0
+    loss: float | None = None
+    tokens_per_second: float | None = None
+    given: float = 0.0  # when a worker got it
+    first_step: int | None = None  # the first step reported since
+    heard: float = 0.0  # when the last one was, 0 before the first
+    deaths: int = 0
+    reason: str = ""
+
+    def begin(self) -> None:
+        """A worker gets the run."""
+        self.state, self.given = RUNNING, time.monotonic()
+        self.first_step, self.heard = None, 0.0
+
+    def trained(self) -> Work:
+        """The work known to be done since a worker got the run: none before its first report."""
+        if self.first_step is None:
+            return self.job.work.part(0.0)
+        return self.job.work.part(self.job.share(self.step) - self.job.share(self.first_step))
+
+    def seconds_left(self, pace: Pace, now: float) -> float:
+        """From its own speed once it has one, else from the pace of the others."""
+        left = self.job.work.part(1 - self.job.share(self.step))
+        trained = self.trained()
+        if self.state == RUNNING and trained.flops > 0.05 * self.job.work.flops:
+            return (now - self.given) * left.flops / trained.flops
+        return pace.seconds(left)
