@@ -50,6 +50,14 @@ def _share(type_: Any, value: float) -> None:
         raise ValueError("It is a share between 0 and 1, such as 0.9.")
 
 
+EvalTokens = Annotated[
+    list[str] | None,
+    Parameter(
+        help="NAME=FOLDER: the token ids of one of the run's eval_corpora, each with an "
+        "--eval-tokens of its own; made from it without."
+    ),
+]
+
 Level = Annotated[float, Parameter(help="Level of the intervals.", validator=_share)]
 
 SizeForm = Literal["chinchilla", "chinchilla-tied", "kaplan-nd"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from isoloss.cli.options import Count, Json
+from isoloss.cli.options import Count, EvalTokens, Json
 from isoloss.cli.output import emit_json, say
 from isoloss.cli.progress import progress
 from isoloss.cli.sweep_design import design
@@ -31,6 +31,7 @@ def sweep(
     tokens: Annotated[
         Path | None, Parameter(help="A folder of token ids; made from the runs' corpus without it.")
     ] = None,
+    eval_tokens: EvalTokens = None,
     workers: Annotated[
         Count | None, Parameter(help="Processes, one thread each; all cores.")
     ] = None,
@@ -45,6 +46,7 @@ def sweep(
     command goes on. A run that diverges is a record too; one that fails does not stop the others,
     and makes the exit code 1.
     """
+    from isoloss.lab.eval_sets import parse_folders, prepare_eval_sets
     from isoloss.lab.sweep import prepare_tokens, run_sweep
     from isoloss.lab.tokens import load_tokens
     from isoloss.runs import read_sweep
@@ -61,7 +63,16 @@ def sweep(
     else:
         with progress() as show:
             token_set = prepare_tokens(specs, folder, progress=show)
-    result = run_sweep(specs, token_set.folder, folder, workers=workers)
+    given = parse_folders(eval_tokens or ())
+    with progress() as show:
+        others = prepare_eval_sets(specs, token_set, folder, given=given, progress=show)
+    result = run_sweep(
+        specs,
+        token_set.folder,
+        folder,
+        workers=workers,
+        eval_sets={name: other.folder for name, other in others.items()},
+    )
     if json:
         emit_json(result)
     else:

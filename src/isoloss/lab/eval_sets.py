@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from isoloss.errors import InputError
+from isoloss.errors import InputError, UsageError
 from isoloss.lab.corpus.clients import Progress
 from isoloss.lab.token_cache import remote_url
 from isoloss.lab.token_files import is_token_source
@@ -64,12 +64,12 @@ def prepare_eval_sets(
 
 
 def parse_folders(texts: Iterable[str]) -> dict[str, str]:
-    """Read `NAME=FOLDER` texts, as the command line has them; InputError for another form."""
+    """Read `NAME=FOLDER` texts, as the command line has them; UsageError for another form."""
     found: dict[str, str] = {}
     for text in texts:
         name, mark, folder = text.partition("=")
         if not (name and mark and folder) or name in found:
-            raise InputError(f"--eval-tokens {text!r} is not NAME=FOLDER, each name once")
+            raise UsageError(f"--eval-tokens {text!r} is not NAME=FOLDER, each name once")
         found[name] = folder
     return found
 

@@ -152,7 +152,8 @@ def _row(job: Job, run: Run | None, tokens: TokenSet | None, pace: Pace) -> tupl
 
 def _epochs(spec: RunSpec, tokens: TokenSet | None) -> str:
     """How often the text is seen, or the part of it that the run asks for."""
-    there = spec.unique_tokens or (len(tokens.train) if tokens else 0)
+    part = spec.unique_tokens // spec.shape.n_ctx * spec.shape.n_ctx
+    there = part or (len(tokens.train) if tokens else 0)
     return f"{spec.tokens_seen / there:.2f}" if there else "-"
 
 
