@@ -11,6 +11,8 @@
     steps_against_batch     steps to a loss against batch, and the critical batch
     tuning_curves           loss against learning rate, with the optimum of each model
     size_costs              what leaving the best size costs, for laws side by side
+    position_curves         final loss along the context
+    transfer_points         final loss on other corpora against that on the own
     exponent_walks          from Kaplan's exponent to Hoffmann's, step by step
 
 Without an Axes each makes its own figure, outside pyplot, so nothing is left behind;
@@ -22,6 +24,7 @@ from isoloss.figures.contours import isoloss_contours
 from isoloss.figures.critical import steps_against_batch
 from isoloss.figures.curves import curve_ahead, learning_curves
 from isoloss.figures.forecasts import backtest_errors, forecasts_and_outcomes
+from isoloss.figures.held_out import position_curves, transfer_points
 from isoloss.figures.isoflops import isoflop_curves
 from isoloss.figures.loss import loss_against
 from isoloss.figures.residuals import residuals
@@ -46,11 +49,13 @@ __all__ = [
     "loss_against",
     "loss_unit",
     "panels",
+    "position_curves",
     "power_of_ten",
     "residuals",
     "save_figure",
     "short_number",
     "size_costs",
     "steps_against_batch",
+    "transfer_points",
     "tuning_curves",
 ]
