@@ -47,6 +47,7 @@ LAB_FLOORS = {
     "token_cache": 1,
     "token_files": 1,
     "token_index": 1,
+    "token_pack": 1,
     "eval_sets": 1,
     "token_watch": 1,
     "tokenizing": 1,

@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from isoloss.runs import Runs as Runs
     from isoloss.runs import RunSpec as RunSpec
     from isoloss.runs import Schedule as Schedule
+    from isoloss.runs import pack_records as pack_records
     from isoloss.runs import read_record as read_record
     from isoloss.runs import read_runs as read_runs
     from isoloss.runs import read_sweep as read_sweep
@@ -137,7 +138,8 @@ _ROOMS = {
     "planning": "Design Plan Recipe grid_design isoflop_design kaplan_design ladder_design plan "
     "published_plans",
     "reporting": "report",
-    "runs": "RunSpec Runs Schedule read_record read_runs read_sweep write_runs write_sweep",
+    "runs": "RunSpec Runs Schedule pack_records read_record read_runs read_sweep write_runs "
+    "write_sweep",
     "trust": "Approaches Backtest Choice Comparison Conventions Course CurveForecast Draws "
     "FittedLaw Forecast ForecastModel Interval Outcome Profile RollingBacktest Target approaches "
     "backtest backtest_fit backtest_line bootstrap choose compare compute_multiplier conventions "

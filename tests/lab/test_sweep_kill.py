@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from isoloss.lab.tokens import TokenSet
-from isoloss.runs import content, read_record
+from isoloss.runs import content, read_record, read_runs
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/stat").exists(), reason="finds the workers in /proc"
@@ -112,7 +112,9 @@ def undisturbed(
         (shadow / f"{name}.py").write_text("raise ModuleNotFoundError(name=__name__)")
     path = os.pathsep.join([str(shadow), *filter(None, [os.environ.get("PYTHONPATH")])])
     out, err = sweep.finish(PYTHONPATH=path)
-    assert out == f"5 of 5 runs done; records in {sweep.folder}\n"
+    packed = sweep.folder.with_name("runs.results.zip")
+    assert out == f"5 of 5 runs done; records in {sweep.folder}\npacked in {packed}\n"
+    assert len(read_runs(packed)) == RUNS
     assert "sweep: 5 runs: 0 done before, 0 to resume, 5 to begin; 2 workers" in err
     assert sum("finished: loss" in line for line in err.splitlines()) == RUNS
     assert {path.suffix for path in sweep.folder.iterdir()} == {".jsonl"}

@@ -68,6 +68,17 @@ def fetch(
 
 
 @app.command
+def pack(
+    folder: Annotated[Path, Parameter(help="Token ids that `isoloss corpus prepare` made.")],
+    file: Annotated[Path, Parameter(help="The file to write, a .zip.")],
+) -> None:
+    """Pack token ids into one file, which any --tokens takes as it takes the folder."""
+    from isoloss.lab.token_pack import pack_tokens
+
+    print(pack_tokens(folder, file))
+
+
+@app.command
 def prepare(
     source: Annotated[
         str, Parameter(help="A file, folder, glob, .jsonl, a name from the list, or hf:NAME.")

@@ -29,7 +29,10 @@ def sweep(
         Path | None, Parameter(help="Folder of the records; the file's name without .toml.")
     ] = None,
     tokens: Annotated[
-        Path | None, Parameter(help="A folder of token ids; made from the runs' corpus without it.")
+        Path | None,
+        Parameter(
+            help="Token ids: a folder, a .bin file or a packed set; made from the corpus without."
+        ),
     ] = None,
     eval_tokens: EvalTokens = None,
     workers: Annotated[
@@ -47,8 +50,7 @@ def sweep(
     and makes the exit code 1.
     """
     from isoloss.lab.eval_sets import parse_folders, prepare_eval_sets
-    from isoloss.lab.sweep import prepare_tokens, run_sweep
-    from isoloss.lab.tokens import load_tokens
+    from isoloss.lab.sweep import given_tokens, prepare_tokens, run_sweep
     from isoloss.runs import read_sweep
 
     specs = read_sweep(sweep_file)
@@ -59,7 +61,7 @@ def sweep(
         _preview(specs, folder, tokens, workers, json)
         return 0
     if tokens is not None:
-        token_set = load_tokens(tokens)
+        token_set = given_tokens(tokens, folder)
     else:
         with progress() as show:
             token_set = prepare_tokens(specs, folder, progress=show)
@@ -89,10 +91,8 @@ def _preview(
     from isoloss.lab.sweep import dry_run, tokens_there
     from isoloss.runs import with_trunks
 
-    if tokens is None:
-        there = tokens_there(specs, folder)
-        tokens = None if there is None else there.folder
-    lines = dry_run(specs, tokens, folder, workers=workers)
+    there = tokens_there(specs, folder, given=tokens)
+    lines = dry_run(specs, there.folder if there else None, folder, workers=workers)
     if json:
         emit_json({"runs": [_implied(spec) for spec in with_trunks(specs)]})
     else:

@@ -1,7 +1,8 @@
 """`python -m isoloss.lab SWEEP.toml`: run a sweep where only numpy and torch are installed.
 
-The same sweep as `isoloss sweep`, without the libraries the command line needs. The form of the
-file is in `isoloss.runs.sweep_file`.
+The same sweep as `isoloss sweep`, without the libraries the command line needs, from token ids that
+may come in one file, to records that leave in one file. The form of the sweep's file is in
+`isoloss.runs.sweep_file`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -16,13 +19,16 @@ from isoloss.errors import InputError, IsolossError
 from isoloss.lab.eval_sets import parse_folders, prepare_eval_sets
 from isoloss.lab.sweep import (
     SweepInterrupted,
+    SweepResult,
     dry_run,
+    given_tokens,
     prepare_tokens,
     run_sweep,
     tokens_there,
 )
-from isoloss.lab.tokens import load_tokens
-from isoloss.runs import read_sweep
+from isoloss.lab.tokens import TokenSet
+from isoloss.runs import RunSpec, pack_records, read_sweep
+from isoloss.runs.stored import RESULTS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -39,6 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     except IsolossError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"error: {error.filename or 'system'}: {error.strerror or error}", file=sys.stderr)
+        return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,7 +60,15 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, help="folder of the records (default: the file's name without .toml)"
     )
     parser.add_argument(
-        "--tokens", type=Path, help="a folder of token ids (default: made from the runs' corpus)"
+        "--results",
+        type=Path,
+        help="the records in one file (default: that folder's name with .results.zip)",
+    )
+    parser.add_argument(
+        "--tokens",
+        type=Path,
+        help="token ids: a folder, a .bin file or a packed set (default: made from the runs' "
+        "corpus)",
     )
     parser.add_argument(
         "--eval-tokens",
@@ -74,19 +91,34 @@ def _sweep(options: argparse.Namespace) -> int:
     folder = options.out or options.sweep.with_suffix("")
     if options.out is None and folder == options.sweep:
         raise InputError(f"{options.sweep} has no suffix to leave out; give a folder with --out")
+    results = options.results or folder.with_name(folder.name + RESULTS)
     if options.dry_run:
-        there = options.tokens
-        if there is None and (found := tokens_there(specs, folder, tokenizer=options.tokenizer)):
-            there = found.folder
+        found = tokens_there(specs, folder, given=options.tokens, tokenizer=options.tokenizer)
+        there = found.folder if found else None
         print("\n".join(dry_run(specs, there, folder, workers=options.workers)))
         return 0
     if options.tokens is not None:
-        tokens = load_tokens(options.tokens)
+        tokens = given_tokens(options.tokens, folder)
     else:
         tokens = prepare_tokens(specs, folder, tokenizer=options.tokenizer)
+    try:
+        result = _run(specs, tokens, folder, options)
+    except (IsolossError, KeyboardInterrupt):
+        with suppress(IsolossError):  # what there is; the first trouble is the one to tell
+            pack_records(folder, results)
+        raise
+    print(f"{result.summary()}; records in {folder}", flush=True)
+    pack_records(folder, results)
+    print(f"packed in {results}")
+    return 0 if result.complete else 1
+
+
+def _run(
+    specs: Sequence[RunSpec], tokens: TokenSet, folder: Path, options: argparse.Namespace
+) -> SweepResult:
     given = parse_folders(options.eval_tokens)
     others = prepare_eval_sets(specs, tokens, folder, given=given)
-    result = run_sweep(
+    return run_sweep(
         specs,
         tokens.folder,
         folder,
@@ -94,8 +126,6 @@ def _sweep(options: argparse.Namespace) -> int:
         checkpoint_seconds=options.checkpoint_seconds,
         eval_sets={name: other.folder for name, other in others.items()},
     )
-    print(f"{result.summary()}; records in {folder}")
-    return 0 if result.complete else 1
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:

@@ -4,13 +4,13 @@ One file is split into documents at the end-of-text token of GPT-2 (50256) where
 id, else into blocks (4,096 ids, or a hundredth of a small file), and whole documents are held out
 by hash. A folder with train.bin and val.bin is taken as it is. The vocabulary is the largest id
 plus one. The text is not there, so bytes per token, and with it bits per byte, are unknown.
-A token set of our own, in another folder, is copied as it is.
+A token set of our own, in another folder or packed in one file, is copied as it is.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from isoloss.lab.token_index import (
     read_edges,
     read_index,
 )
+from isoloss.lab.token_pack import is_packed, unpack_tokens
 from isoloss.lab.tokenizing.shards import ShardFile, hash_file
 from isoloss.lab.tokenizing.spool import LEAST_TRAIN, LEAST_VAL, digests_of, hold_out
 
@@ -38,10 +39,10 @@ _SIDES = ("train", "val")
 
 
 def is_token_source(path: Path) -> bool:
-    """Whether a path is a .bin file, a token set, or a folder holding train.bin and val.bin."""
+    """Whether a path is a .bin file, a token set (packed or not), or holds train and val.bin."""
     if path.is_dir():
         return is_token_set(path) or all((path / f"{side}.bin").is_file() for side in _SIDES)
-    return path.suffix == ".bin" and path.is_file()
+    return path.is_file() and (path.suffix == ".bin" or is_packed(path))
 
 
 def copy_token_source(
@@ -55,6 +56,9 @@ def copy_token_source(
     """
     if path.is_dir() and is_token_set(path) and (index := read_index(path)) is not None:
         return _copy_set(path, folder, index)
+    if path.is_file() and is_packed(path):
+        index = unpack_tokens(path, folder)
+        return _as_written(folder, index, index.shards)
     meta: dict[str, Any] = {"name": name, "tokenizer": "ids", "source": {"kind": "ids"}}
     if path.is_dir():
         for side in _SIDES:
@@ -154,6 +158,13 @@ def _copy_set(path: Path, folder: Path, index: Index) -> tuple[dict[str, Any], W
                 raise InputError(f"{path / shard.file} is damaged; prepare that token set again")
     if (path / TOKENIZER).is_file():
         shutil.copyfile(path / TOKENIZER, folder / TOKENIZER)
+    return _as_written(path, index, sides)
+
+
+def _as_written(
+    folder: Path, index: Index, sides: Mapping[str, tuple[ShardFile, ...]]
+) -> tuple[dict[str, Any], Written]:
+    """What the index of a set says of it, and what was written; its offsets are in `folder`."""
     known = index.meta
     meta: dict[str, Any] = {
         key: known[key] for key in ("name", "tokenizer", "source", "split") if key in known
@@ -165,7 +176,7 @@ def _copy_set(path: Path, folder: Path, index: Index) -> tuple[dict[str, Any], W
         train=sides["train"],
         val=sides["val"],
         train_documents=known.get("train_documents", 0),
-        val_documents=np.array(read_edges(path, index)),
+        val_documents=np.array(read_edges(folder, index)),
         bytes_per_token=known.get("bytes_per_token"),
     )
 

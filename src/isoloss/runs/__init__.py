@@ -24,6 +24,7 @@ from isoloss.runs.schedules import (
     warmup_steps,
 )
 from isoloss.runs.spec import RunSpec
+from isoloss.runs.stored import pack_records
 from isoloss.runs.sweep_file import read_sweep, sweep_text, write_sweep
 from isoloss.runs.table import Runs
 from isoloss.runs.trunks import cooldown_runs, kept_path, share_trunk, trunk_of, with_trunks
@@ -48,6 +49,7 @@ __all__ = [
     "cooldown_runs",
     "describe_machine",
     "kept_path",
+    "pack_records",
     "rate_sum",
     "read_record",
     "read_runs",

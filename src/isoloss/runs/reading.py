@@ -1,4 +1,4 @@
-"""Tables of runs from anywhere: CSV, TSV, JSON, JSON lines, Parquet, or a folder of our records.
+"""Tables of runs from anywhere: CSV, TSV, JSON, JSON lines, Parquet, or the records of a sweep.
 
 `read_runs` looks at the name of what it is given and nothing else decides the form. Nothing is
 ever unpickled or executed. What was assumed or left out is said in `Runs.notes`.
@@ -22,15 +22,18 @@ from isoloss.errors import InputError
 from isoloss.files import write_whole
 from isoloss.runs.cells import RawTable
 from isoloss.runs.columns import table_fields
-from isoloss.runs.record import Run, read_record
+from isoloss.runs.record import Run, parse_record
 from isoloss.runs.spec import RunSpec
+from isoloss.runs.stored import is_record, stored_records
 from isoloss.runs.table import Runs
 from isoloss.runs.trunks import trunk_of
 
 _TEXT = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 _PARQUET = (".parquet", ".pq")
 _PICKLES = {".pkl", ".pickle", ".pt", ".pth"}
-_FORMS = ".csv, .tsv, .jsonl, .json (each also .gz), .parquet, or a folder of records"
+_FORMS = (
+    ".csv, .tsv, .jsonl, .json (each also .gz), .parquet, a folder of records, or a .zip of them"
+)
 
 
 def read_runs(
@@ -43,7 +46,7 @@ def read_runs(
     c: str | None = None,
     loss_unit: str | None = None,
 ) -> Runs:
-    """Read a table of runs from a file, or from a folder of run records.
+    """Read a table of runs from a file, or from run records in a folder or a zip.
 
     columns: role to column name, for names we do not know (`{"loss": "my metric"}`) or that could
     be two things; None as the name leaves a role out. Roles: n, d, c, loss, batch (tokens),
@@ -53,7 +56,7 @@ def read_runs(
     n_convention: how the table's n was counted. n, c: which count and cost to use where there are
     several; by default non_embedding_plus_head and exact for records, the plain columns for tables.
     loss_unit: nats, bits, bits per byte or perplexity, where the column's name does not say.
-    From a folder come the finished runs, at their final loss, with their evaluations as `curves`.
+    From records come the finished runs, at their final loss, with their evaluations as `curves`.
     Raises InputError naming file, row and field.
     """
     path = Path(path)
@@ -65,21 +68,22 @@ def read_runs(
         "c": c,
         "loss_unit": loss_unit,
     }
-    if path.is_dir():
-        if columns or loss_unit not in (None, "nats"):
-            raise InputError(
-                f"{path}: is a folder of records; columns= (--columns) and loss_unit= "
-                "(--loss-unit) are for tables"
-            )
-        return _read_folder(path, n or n_convention, c)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; give {_FORMS}")
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        if columns or loss_unit not in (None, "nats"):
+            raise InputError(
+                f"{path}: holds run records; columns= (--columns) and loss_unit= "
+                "(--loss-unit) are for tables"
+            )
+        records, notes = stored_records(path)
+        return _from_records(records, _source(path), n or n_convention, c, notes)
     form, packed = _form(path)
     if form in _PARQUET:
         return Runs(**table_fields(_read_parquet(path), **options))
     text = _read_text(path, packed)
-    if form in (".jsonl", ".ndjson") and _is_record(text):
-        return _from_records([read_record(path)], _source(path), n, c, [])
+    if form in (".jsonl", ".ndjson") and is_record(text.partition("\n")[0].encode()):
+        return _from_records([parse_record(text.encode(), path)], _source(path), n, c, [])
     if form in (".csv", ".tsv"):
         raw = _parse_csv(text, _source(path), "\t" if form == ".tsv" else None)
     elif form == ".json":
@@ -226,35 +230,6 @@ def _read_parquet(path: Path) -> RawTable:
     except (OSError, polars.exceptions.PolarsError) as error:
         raise InputError(f"{path}: not a readable Parquet file ({error})") from None
     return RawTable(frame.to_dict(as_series=False), _source(path))
-
-
-def _is_record(text: str) -> bool:
-    try:
-        first = json.loads(text.split("\n", 1)[0])
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(first, dict) and first.get("kind") == "spec"
-
-
-def _read_folder(folder: Path, n: str | None, c: str | None) -> Runs:
-    paths = sorted(folder.glob("*.jsonl")) or sorted(folder.glob("*/*.jsonl"))
-    records: list[Run] = []
-    notes: list[str] = []
-    for path in paths:
-        try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
-        # Without one whole line it is a run killed as it began, not someone else's file.
-        if _is_record(text) or "\n" not in text:
-            records.append(read_record(path))
-        else:
-            notes.append(f"{path.name} is no run record and is left out")
-    if not records:
-        raise InputError(
-            f"{folder}: holds no run records (*.jsonl); run a sweep into it, or give a table"
-        )
-    return _from_records(records, _source(folder), n, c, notes)
 
 
 def _from_records(

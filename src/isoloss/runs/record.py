@@ -301,6 +301,11 @@ def read_record(path: str | Path) -> Run:
         raise InputError(f"{path}: no such record") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    return parse_record(content, path)
+
+
+def parse_record(content: bytes, path: Path) -> Run:
+    """Read a record from its bytes, as `read_record`; path is where they are from, to name it."""
     lines = scan(content, path)
     if not lines:
         return Run(path.stem, "", {}, {}, {}, {}, {}, {}, {})

@@ -27,6 +27,7 @@ from isoloss.lab.sweep.queue import (
     state_of,
 )
 from isoloss.lab.sweep.state import WAITING
+from isoloss.lab.token_files import is_token_source
 from isoloss.lab.tokenizing import BYTE_VOCAB
 from isoloss.lab.tokens import TokenSet, load_tokens, prepare
 from isoloss.runs import Run, RunSpec
@@ -55,17 +56,44 @@ def prepare_tokens(
     return prepare(corpus, folder / "tokens", tokenizer=tokenizer, progress=progress)
 
 
-def tokens_there(
-    specs: Sequence[RunSpec], folder: Path, *, tokenizer: str | None = None
-) -> TokenSet | None:
-    """Return the token ids that `prepare_tokens` left; None if they are yet to be made.
+def given_tokens(path: Path, folder: Path) -> TokenSet:
+    """Open a folder of token ids, or take those of one file into `folder/tokens`.
 
-    Nothing is written, and nothing fetched.
-    Raises InputError as `prepare_tokens` does, also for text files that are not there.
+    path: a folder, or a file: ids of 16 bits as nanoGPT and llm.c write them (`.bin`), of which a
+    part is held out, or a packed token set (`pack_tokens`).
+    Raises InputError for any other.
     """
-    corpus, _ = _asked(specs, tokenizer)
-    if not (hub.is_hub_name(corpus) or catalogue.is_entry(corpus)):
-        describe(corpus)
+    if not path.is_file():
+        return load_tokens(path)
+    if not is_token_source(path):
+        raise InputError(
+            f"{path} holds no token ids; give a .bin file, a packed token set (.zip), or a folder"
+        )
+    make_folder(folder)
+    return prepare(path, folder / "tokens")
+
+
+def tokens_there(
+    specs: Sequence[RunSpec],
+    folder: Path,
+    *,
+    given: Path | None = None,
+    tokenizer: str | None = None,
+) -> TokenSet | None:
+    """Return the token ids that are there, or that an earlier call left; None if yet to be made.
+
+    given: what `given_tokens` would be given; else they are those of `prepare_tokens`. Nothing is
+    written, and nothing fetched.
+    Raises InputError as these two do, also for text files that are not there.
+    """
+    if given is not None and not given.is_file():
+        return load_tokens(given)
+    if given is not None and not is_token_source(given):
+        return given_tokens(given, folder)  # which says what it should have been
+    if given is None:
+        corpus, _ = _asked(specs, tokenizer)
+        if not (hub.is_hub_name(corpus) or catalogue.is_entry(corpus)):
+            describe(corpus)
     try:
         return load_tokens(folder / "tokens")
     except InputError:  # or begun, or damaged, and then they are made anew
