@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from isoloss.counting import Shape
 from isoloss.errors import InputError
 from isoloss.lab.models import LanguageModel
 from isoloss.lab.tokens import TokenSet
@@ -24,6 +25,8 @@ from isoloss.units import nats_to_bits
 
 SPAN = 1024
 TOKENS_PER_PASS = 8192
+NUMBERS_PER_PASS = {"cpu": 1 << 21}  # of one layer
+MANY_NUMBERS_PER_PASS = 1 << 27  # elsewhere
 MIN_TOKENS = 2 * SPAN
 DECIMALS = 5  # of the losses in the lists of a record
 
@@ -180,21 +183,30 @@ def evaluate(model: LanguageModel, data: HeldOut) -> HeldOutLoss:
 @torch.inference_mode()
 def token_losses(model: LanguageModel, data: HeldOut) -> NDArray[np.float64]:
     """The loss of every token predicted, (windows, n_ctx) in nats."""
-    rows = max(1, TOKENS_PER_PASS // data.ids.shape[1])
+    device = next(model.parameters()).device
+    rows = rows_of_a_pass(model.shape, data.ids.shape[1], device.type)
     training = model.training
     model.eval()
-    device = next(model.parameters()).device
-    losses = [
-        model.loss(
-            data.ids[at : at + rows].to(device),
-            data.targets[at : at + rows].to(device),
-            reduction="none",
-        ).cpu()
-        for at in range(0, len(data.ids), rows)
-    ]
+    # Into one array: results kept one by one would lie in the way of the next pass's memory.
+    losses = torch.empty(data.ids.shape, dtype=torch.float64)
+    for at in range(0, len(data.ids), rows):
+        part = slice(at, at + rows)
+        ids, targets = data.ids[part].to(device), data.targets[part].to(device)
+        losses[part] = model.loss(ids, targets, reduction="none").view(ids.shape)
     model.train(training)
-    per_token: NDArray[np.float64] = torch.cat(losses).double().numpy()
-    return per_token.reshape(data.ids.shape)
+    found: NDArray[np.float64] = losses.numpy()
+    return found
+
+
+def rows_of_a_pass(shape: Shape, n_ctx: int, device: str) -> int:
+    """Contexts evaluated at once: at most 8,192 tokens, and of no layer more than 8 MB on a CPU.
+
+    So an evaluation takes no more memory than training does, however wide the model or large the
+    vocabulary, and a layer stays near a core's cache. device: its type.
+    """
+    numbers = NUMBERS_PER_PASS.get(device, MANY_NUMBERS_PER_PASS)
+    widest = max(shape.vocab, shape.d_ff, 4 * shape.d_model)
+    return max(1, min(TOKENS_PER_PASS, numbers // widest) // n_ctx)
 
 
 def evaluate_apart(
