@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from isoloss.cli.options import Count, Json
-from isoloss.cli.output import emit_json, plain
-from isoloss.cli.progress import progress
-from isoloss.errors import InputError
+from isoloss.cli.options import Count, EvalTokens, Json
+from isoloss.cli.output import emit_json, plain, say
+from isoloss.cli.progress import Report, progress
+from isoloss.errors import InputError, UsageError
 from isoloss.units import format_number
 
 if TYPE_CHECKING:
+    from isoloss.lab.tokens import TokenSet
     from isoloss.lab.train import Progress
+    from isoloss.runs import End, RunSpec
 
 
 def train(
@@ -27,9 +30,17 @@ def train(
     tokens: Annotated[
         Path | None, Parameter(help="A folder of token ids; made from the run's corpus without it.")
     ] = None,
+    eval_tokens: EvalTokens = None,
     threads: Annotated[
         Count, Parameter(help="Threads; another number may change last digits.")
     ] = 1,
+    nproc: Annotated[
+        Count, Parameter(help="Processes that train it together: a GPU, or --threads, for each.")
+    ] = 1,
+    parallel: Annotated[
+        Literal["ddp", "fsdp"] | None,
+        Parameter(help="What each process holds: all of the model (ddp, the default) or a part."),
+    ] = None,
     json: Json = False,
 ) -> int:
     """Train one run and leave its record.
@@ -46,26 +57,34 @@ def train(
         raise InputError(f"{spec_file} lists {len(specs)} runs; train them with `isoloss sweep`")
     if folder == spec_file:
         raise InputError(f"{spec_file} has no suffix to leave out; give a folder with --out")
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # some libraries read it only when loaded
-    import torch
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise UsageError("this is a process of torchrun: give it `-m isoloss.lab.member` instead")
+    if parallel and nproc == 1:
+        raise UsageError("--parallel says how processes share a run; give --nproc too")
+    (spec,) = specs
+    if nproc > 1:
+        from isoloss.lab.shares import rows_each
 
+        rows_each(spec, nproc)
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # some libraries read it only when loaded
+    from isoloss.lab.eval_sets import parse_folders, prepare_eval_sets
     from isoloss.lab.sweep import prepare_tokens
     from isoloss.lab.tokens import load_tokens
-    from isoloss.lab.train import train as train_run
 
-    torch.set_num_threads(threads)
-    (spec,) = specs
+    given = parse_folders(eval_tokens or ())
     if tokens is not None:
         token_set = load_tokens(tokens)
     else:
         with progress() as show:
             token_set = prepare_tokens(specs, folder, progress=show)
+    with progress() as show:
+        others = prepare_eval_sets(specs, token_set, folder, given=given, progress=show)
     with progress("steps") as show:
-
-        def on_progress(now: Progress) -> None:
-            show("training", now.step, now.steps, f"loss {now.loss:.3f}")
-
-        end = train_run(spec, token_set, folder, on_progress=on_progress)
+        if nproc == 1:
+            end = _alone(spec, token_set, others, folder, threads, show)
+        else:
+            sharing = {"processes": nproc, "kind": parallel or "ddp", "threads": threads}
+            end = _together(spec, token_set, others, folder, sharing, show)
     record = folder / f"{spec.run_id}.jsonl"
     if json:
         emit_json({"run": spec.run_id, "record": record, "end": plain(end)})
@@ -76,3 +95,51 @@ def train(
         )
         print(f"record: {record}")
     return 0 if end.status == "finished" else 1
+
+
+def _alone(
+    spec: RunSpec,
+    tokens: TokenSet,
+    others: Mapping[str, TokenSet],
+    folder: Path,
+    threads: int,
+    show: Report,
+) -> End:
+    import torch
+
+    from isoloss.lab.train import train as train_run
+
+    torch.set_num_threads(threads)
+
+    def on_progress(now: Progress) -> None:
+        show("training", now.step, now.steps, f"loss {now.loss:.3f}")
+
+    return train_run(spec, tokens, folder, on_progress=on_progress, eval_sets=others)
+
+
+def _together(
+    spec: RunSpec,
+    tokens: TokenSet,
+    others: Mapping[str, TokenSet],
+    folder: Path,
+    sharing: dict[str, Any],
+    show: Report,
+) -> End:
+    from isoloss.lab.launch import train_together
+
+    def on_progress(now: Mapping[str, Any]) -> None:
+        show("training", now["step"], now["steps"], f"loss {now['loss']:.3f}")
+
+    return train_together(
+        spec,
+        tokens.folder,
+        folder,
+        **sharing,
+        eval_sets={name: other.folder for name, other in others.items()},
+        on_progress=on_progress,
+        on_note=_warn,
+    )
+
+
+def _warn(note: str) -> None:
+    say(f"warning: {note}")

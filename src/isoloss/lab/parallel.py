@@ -115,8 +115,7 @@ class TeamModel(LanguageModel):
     def loss(self, ids: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
         """Cross-entropy in nats of `targets` (b, t): the mean, or with "none" one per token."""
         if self.training:
-            device = self.team.device
-            return cast(Tensor, self.shared(ids.to(device), targets.to(device), reduction))
+            return self._shared(ids, targets, reduction)
         # A tensor made in inference mode could not be trained with, and fsdp keeps what it makes.
         with torch.inference_mode(False), torch.no_grad():
             losses = self._evaluated(ids, targets).to(ids.device)
@@ -131,12 +130,21 @@ class TeamModel(LanguageModel):
             ddp = cast(nn.parallel.DistributedDataParallel, self.shared)
             ddp.require_backward_grad_sync = last  # as its no_sync() does
 
+    def _shared(self, ids: Tensor, targets: Tensor, reduction: str) -> Tensor:
+        device, cached = self.team.device, torch.is_autocast_cache_enabled()
+        # Autocast keeps what it has narrowed: with fsdp, all of the model that was let go again.
+        torch.set_autocast_cache_enabled(cached and self.team.kind == "ddp")
+        try:
+            return cast(Tensor, self.shared(ids.to(device), targets.to(device), reduction))
+        finally:
+            torch.set_autocast_cache_enabled(cached)
+
     def _evaluated(self, ids: Tensor, targets: Tensor) -> Tensor:
         team, rows = self.team, len(ids)
         each = -(-rows // team.size)
         # Where rows do not divide, the last ones are done again: all make the same calls.
         mine = torch.arange(team.rank * each, (team.rank + 1) * each).clamp(max=rows - 1)
-        part = self.shared(ids[mine].to(team.device), targets[mine].to(team.device), "none")
+        part = self._shared(ids[mine], targets[mine], "none")
         if team.kind == "fsdp":
             # The root keeps what it fetched for a backward pass, which is not to come; meanwhile
             # its parameters are no parts, and nothing could be put back into them.

@@ -250,8 +250,12 @@ def evaluation_steps(spec: RunSpec, block_tokens: int, final_tokens: int) -> lis
 
 def _engine(engine: Engine, spec: RunSpec, began: Mapping[str, Any] | None, team: Team) -> Engine:
     """The engine of a run, the same in every process of a team: each way only if all chose it."""
-    if team.size > 1 and engine.device == "auto":
-        engine = replace(engine, device=str(team.device))
+    if team.size > 1:
+        if True in (engine.compiled, engine.graph):
+            raise InputError("compiled and graph are for one process alone; leave them out")
+        device = str(team.device) if engine.device == "auto" else engine.device
+        # Decided here, for a run that began alone may have had them.
+        engine = replace(engine, device=device, compiled=False, graph=False)
     engine = settle(engine, spec, began=began, processes=team.size)
     narrow, blocked = all_say(team, [engine.precision == "bfloat16", engine.attention == "blocked"])
     return replace(

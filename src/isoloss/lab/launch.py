@@ -1,0 +1,188 @@
+"""Train one run with several processes of this machine: `torchrun`, started and watched.
+
+The processes are those of `isoloss.lab.member`. They tell what they do in JSON lines on standard
+output, and hold the other end of standard input, whose end ends them: so none outlives this one,
+however it ends. What became of the run is read from its record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any, Literal
+
+from isoloss.errors import IsolossError, UsageError, argument
+from isoloss.lab.shares import rows_each
+from isoloss.lab.sweep.pool import THREAD_VARIABLES, worker_environment
+from isoloss.runs import End, RunSpec, read_record
+
+_PATIENCE = 40.0  # seconds for torchrun to end its processes, to whom it gives 30
+_RESUME = "the same command goes on from the last checkpoint"
+
+
+def train_together(
+    spec: RunSpec,
+    tokens_folder: Path,
+    folder: Path,
+    *,
+    processes: int,
+    kind: Literal["ddp", "fsdp"] = "ddp",
+    threads: int = 1,
+    checkpoint_seconds: float = 20.0,
+    eval_sets: Mapping[str, Path] | None = None,
+    on_progress: Callable[[Mapping[str, Any]], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> End:
+    """Train a run with so many processes of this machine; as `lab.train.train` otherwise.
+
+    kind: ddp (every process holds the model) or fsdp (each a part of it). threads: of each process.
+    eval_sets: folders of token ids by the names in the run's eval_corpora.
+    on_progress: called with the fields of a `Progress`. on_note: with what the run warns of.
+    Returns the record's end. Raises InputError for what cannot be shared, IsolossError with the
+    reason if a process fails or dies; after it, and after a kill, the same call goes on from the
+    checkpoint.
+    """
+    if processes < 1:
+        raise UsageError(f"{argument('nproc')} is {processes}; at least one is needed")
+    if importlib.util.find_spec("torch") is None:
+        raise ModuleNotFoundError("no module named 'torch'", name="torch")
+    rows_each(spec, processes)
+    folder.mkdir(parents=True, exist_ok=True)
+    job = {
+        "spec": spec.to_dict(),
+        "tokens": str(tokens_folder),
+        "folder": str(folder),
+        "kind": kind,
+        "threads": threads,
+        "checkpoint_seconds": checkpoint_seconds,
+        "eval_sets": {name: str(place) for name, place in (eval_sets or {}).items()},
+    }
+    with tempfile.TemporaryFile() as errors, _stopped_by_sigterm():
+        process = _start(job, processes, threads, errors)
+        try:
+            heard = _listen(process, on_progress, on_note)
+            code = process.wait()
+        finally:
+            _stop(process)
+        record = folder / f"{spec.run_id}.jsonl"
+        if record.exists() and (run := read_record(record)).ended and run.end is not None:
+            return run.end
+        raise IsolossError(_reason(heard, code, processes, errors))
+
+
+def _start(
+    job: Mapping[str, Any], processes: int, threads: int, errors: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    environment = worker_environment() | dict.fromkeys(THREAD_VARIABLES, str(threads))
+    environment["PYTHONSAFEPATH"] = "1"  # `-m` shall not find a torch.py in the folder one is in
+    loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
+    if loopback:  # all are on this machine: nothing they say need be heard outside
+        environment.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--local-addr", "127.0.0.1", "--nproc-per-node", str(processes)]
+    command += ["-m", "isoloss.lab.member", "--job", json.dumps(job)]
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env=environment,
+        start_new_session=True,  # Ctrl-C is for this process, which then ends the others
+    )
+
+
+@dataclass
+class _Heard:
+    """Why processes said that they failed: on purpose, with a line for a person, or not."""
+
+    said: str = ""
+    broke: str = ""
+
+
+def _listen(
+    process: subprocess.Popen[bytes],
+    on_progress: Callable[[Mapping[str, Any]], None] | None,
+    on_note: Callable[[str], None] | None,
+) -> _Heard:
+    heard = _Heard()
+    assert process.stdout is not None
+    for line in process.stdout:
+        try:
+            event = json.loads(line)
+        except ValueError:  # the last line of a killed process may be torn
+            continue
+        kind = event.pop("event", "")
+        if kind == "progress" and on_progress:
+            on_progress(event)
+        elif kind == "note" and on_note:
+            on_note(event["text"])
+        elif kind == "failed" and event["said"]:
+            heard.said = heard.said or event["reason"]
+        elif kind == "failed":
+            heard.broke = heard.broke or event["reason"]
+    return heard
+
+
+def _reason(heard: _Heard, code: int, processes: int, errors: IO[bytes]) -> str:
+    """One line: what a process said, how one was killed, or the last that was printed."""
+    if heard.said:
+        return heard.said
+    size = errors.seek(0, os.SEEK_END)
+    errors.seek(max(0, size - 16384))
+    text = errors.read().decode(errors="replace")
+    # torchrun's report of those that failed; one that is lost makes the others fail as well, and
+    # what is left of them torchrun ends by SIGTERM.
+    ends = re.findall(r"rank\s*:\s*(\d+).*\n\s*exitcode\s*:\s*-(\d+)", text)
+    for rank, number in ends:
+        name = signal.Signals(int(number)).name
+        if name != "SIGTERM" or not heard.broke:
+            guess = " (out of memory?)" if name == "SIGKILL" else ""
+            return f"process {int(rank) + 1} of {processes} was killed by {name}{guess}; {_RESUME}"
+    lines = text.strip().splitlines()
+    why = heard.broke or (lines[-1].strip() if lines else f"torchrun ended with status {code}")
+    return f"a process of {processes} failed: {why}; {_RESUME}"
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End what was started here, and nothing else: the processes, then torchrun."""
+    for stream in (process.stdin, process.stdout):
+        assert stream is not None
+        with contextlib.suppress(OSError):
+            stream.close()
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does, where this thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt(f"stopped; {_RESUME}")
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
