@@ -2,22 +2,27 @@
 
 The opponent is written for the purpose, in the manner of nanoGPT's model and loop, and honest:
 fused causal attention, fused AdamW, gradients set to none, no synchronisation but for the log.
-The two run in turn, A B A B, each in a process of its own, ours with the environment a sweep gives
-its workers, and the median ratio is quoted. Ours is the whole of `train`, its record and checks
-included; only the held-out evaluation is left out on both sides.
+With `--nanogpt PATH` its model is nanoGPT's own model.py. The two run in turn, A B A B, each in a
+process of its own, ours with the environment a sweep gives its workers and the engine it chooses,
+and the median ratio is quoted. Ours is the whole of `train`, its record and checks included; only
+the held-out evaluation is left out on both sides.
+Both then train from the same weights on the same batches, over three seeds, and their losses at the
+end must agree within 0.3 %, or the benchmark fails.
 The floor: the exact FLOPs of a step over the machine's matrix-multiply rate, printed beside.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
+import contextlib
+import importlib.util
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -29,21 +34,42 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from isoloss.counting import Shape, flops_per_token
+from isoloss.lab.batches import Batches
+from isoloss.lab.engine import Engine, equip, gradients, settle
+from isoloss.lab.models import make_model
+from isoloss.lab.optim import learning_rate, make_optimizer, set_rate
+from isoloss.lab.speeds import matmul_peak
 from isoloss.lab.sweep.pool import worker_environment
 from isoloss.lab.tokens import TokenSet, load_tokens, prepare
 from isoloss.lab.train import train
 from isoloss.runs import RunSpec
 
-SHAPES = ((2, 16, 1), (3, 32, 2), (4, 64, 4), (4, 128, 8))
-N_CTX, VOCAB, BATCH = 128, 256, 2048
+SIZES = (
+    (128, 2, 16, 1),
+    (128, 3, 32, 2),
+    (128, 4, 64, 4),
+    (128, 4, 128, 8),
+    (256, 3, 32, 1),
+    (256, 4, 64, 2),
+    (256, 4, 128, 4),
+    (256, 4, 256, 4),
+    (1024, 4, 64, 2),
+    (1024, 4, 128, 2),
+)
+"""(n_ctx, n_layer, d_model, n_heads)"""
+VOCAB, BATCH = 256, 2048
+SEEDS, LOSS_STEPS, LAST, ALIKE = (0, 1, 2), 120, 20, 0.003
+SIDES = ("ours", "plain")
+Sizes = tuple[int, int, int, int]
 
 
 class PlainBlock(nn.Module):
     def __init__(self, d: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.ln_1, self.ln_2 = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.ln_1 = nn.LayerNorm(d)
         self.c_attn, self.c_proj = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.ln_2 = nn.LayerNorm(d)
         self.c_fc, self.mlp_proj = nn.Linear(d, 4 * d), nn.Linear(4 * d, d)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -56,131 +82,200 @@ class PlainBlock(nn.Module):
 
 
 class PlainGPT(nn.Module):
-    def __init__(self, layers: int, d: int, heads: int) -> None:
+    def __init__(self, sizes: Sizes) -> None:
         super().__init__()
-        self.wte, self.wpe = nn.Embedding(VOCAB, d), nn.Embedding(N_CTX, d)
+        n_ctx, layers, d, heads = sizes
+        self.wte, self.wpe = nn.Embedding(VOCAB, d), nn.Embedding(n_ctx, d)
         self.h = nn.ModuleList(PlainBlock(d, heads) for _ in range(layers))
         self.ln_f = nn.LayerNorm(d)
         self.lm_head = nn.Linear(d, VOCAB, bias=False)
         self.lm_head.weight = self.wte.weight
 
-    def forward(self, ids: Tensor, targets: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         x = self.wte(ids) + self.wpe(torch.arange(ids.size(1)))
         for block in self.h:
             x = block(x)
         logits = self.lm_head(self.ln_f(x))
-        return F.cross_entropy(logits.view(-1, VOCAB), targets.view(-1))
+        return logits, F.cross_entropy(logits.view(-1, VOCAB), targets.view(-1))
 
 
-def plain_speed(tokens: TokenSet, sizes: tuple[int, int, int], batch: int, steps: int) -> float:
-    """Tokens per second of the plain loop."""
-    torch.manual_seed(0)
-    model = PlainGPT(*sizes)
+def opponent(sizes: Sizes, nanogpt: Path | None) -> nn.Module:
+    """The plain model, or that of the user's nanoGPT; parameters in the order of ours."""
+    if nanogpt is None:
+        return PlainGPT(sizes)
+    spec = importlib.util.spec_from_file_location("nanogpt_model", nanogpt)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["nanogpt_model"] = module
+    spec.loader.exec_module(module)
+    n_ctx, layers, d, heads = sizes
+    with contextlib.redirect_stdout(sys.stderr):  # it prints its size
+        return module.GPT(
+            module.GPTConfig(
+                block_size=n_ctx, vocab_size=VOCAB, n_layer=layers, n_head=heads, n_embd=d,
+                dropout=0.0, bias=True,
+            )
+        )  # fmt: skip
+
+
+def spec_of(sizes: Sizes, steps: int, seed: int = 0) -> RunSpec:
+    n_ctx, layers, d, heads = sizes
+    shape = Shape(n_layer=layers, d_model=d, n_heads=heads, vocab=VOCAB, n_ctx=n_ctx)
+    return RunSpec(
+        shape, tokens=steps * BATCH, batch=BATCH, lr=1e-3, seed=seed, eval_points=1,
+        eval_block=2048, eval_final=2048,
+    )  # fmt: skip
+
+
+def train_plainly(
+    model: nn.Module, spec: RunSpec, batch: Callable[[int], tuple[Tensor, Tensor]]
+) -> list[Tensor]:
+    """The plain loop; the loss of each step."""
+    steps = spec.steps
     decayed = [p for p in model.parameters() if p.dim() >= 2]
     others = [p for p in model.parameters() if p.dim() < 2]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=1e-3, betas=(0.9, 0.95), fused=True)
-    data, rows = tokens.train, batch // N_CTX
-    started = time.perf_counter()
+    losses = []
     for step in range(steps):
-        lr = 1e-3 * 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
-            group["lr"] = lr
-        at = torch.randint(len(data) - N_CTX, (rows,))
-        x = torch.stack([torch.from_numpy(data[i : i + N_CTX].astype(np.int64)) for i in at])
-        y = torch.stack(
-            [torch.from_numpy(data[i + 1 : i + 1 + N_CTX].astype(np.int64)) for i in at]
-        )
-        loss = model(x, y)
+            group["lr"] = learning_rate(spec, step)
+        _, loss = model(*batch(step))
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.detach())
         if step % 10 == 0:
             loss.item()
-    return steps * batch / (time.perf_counter() - started)
+    return losses
 
 
-def our_speed(tokens: TokenSet, sizes: tuple[int, int, int], batch: int, steps: int) -> float:
+def plain_speed(tokens: TokenSet, sizes: Sizes, steps: int, nanogpt: Path | None) -> float:
+    """Tokens per second of the plain loop."""
+    torch.manual_seed(0)
+    model, data, n_ctx = opponent(sizes, nanogpt), tokens.train, sizes[0]
+
+    def batch(step: int) -> tuple[Tensor, Tensor]:
+        at = torch.randint(len(data) - n_ctx, (BATCH // n_ctx,))
+        rows = [torch.from_numpy(data[i : i + n_ctx + 1].astype(np.int64)) for i in at]
+        return torch.stack([row[:-1] for row in rows]), torch.stack([row[1:] for row in rows])
+
+    started = time.perf_counter()
+    train_plainly(model, spec_of(sizes, steps), batch)
+    return steps * BATCH / (time.perf_counter() - started)
+
+
+def our_speed(tokens: TokenSet, sizes: Sizes, steps: int, nanogpt: Path | None) -> float:
     """Tokens per second of `train`, evaluation left out."""
-    layers, d, heads = sizes
-    shape = Shape(n_layer=layers, d_model=d, n_heads=heads, vocab=VOCAB, n_ctx=N_CTX)
-    spec = RunSpec(
-        shape, tokens=steps * batch, batch=batch, lr=1e-3, eval_points=1, eval_block=2048,
-        eval_final=2048,
-    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        return train(spec, tokens, Path(folder)).tokens_per_second
+        return train(spec_of(sizes, steps), tokens, Path(folder)).tokens_per_second
 
 
-def matmul_peak() -> float:
-    """FLOP/s of a large single-precision matrix product on one core."""
-    a = torch.randn(1024, 1024)
-    best = 0.0
-    for _ in range(8):
-        started = time.perf_counter()
-        a @ a
-        best = max(best, 2 * 1024**3 / (time.perf_counter() - started))
-    return best
+def disagreement(tokens: TokenSet, sizes: Sizes, steps: int, nanogpt: Path | None) -> float:
+    """The largest relative difference of the two sides' last losses, over the seeds.
+
+    The same weights, batches and rates; the loss is the mean of the last 20 steps.
+    """
+    worst = 0.0
+    for seed in SEEDS:
+        spec = spec_of(sizes, LOSS_STEPS, seed)
+        engine, batches = settle(Engine(), spec), Batches(tokens, spec)
+        torch.manual_seed(seed)
+        model, plain = make_model(spec.shape), opponent(sizes, nanogpt)
+        with torch.no_grad():
+            for own, other in zip(model.parameters(), plain.parameters(), strict=True):
+                other.copy_(own)
+
+        def batch(step: int, batches: Batches = batches) -> tuple[Tensor, Tensor]:
+            ids, targets = batches(step)
+            return ids.contiguous(), targets.contiguous()
+
+        theirs = train_plainly(plain, spec, batch)[-LAST:]
+        equip(model, engine)
+        add, optimizer, ours = gradients(model, engine, 0), make_optimizer(model, spec), []
+        for step in range(LOSS_STEPS):
+            set_rate(optimizer, learning_rate(spec, step))
+            ours.append(add(*batches(step)))
+            torch.nn.utils.clip_grad_norm_(model.parameters(), spec.clip)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        own, other = (float(torch.stack(x[-LAST:]).mean()) for x in (ours, theirs))
+        worst = max(worst, abs(own / other - 1))
+    return worst
 
 
-def measure(side: str, folder: Path, sizes: tuple[int, int, int], steps: int) -> float:
-    """Tokens per second of one side, measured in a fresh process."""
+def measure(side: str, folder: Path, sizes: Sizes, steps: int, nanogpt: Path | None) -> float:
+    """Tokens per second of one side, or their losses' disagreement, found in a fresh process."""
     words = [sys.executable, __file__, "--side", side, "--folder", str(folder)]
     words += ["--sizes", *map(str, sizes), "--steps", str(steps)]
+    words += ["--nanogpt", str(nanogpt)] if nanogpt else []
     environment = worker_environment() if side == "ours" else dict(os.environ)
     done = subprocess.run(words, env=environment, check=True, capture_output=True, text=True)
-    return float(done.stdout)
+    return float(done.stdout.split()[-1])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=4.0, help="length of one measurement")
     parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--nanogpt", type=Path, help="nanoGPT's model.py, as the opponent's model")
     child = parser.add_argument_group("one measurement, as the benchmark calls itself")
-    child.add_argument("--side", choices=("ours", "plain"))
+    child.add_argument("--side", choices=("ours", "plain", "losses"))
     child.add_argument("--folder", type=Path)
-    child.add_argument("--sizes", type=int, nargs=3)
+    child.add_argument("--sizes", type=int, nargs=4)
     child.add_argument("--steps", type=int)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.side:
-        speed = our_speed if options.side == "ours" else plain_speed
-        tokens = load_tokens(options.folder)
-        speed(tokens, tuple(options.sizes), BATCH, 3)
-        print(speed(tokens, tuple(options.sizes), BATCH, options.steps))
+        sides = {"ours": our_speed, "plain": plain_speed, "losses": disagreement}
+        tokens, sizes = load_tokens(options.folder), tuple(options.sizes)
+        if options.side != "losses":
+            sides[options.side](tokens, sizes, 3, options.nanogpt)
+        print(sides[options.side](tokens, sizes, options.steps, options.nanogpt))
         return
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "tokens"
         prepare("python-stdlib", folder)
-        peak = matmul_peak()
-        for sizes in SHAPES:
-            steps = max(10, int(options.seconds * measure("plain", folder, sizes, 10) / BATCH))
+        peak = matmul_peak(torch.device("cpu"), torch.float32)
+        for sizes in SIZES:
+            rate = measure("plain", folder, sizes, 5, options.nanogpt)
+            steps = max(5, int(options.seconds * rate / BATCH))
             pairs = [
-                tuple(measure(side, folder, sizes, steps) for side in ("ours", "plain"))
+                tuple(measure(side, folder, sizes, steps, options.nanogpt) for side in SIDES)
                 for _ in range(options.pairs)
             ]
+            apart = measure("losses", folder, sizes, LOSS_STEPS, options.nanogpt)
+            if apart > ALIKE:
+                raise SystemExit(f"{sizes}: final losses are {apart:.2%} apart: not the same work")
+            spec = spec_of(sizes, steps)
+            engine = settle(Engine(), spec)
+            chosen = f"{engine.precision}, {engine.attention}"
             ours, plain = (statistics.median(side) for side in zip(*pairs, strict=True))
             ratios = sorted(a / b for a, b in pairs)
-            shape = Shape(
-                n_layer=sizes[0], d_model=sizes[1], n_heads=sizes[2], vocab=VOCAB, n_ctx=N_CTX
-            )
-            floor = peak / flops_per_token(shape, "exact")
+            floor = peak / flops_per_token(spec.shape, "exact")
             rows.append(
                 (
-                    f"({sizes[0]}, {sizes[1]})", f"{ours:,.0f}", f"{plain:,.0f}",
+                    str(sizes), f"{ours:,.0f}", f"{plain:,.0f}",
                     f"{statistics.median(ratios):.2f}", f"{ratios[0]:.2f}-{ratios[-1]:.2f}",
-                    f"{floor / ours:.1f}",
+                    f"{apart:.3%}", f"{floor / ours:.1f}", chosen,
                 )
             )  # fmt: skip
+            print(*rows[-1], file=sys.stderr, flush=True)
+    against = "nanoGPT's model.py" if options.nanogpt else "a plain loop in nanoGPT's manner"
     results.append(
         "train_speed",
-        ("(n_layer, d_model)", "isoloss tok/s", "plain tok/s", "ratio", "range", "floor / isoloss"),
+        (
+            "(n_ctx, n_layer, d_model, n_heads)", "isoloss tok/s", "plain tok/s", "ratio", "range",
+            "losses apart", "floor / isoloss", "engine",
+        ),
         rows,
-        f"One thread, n_ctx {N_CTX}, batch {BATCH:,} tokens; medians of {options.pairs} pairs.",
+        f"One thread, batch {BATCH:,} tokens, against {against}; medians of {options.pairs} pairs.",
+        f"Losses: over {len(SEEDS)} seeds, after {LOSS_STEPS} steps from the same weights.",
         f"Floor: exact FLOPs at the measured matrix-multiply rate, {peak / 1e9:.0f} GFLOP/s.",
-    )
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """Causal attention in blocks of queries, each against the keys it may see.
 
-Written out, attention is four products of matrices and a softmax. At heads as small as those of a
-small model, torch's fused function on a CPU spends more on dealing out its work than on the work;
-done for all sequences and heads at once, a block of queries at a time, it takes 0.7 to 0.9 of the
-time (`benchmarks/kernels.py`). A block leaves out the keys after its last query, so of the full
-square of weights (blocks + 1) / (2 blocks) is made; they are kept for the backward pass.
+Written out, attention is four products of matrices and a softmax. On a CPU torch's fused function
+deals out its work in small pieces; done for all sequences and heads at once, a block of queries at
+a time, it is the faster for many shapes (`benchmarks/kernels.py`), and `lab.engine` measures for
+which. A block leaves out the keys after its last query, so of the full square of weights
+(blocks + 1) / (2 blocks) is made; they are kept for the backward pass.
 """
 
 from __future__ import annotations

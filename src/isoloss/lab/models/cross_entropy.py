@@ -4,9 +4,10 @@ The gradient of the loss with respect to a row of logits is softmax - onehot, so
 the loss is: the logits of a part become their own gradient in place, are multiplied out and let go.
 Memory is that of one part whatever the vocabulary, and no pass over the logits is made twice.
 
-Against the two torch functions in a row, on one core, forward and backward: 1.6 times as fast at
-256 tokens of vocabulary and 2.3 times at 8,192 (`benchmarks/kernels.py`). torch has since a
-`linear_cross_entropy` of its own, which does the same and is slower at every size measured there.
+A part is what stays in a core's cache, and never fewer rows than the weight has columns, for each
+part adds to the gradient of the whole weight. So its logits are at most as large as the weight, or
+2 MB. `benchmarks/kernels.py` holds it beside torch's two functions in a row, and beside torch's own
+`linear_cross_entropy`, which does the same more slowly.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
         n = len(hidden)
         narrow = weight.to(hidden.dtype)
-        rows = max(1, _LOGITS.get(hidden.device.type, _MANY_LOGITS) // len(weight))
+        rows = max(_LOGITS.get(hidden.device.type, _MANY_LOGITS) // len(weight), hidden.shape[1])
         grad_hidden = torch.empty_like(hidden)
         grad_weight = torch.zeros_like(weight)
         total = torch.zeros((), device=hidden.device)
