@@ -237,9 +237,7 @@ def _write(path: Path, found: Design) -> None:
         f"n is {found.n_convention}, FLOPs are {found.c_convention}."
     )
     write_sweep(path, found.specs, title=title)
-    left = len(found.runs) - len(found.specs)
-    rest = f"; {left} that repeat a part of the text are left out" if left else ""
-    say(f"{plural(len(found.specs), 'run')} in {path}{rest}")
+    say(f"{plural(len(found.specs), 'run')} in {path}")
     if not found.specs[0].corpus:
         say("note: the file names no text: give --corpus, or isoloss sweep a folder by --tokens")
 

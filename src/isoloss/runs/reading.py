@@ -27,6 +27,7 @@ from isoloss.runs.spec import RunSpec
 from isoloss.runs.stored import is_record, stored_records
 from isoloss.runs.table import Runs
 from isoloss.runs.trunks import trunk_of
+from isoloss.units import plural
 
 _TEXT = (".csv", ".tsv", ".jsonl", ".ndjson", ".json")
 _PARQUET = (".parquet", ".pq")
@@ -297,8 +298,8 @@ def _say_what_was_paid(finished: list[Run], notes: list[str]) -> None:
         seen = sum(run.flops_per_token["exact"] * run.end.tokens for run in early if run.end)
         paid = sum(run.flops_per_token["exact"] * run.tokens_paid for run in early)
         notes.append(
-            f"{len(early)} runs went on past their best state: their loss, tokens and FLOPs are "
-            f"that state's, {seen:.3g} FLOPs, and they did {paid:.3g}"
+            f"{plural(len(early), 'run')} went on past the best state, whose loss, tokens and FLOPs "
+            f"are given: {seen:.3g} FLOPs in all, of {paid:.3g} done"
         )
     if 0 < len(halved) < len(finished):
         notes.append(

@@ -35,8 +35,8 @@ class Design:
 
     @property
     def specs(self) -> tuple[RunSpec, ...]:
-        """The runs a sweep file can hold: all but those that repeat a part of the text."""
-        return tuple(run.spec for run in self.runs if run.unique_tokens is None)
+        """The runs as a sweep file has them."""
+        return tuple(run.spec for run in self.runs)
 
     @property
     def flagged(self) -> tuple[PlannedRun, ...]:
@@ -64,7 +64,7 @@ def made(
     """
     realised = [recipe.realise(one) for one in wanted]
     near = [run for run in realised if 1 / _TOO_FAR < run.n / run.n_asked < _TOO_FAR]
-    runs = list({(run.spec.run_id, run.unique_tokens): run for run in near}.values())
+    runs = list({run.spec.run_id: run for run in near}.values())
     if not runs:
         raise InputError(
             f"no shape is small enough for {flops:.3g} FLOPs with a vocabulary of "

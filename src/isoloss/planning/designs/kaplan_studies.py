@@ -89,8 +89,8 @@ def kaplan_design(
     )
     if subsets:
         notes.append(
-            f"{subsets} runs see a part of the text again and again, which a sweep file cannot "
-            "say: prepare each part as a corpus of its own"
+            f"{subsets} runs see a part of the text again and again and stop early: their losses "
+            "are on half of the held-out text, and do not compare with those of the others"
         )
     return made("kaplan", flops, published.KAPLAN_2020.name, recipe, wanted, notes)
 

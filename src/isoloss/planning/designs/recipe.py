@@ -32,13 +32,16 @@ from isoloss.units import format_number
 FEWEST_STEPS = 100
 """The batch is lowered to leave so many steps, where a context still fits in it."""
 
+PATIENCE = 5
+"""Points without a new lowest loss after which a run on a part of the text stops."""
+
 
 @dataclass(frozen=True)
 class Wanted:
     """A run before it has a shape: n parameters, on d tokens or for so many FLOPs.
 
     batch: tokens per step, None for the recipe's rule. unique_tokens: of text that is seen as often
-    as it takes; None for text that is not repeated.
+    as it takes, until stopping is right; None for text that is not repeated.
     """
 
     group: str
@@ -56,7 +59,7 @@ class PlannedRun:
     spec: the run. n: parameters, flops: of the whole run, both counted as the design counts; d:
     tokens seen, batch * steps. n_asked, d_asked, flops_asked, batch_asked: what the design wanted,
     None where it wanted none. off: the largest relative distance from these, with its sign.
-    unique_tokens: of the text, where it is seen more than once; a sweep file cannot say so.
+    unique_tokens: of the part of the text that it sees, None for all of it.
     """
 
     group: str
@@ -141,6 +144,9 @@ class Recipe:
             assert wanted.flops is not None
             tokens = wanted.flops / per_token
         spec = self.run(found.shape, tokens, wanted.group, batch=wanted.batch)
+        if wanted.unique_tokens is not None:
+            part = max(round(wanted.unique_tokens), spec.batch)
+            spec = replace(spec, unique_tokens=part, patience=PATIENCE)
         d, flops = spec.tokens_seen, per_token * spec.tokens_seen
         offs = [found.off]
         offs += [] if wanted.d is None else [d / wanted.d - 1]
@@ -159,7 +165,7 @@ class Recipe:
             flops_asked=wanted.flops,
             batch_asked=wanted.batch,
             off=max(offs, key=abs),
-            unique_tokens=None if wanted.unique_tokens is None else round(wanted.unique_tokens),
+            unique_tokens=spec.unique_tokens or None,
         )
 
     def notes(self, runs: Sequence[PlannedRun]) -> list[str]:
