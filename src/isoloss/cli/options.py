@@ -58,6 +58,19 @@ EvalTokens = Annotated[
     ),
 ]
 
+Device = Annotated[str | None, Parameter(help="cpu, cuda or cuda:N; the GPU where there is one.")]
+Precision = Annotated[
+    Literal["float32", "bfloat16"] | None,
+    Parameter(help="Of products of matrices; the faster of what the device has, measured."),
+]
+
+
+def engine_fields(device: str | None, precision: str | None) -> dict[str, str]:
+    """The fields of an `Engine` that are decided by hand."""
+    given = {"device": device, "precision": precision}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 Level = Annotated[float, Parameter(help="Level of the intervals.", validator=_share)]
 
 SizeForm = Literal["chinchilla", "chinchilla-tied", "kaplan-nd"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from isoloss.cli.options import Count, EvalTokens, Json
+from isoloss.cli.options import Count, Device, EvalTokens, Json, Precision, engine_fields
 from isoloss.cli.output import emit_json, say
 from isoloss.cli.progress import progress
 from isoloss.cli.sweep_design import design
@@ -36,8 +36,11 @@ def sweep(
     ] = None,
     eval_tokens: EvalTokens = None,
     workers: Annotated[
-        Count | None, Parameter(help="Processes, one thread each; all cores.")
+        Count | None,
+        Parameter(help="Processes; all cores, or on a GPU as many as make it do more."),
     ] = None,
+    device: Device = None,
+    precision: Precision = None,
     dry_run: Annotated[
         bool, Parameter(show_default=False, help="Show what would be trained, and write nothing.")
     ] = False,
@@ -74,6 +77,7 @@ def sweep(
         folder,
         workers=workers,
         eval_sets={name: other.folder for name, other in others.items()},
+        engine=engine_fields(device, precision),
     )
     if json:
         emit_json(result)

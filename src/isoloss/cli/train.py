@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from isoloss.cli.options import Count, EvalTokens, Json
+from isoloss.cli.options import Count, Device, EvalTokens, Json, Precision, engine_fields
 from isoloss.cli.output import emit_json, plain, say
 from isoloss.cli.progress import Report, progress
 from isoloss.errors import InputError, UsageError
@@ -34,6 +34,8 @@ def train(
     threads: Annotated[
         Count, Parameter(help="Threads; another number may change last digits.")
     ] = 1,
+    device: Device = None,
+    precision: Precision = None,
     nproc: Annotated[
         Count, Parameter(help="Processes that train it together: a GPU, or --threads, for each.")
     ] = 1,
@@ -59,6 +61,8 @@ def train(
         raise InputError(f"{spec_file} has no suffix to leave out; give a folder with --out")
     if "TORCHELASTIC_RUN_ID" in os.environ:
         raise UsageError("this is a process of torchrun: give it `-m isoloss.lab.member` instead")
+    if device and nproc > 1:
+        raise UsageError("--nproc gives each process a GPU where there are any; leave out --device")
     if parallel and nproc == 1:
         raise UsageError("--parallel says how processes share a run; give --nproc too")
     (spec,) = specs
@@ -80,10 +84,12 @@ def train(
     with progress() as show:
         others = prepare_eval_sets(specs, token_set, folder, given=given, progress=show)
     with progress("steps") as show:
+        engine = engine_fields(device, precision)
         if nproc == 1:
-            end = _alone(spec, token_set, others, folder, threads, show)
+            end = _alone(spec, token_set, others, folder, threads, engine, show)
         else:
-            sharing = {"processes": nproc, "kind": parallel or "ddp", "threads": threads}
+            sharing: dict[str, Any] = {"processes": nproc, "kind": parallel or "ddp"}
+            sharing |= {"threads": threads, "engine": engine}
             end = _together(spec, token_set, others, folder, sharing, show)
     record = folder / f"{spec.run_id}.jsonl"
     if json:
@@ -103,10 +109,12 @@ def _alone(
     others: Mapping[str, TokenSet],
     folder: Path,
     threads: int,
+    engine: Mapping[str, Any],
     show: Report,
 ) -> End:
     import torch
 
+    from isoloss.lab.engine import Engine
     from isoloss.lab.train import train as train_run
 
     torch.set_num_threads(threads)
@@ -114,7 +122,8 @@ def _alone(
     def on_progress(now: Progress) -> None:
         show("training", now.step, now.steps, f"loss {now.loss:.3f}")
 
-    return train_run(spec, tokens, folder, on_progress=on_progress, eval_sets=others)
+    chosen = Engine(**engine)
+    return train_run(spec, tokens, folder, on_progress=on_progress, eval_sets=others, engine=chosen)
 
 
 def _together(

@@ -78,7 +78,17 @@ def _parser() -> argparse.ArgumentParser:
         help="token ids of one of the runs' eval_corpora (default: made from it)",
     )
     parser.add_argument("--tokenizer", help="bytes or bpe:V (default: by the runs' vocabulary)")
-    parser.add_argument("--workers", type=int, help="processes, one thread each (default: cores)")
+    parser.add_argument(
+        "--workers",
+        type=int,
+        help="processes (default: cores, or on a GPU as many as make it do more)",
+    )
+    parser.add_argument("--device", help="cpu, cuda or cuda:N (default: the GPU if there is one)")
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        help="of products of matrices (default: the faster of what the device has)",
+    )
     parser.add_argument(
         "--checkpoint-seconds", type=float, default=20.0, help="most work a kill may cost a run"
     )
@@ -125,6 +135,11 @@ def _run(
         workers=options.workers,
         checkpoint_seconds=options.checkpoint_seconds,
         eval_sets={name: other.folder for name, other in others.items()},
+        engine={
+            name: value
+            for name in ("device", "precision")
+            if (value := getattr(options, name)) is not None
+        },
     )
 
 

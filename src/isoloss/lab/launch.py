@@ -43,13 +43,15 @@ def train_together(
     threads: int = 1,
     checkpoint_seconds: float = 20.0,
     eval_sets: Mapping[str, Path] | None = None,
+    engine: Mapping[str, Any] | None = None,
     on_progress: Callable[[Mapping[str, Any]], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> End:
     """Train a run with so many processes of this machine; as `lab.train.train` otherwise.
 
     kind: ddp (every process holds the model) or fsdp (each a part of it). threads: of each process.
-    eval_sets: folders of token ids by the names in the run's eval_corpora.
+    eval_sets: folders of token ids by the names in the run's eval_corpora. engine: fields of
+    `lab.engine.Engine`; each process has its own device, and what is left out all choose alike.
     on_progress: called with the fields of a `Progress`. on_note: with what the run warns of.
     Returns the record's end. Raises InputError for what cannot be shared, IsolossError with the
     reason if a process fails or dies; after it, and after a kill, the same call goes on from the
@@ -69,12 +71,15 @@ def train_together(
         "threads": threads,
         "checkpoint_seconds": checkpoint_seconds,
         "eval_sets": {name: str(place) for name, place in (eval_sets or {}).items()},
+        "engine": dict(engine or {}),
     }
     with tempfile.TemporaryFile() as errors, _stopped_by_sigterm():
         process = _start(job, processes, threads, errors)
         try:
             heard = _listen(process, on_progress, on_note)
             code = process.wait()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"interrupted; {_RESUME}") from None
         finally:
             _stop(process)
         record = folder / f"{spec.run_id}.jsonl"
@@ -179,7 +184,7 @@ def _stopped_by_sigterm() -> Iterator[None]:
         return
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt(f"stopped; {_RESUME}")
+        raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, stop)
     try:

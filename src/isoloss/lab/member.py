@@ -55,6 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _train(job: dict[str, Any], tell: Tell) -> int:
     import torch
 
+    from isoloss.lab.engine import Engine
     from isoloss.lab.parallel import join
     from isoloss.lab.tokens import load_tokens
     from isoloss.lab.train import Progress, train
@@ -78,6 +79,7 @@ def _train(job: dict[str, Any], tell: Tell) -> int:
             checkpoint_seconds=job["checkpoint_seconds"],
             team=team,
             eval_sets=others,
+            engine=Engine(**job.get("engine", {})),
         )
         if team.leads:
             record = folder / f"{spec.run_id}.jsonl"
@@ -109,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
         "--parallel", choices=("ddp", "fsdp"), default="ddp", help="who holds the model: all, parts"
     )
     parser.add_argument("--threads", type=int, default=1, help="threads of each process")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), help="default: measured")
     parser.add_argument(
         "--checkpoint-seconds", type=float, default=20.0, help="most work a kill may cost"
     )
@@ -136,6 +139,7 @@ def _job(options: argparse.Namespace) -> dict[str, Any]:
         "threads": options.threads,
         "checkpoint_seconds": options.checkpoint_seconds,
         "eval_sets": parse_folders(options.eval_tokens) if options.eval_tokens else {},
+        "engine": {"precision": options.precision} if options.precision else {},
     }
 
 
