@@ -298,8 +298,8 @@ def _say_what_was_paid(finished: list[Run], notes: list[str]) -> None:
         seen = sum(run.flops_per_token["exact"] * run.end.tokens for run in early if run.end)
         paid = sum(run.flops_per_token["exact"] * run.tokens_paid for run in early)
         notes.append(
-            f"{plural(len(early), 'run')} went on past the best state, whose loss, tokens and FLOPs "
-            f"are given: {seen:.3g} FLOPs in all, of {paid:.3g} done"
+            f"{plural(len(early), 'run')} went on past the best state, whose loss, tokens and "
+            f"FLOPs are given: {seen:.3g} FLOPs in all, of {paid:.3g} done"
         )
     if 0 < len(halved) < len(finished):
         notes.append(
