@@ -68,12 +68,12 @@ test-full: $(VENV_FULL)/.full-ready
 	$(VENV_FULL)/bin/python -m pytest --full $(PYTEST_ARGS)
 
 bench: $(VENV)/.test-ready
-	@for name in startup kernels train_speed sweep_scaling fit_speed plan_speed; do \
+	@for name in startup kernels train_speed train_memory sweep_scaling fit_speed plan_speed; do \
 	  echo "== $$name"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
 validate: $(VENV)/.test-ready
 	@for name in extrapolation curve_forecast compare_coverage interval_coverage few_runs \
-	    next_runs demo_regime demo_tally; do \
+	    next_runs demo_regime demo_tally trunk_cooldown tokenising; do \
 	  echo "== $$name"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
 docs: $(VENV_DOCS)/.docs-ready

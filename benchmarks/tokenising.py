@@ -197,6 +197,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=1_000, help="of text")
     parser.add_argument("--vocab", type=int, default=4_096)
+    parser.add_argument("--note", default="", help="to stand below the table")
     child = parser.add_argument_group("one side, as the benchmark calls itself")
     child.add_argument("--side")
     child.add_argument("--text", type=Path)
@@ -241,7 +242,8 @@ def main() -> None:
         ("ids", "by", "s", "learning, s", "MB/s", "time over ours", "most memory, MB"),
         rows,
         f"{size / 1e6:,.0f} MB of text in {count:,} documents, one file of JSON lines; "
-        f"{usable_cores()} cores. Learning the vocabulary is in neither the seconds nor the MB/s.",
+        f"{usable_cores()} cores. Learning the vocabulary is in neither the seconds nor the MB/s. "
+        + options.note,
     )
 
 
