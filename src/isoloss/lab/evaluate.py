@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from isoloss.counting import Shape
 from isoloss.errors import InputError
 from isoloss.lab.models import LanguageModel
+from isoloss.lab.parallel import team_of
 from isoloss.lab.tokens import TokenSet
 from isoloss.runs import HeldOutLosses, OtherLoss, RunSpec
 from isoloss.units import nats_to_bits
@@ -185,6 +186,7 @@ def token_losses(model: LanguageModel, data: HeldOut) -> NDArray[np.float64]:
     """The loss of every token predicted, (windows, n_ctx) in nats."""
     device = next(model.parameters()).device
     rows = rows_of_a_pass(model.shape, data.ids.shape[1], device.type)
+    rows *= team_of(model).size  # of which each process takes its part
     training = model.training
     model.eval()
     # Into one array: results kept one by one would lie in the way of the next pass's memory.
