@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from conftest import Command
 
+from isoloss.runs import read_record
+
 pytest.importorskip("torch", reason="the lab needs torch: install isoloss[lab]")
 
 SWEEP = """
@@ -128,3 +130,49 @@ def test_a_sweep_trains_every_run(isoloss_process: Command, text: Path) -> None:
     assert sorted(path.name for path in (text.parent / "records").glob("*.jsonl")) == sorted(
         Path(path).name for path in found["records"]
     )
+
+
+def test_a_sweep_on_parts_of_the_text_is_evaluated_elsewhere_too(
+    isoloss: Command, text: Path
+) -> None:
+    rng = np.random.default_rng(8)
+    paragraphs = (" ".join(map(str, rng.integers(0, 99, 60))) for _ in range(1600))
+    (text.parent / "numbers.txt").write_text("\n\n".join(paragraphs), encoding="utf-8")
+    sweep = SWEEP + 'unique_tokens = ["1K", "2K"]\npatience = 2\neval_corpora = ["numbers.txt"]\n'
+    (text.parent / "sweep.toml").write_text(sweep, encoding="utf-8")
+    shown = isoloss("sweep", "sweep.toml", "--dry-run")
+    assert shown.returncode == 0, shown.stderr
+    epochs = [line.split()[5] for line in shown.stdout.splitlines()[1:5]]
+    assert sorted(epochs) == ["17.07", "17.07", "8.26", "8.26"]
+    wrong = isoloss("sweep", "sweep.toml", "--eval-tokens", "numbers.txt")
+    assert wrong.returncode == 2
+    assert "NAME=FOLDER" in wrong.stderr
+    done = isoloss("sweep", "sweep.toml", "--out", "records", "--json")
+    assert done.returncode == 0, done.stderr
+    records = [read_record(path) for path in (text.parent / "records").glob("*.jsonl")]
+    assert len(records) == 4
+    for run in records:
+        assert [one.corpus for one in run.held_out] == ["text", "numbers.txt"]
+        assert run.corpus["subset"]["tokens"] in (960, 1984)
+    # Given as ids, the same text gives the same record, and so nothing is trained again.
+    (made,) = (text.parent / "records" / "eval-tokens").iterdir()
+    again = isoloss(
+        "sweep", "sweep.toml", "--out", "records", "--eval-tokens", f"numbers.txt={made}", "--json"
+    )
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["already"] == 4
+
+
+def test_one_run_is_evaluated_elsewhere_too(isoloss: Command, text: Path) -> None:
+    made = isoloss("corpus", "prepare", text, "tokens", "--json")
+    assert made.returncode == 0, made.stderr
+    run = SWEEP.replace("shape = [{ d_model = 8 }, { d_model = 16 }]", "shape = { d_model = 8 }")
+    (text.parent / "run.toml").write_text(run + 'eval_corpora = ["again"]\n', encoding="utf-8")
+    lacking = isoloss("train", "run.toml", "--tokens", "tokens")
+    assert lacking.returncode == 1
+    assert "again" in lacking.stderr
+    words = ("train", "run.toml", "--tokens", "tokens", "--eval-tokens", "again=tokens", "--json")
+    done = isoloss(*words)
+    assert done.returncode == 0, done.stderr
+    own, again = read_record(text.parent / json.loads(done.stdout)["record"]).held_out
+    assert (own.loss, again.corpus) == (again.loss, "again")

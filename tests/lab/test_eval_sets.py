@@ -14,6 +14,7 @@ from isoloss.errors import InputError
 from isoloss.lab.eval_sets import check_eval_sets, parse_folders, prepare_eval_sets
 from isoloss.lab.sweep import run_sweep
 from isoloss.lab.sweep.pace import work_of
+from isoloss.lab.token_pack import pack_tokens
 from isoloss.lab.tokens import TokenSet, load_tokens, prepare
 from isoloss.runs import HeldOutLosses, RunSpec, content, read_record
 
@@ -235,3 +236,14 @@ def test_a_sweep_hands_other_corpora_on(
     found = [len(read_record(path).held_out) for path in result.records]
     assert found == [2, 1]
     assert load_tokens(others.folder).hash == read_record(result.records[0]).held_out[1].hash
+
+
+def test_a_packed_set_is_given_as_a_file(
+    spec: RunSpec, tokens: TokenSet, others: TokenSet, tmp_path: Path
+) -> None:
+    packed = pack_tokens(others.folder, tmp_path / "numbers.zip")
+    run = replace(spec, eval_corpora=("numbers",))
+    found = prepare_eval_sets([run], tokens, tmp_path / "runs", given={"numbers": packed})
+    assert found["numbers"].hash == others.hash
+    with pytest.raises(InputError, match="holds no token set"):
+        prepare_eval_sets([run], tokens, tmp_path / "runs", given={"numbers": tmp_path})

@@ -34,7 +34,7 @@ def prepare_eval_sets(
     """Open or make the token set of every corpus that the runs are evaluated on, by its name.
 
     tokens: the training set, whose tokenizer all have. folder: of the records; sets that are made
-    lie in its `eval-tokens`. given: folders of token sets, by the names in the specs.
+    lie in its `eval-tokens`. given: token sets, folders or packed, by the names in the specs.
     Returns the sets; empty where no run asks for any.
     Raises InputError for a corpus that is not there or of another tokenizer, and for folders given
     that no run asks for.
@@ -48,8 +48,9 @@ def prepare_eval_sets(
     found: dict[str, TokenSet] = {}
     for name in names:
         source = given.get(name, name)
-        ready = Path(source).is_dir() and is_token_source(Path(source))
-        if ready or name in given or remote_url(source) is not None:
+        ids = is_token_source(Path(source))
+        in_place = Path(source).is_dir() if ids else name in given
+        if in_place or remote_url(source) is not None:
             found[name] = load_tokens(source, progress=progress)
         else:
             # A corpus name may hold slashes; its hash keeps two of them apart.
@@ -57,7 +58,7 @@ def prepare_eval_sets(
             slug = "".join(c if c.isalnum() or c in "-_" else "-" for c in name)[-40:]
             place = folder / FOLDER / f"{slug}-{own}"
             place.parent.mkdir(parents=True, exist_ok=True)
-            found[name] = prepare(name, place, tokenizer=tokens, progress=progress)
+            found[name] = prepare(source, place, tokenizer=tokens, progress=progress)
     for spec in specs:
         check_eval_sets(spec, tokens, found)
     return found
