@@ -16,7 +16,7 @@ from isoloss.lab.sweep import run_sweep
 from isoloss.lab.sweep.pace import work_of
 from isoloss.lab.token_pack import pack_tokens
 from isoloss.lab.tokens import TokenSet, load_tokens, prepare
-from isoloss.runs import HeldOutLosses, RunSpec, content, read_record
+from isoloss.runs import HeldOutLosses, RunSpec, content, read_record, read_runs, write_runs
 
 torch = pytest.importorskip("torch", reason="the lab needs torch: install isoloss[lab]")
 
@@ -247,3 +247,27 @@ def test_a_packed_set_is_given_as_a_file(
     assert found["numbers"].hash == others.hash
     with pytest.raises(InputError, match="holds no token set"):
         prepare_eval_sets([run], tokens, tmp_path / "runs", given={"numbers": tmp_path})
+
+
+def test_a_table_of_losses_on_another_corpus(
+    spec: RunSpec, tokens: TokenSet, others: TokenSet, tmp_path: Path
+) -> None:
+    sets = {"again": tokens, "numbers": others}
+    for seed in (0, 1):
+        run = replace(spec, tokens=8192, seed=seed, eval_corpora=("again", "numbers"))
+        train(run, tokens, tmp_path, eval_sets=sets)
+    own = read_runs(tmp_path)
+    again = read_runs(tmp_path, on="again")
+    numbers = read_runs(tmp_path, on="numbers")
+    assert own.curves is not None
+    assert again.curves is not None
+    assert again.loss.tolist() == own.loss.tolist()
+    assert again.curves.loss.tolist() == own.curves.loss.tolist()
+    assert (numbers.loss > own.loss + 0.1).all()
+    assert any("'numbers'" in note for note in numbers.notes)
+    with pytest.raises(InputError, match="not evaluated on 'books', but on 'again', 'numbers'"):
+        read_runs(tmp_path, on="books")
+    table = tmp_path / "runs.csv"
+    write_runs(own, table)
+    with pytest.raises(InputError, match="on= is for a folder of run records"):
+        read_runs(table, on="again")

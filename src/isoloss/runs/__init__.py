@@ -27,6 +27,7 @@ from isoloss.runs.spec import RunSpec
 from isoloss.runs.stored import pack_records
 from isoloss.runs.sweep_file import read_sweep, sweep_text, write_sweep
 from isoloss.runs.table import Runs
+from isoloss.runs.transfer import on_corpus
 from isoloss.runs.trunks import cooldown_runs, kept_path, share_trunk, trunk_of, with_trunks
 from isoloss.runs.tuned_rates import tuned_rates
 
@@ -49,6 +50,7 @@ __all__ = [
     "cooldown_runs",
     "describe_machine",
     "kept_path",
+    "on_corpus",
     "pack_records",
     "rate_sum",
     "read_record",

@@ -26,6 +26,7 @@ from isoloss.runs.record import Run, parse_record
 from isoloss.runs.spec import RunSpec
 from isoloss.runs.stored import is_record, stored_records
 from isoloss.runs.table import Runs
+from isoloss.runs.transfer import on_corpus
 from isoloss.runs.trunks import trunk_of
 from isoloss.units import plural
 
@@ -46,6 +47,7 @@ def read_runs(
     n: str | None = None,
     c: str | None = None,
     loss_unit: str | None = None,
+    on: str | None = None,
 ) -> Runs:
     """Read a table of runs from a file, or from run records in a folder or a zip.
 
@@ -57,6 +59,7 @@ def read_runs(
     n_convention: how the table's n was counted. n, c: which count and cost to use where there are
     several; by default non_embedding_plus_head and exact for records, the plain columns for tables.
     loss_unit: nats, bits, bits per byte or perplexity, where the column's name does not say.
+    on: of records, one of their eval_corpora, whose losses the table then has.
     From records come the finished runs, at their final loss, with their evaluations as `curves`.
     Raises InputError naming file, row and field.
     """
@@ -78,8 +81,13 @@ def read_runs(
                 "(--loss-unit) are for tables"
             )
         records, notes = stored_records(path)
+        if on is not None:
+            records = [on_corpus(run, on) if run.spec else run for run in records]
+            notes.append(f"losses are those on {on!r}, which the runs were not trained on")
         return _from_records(records, _source(path), n or n_convention, c, notes)
     form, packed = _form(path)
+    if on is not None:
+        raise InputError(f"{path}: on= is for a folder of run records; leave it out")
     if form in _PARQUET:
         return Runs(**table_fields(_read_parquet(path), **options))
     text = _read_text(path, packed)
