@@ -121,7 +121,7 @@ def assert_same(run: Run, other: Run, *, rel: float = 1e-5) -> None:
         ours, theirs = ([getattr(point, name) for point in one.points] for one in (run, other))
         # A standard error is a spread of losses, and as exact as they are.
         exact = rel * other.end.loss if name == "se" else 0.0
-        assert np.allclose(ours, theirs, rtol=rel, atol=exact), name
+        assert np.allclose(ours, theirs, rtol=rel, atol=exact, equal_nan=True), name
     assert run.end.loss == pytest.approx(other.end.loss, rel=rel)
 
 
