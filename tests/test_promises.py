@@ -55,6 +55,7 @@ LAB_FLOORS = {
     "models": 2,
     "width": 2,
     "optim": 2,
+    "threads": 3,
     "speeds": 2,
     "usage": 2,
     "gradients": 3,

@@ -1,7 +1,7 @@
 """Run a sweep with a pool of processes on this machine.
 
-Every worker is one long-lived process with one thread: two threads of one process beside another
-busy process have been measured up to 100 times slower than one. The parent trains nothing; it
+Every worker is one long-lived process with one thread, more only for a run that is alone: beside
+another busy process two have been measured up to 100 times slower. The parent trains nothing; it
 hands out runs, longest first, and watches. Whatever dies, the records decide what is left to do:
 the same call goes on where the last one was killed.
 """
@@ -44,7 +44,7 @@ from isoloss.lab.sweep.state import (
     SweepProgress,
     SweepResult,
 )
-from isoloss.lab.sweep.tracked import Tracked
+from isoloss.lab.sweep.tracked import Tracked, alone
 from isoloss.lab.token_watch import check_ids
 from isoloss.lab.tokens import check_corpus, load_tokens
 from isoloss.runs import RunSpec
@@ -189,7 +189,7 @@ class _Sweep:
                 self.waiting.remove(job)
                 run = self.tracked[job.run_id]
                 run.begin()
-                worker.give(job)
+                worker.give(job, self.workers if alone(self.tracked.values()) else 1)
         if self.unusable and not any(worker.job or not worker.ready for worker in self.pool):
             raise IsolossError(f"the workers cannot train: {self.unusable}")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from isoloss.lab.sweep.pace import Pace, Work
 from isoloss.lab.sweep.queue import Job
-from isoloss.lab.sweep.state import RUNNING
+from isoloss.lab.sweep.state import ELSEWHERE, RUNNING, WAITING
 
 
 @dataclass
@@ -43,3 +44,8 @@ class Tracked:
         if self.state == RUNNING and trained.flops > 0.05 * self.job.work.flops:
             return (now - self.given) * left.flops / trained.flops
         return pace.seconds(left)
+
+
+def alone(runs: Iterable[Tracked]) -> bool:
+    """Whether one run alone waits, is under way here, or is trained by another sweep."""
+    return sum(run.state in (WAITING, RUNNING, ELSEWHERE) for run in runs) == 1

@@ -179,6 +179,10 @@ def _do(
             if not held:
                 send(event="elsewhere")
                 return
+            if "torch" in sys.modules:  # a trainer may do without
+                from isoloss.lab.threads import settle_threads
+
+                settle_threads(spec, folder, job.get("threads", 1))
             train(
                 spec,
                 tokens,
