@@ -176,3 +176,5 @@ def test_one_run_is_evaluated_elsewhere_too(isoloss: Command, text: Path) -> Non
     assert done.returncode == 0, done.stderr
     own, again = read_record(text.parent / json.loads(done.stdout)["record"]).held_out
     assert (own.loss, again.corpus) == (again.loss, "again")
+    said = isoloss(*words[:-1]).stdout
+    assert f"on again: loss {own.loss:.4f}" in said

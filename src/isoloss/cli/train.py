@@ -51,7 +51,7 @@ def train(
     and one that was stopped goes on from its checkpoint, bit for bit. A run whose loss becomes
     non-finite ends as diverged, with exit code 1.
     """
-    from isoloss.runs import read_sweep
+    from isoloss.runs import read_record, read_sweep
 
     specs = read_sweep(spec_file)
     folder = out or spec_file.with_suffix("")
@@ -99,6 +99,10 @@ def train(
             f"{end.status}: loss {end.loss:.4f} (standard error {end.se:.4f}) nats per token after "
             f"{end.tokens:,} tokens, {format_number(end.tokens_per_second)} tokens/s"
         )
+        for one in read_record(record).held_out[1:]:
+            print(f"on {one.corpus}: loss {one.loss:.4f} (standard error {one.se:.4f})")
+        if end.reason:
+            print(f"ended at step {end.last or end.step:,}: {end.reason}")
         print(f"record: {record}")
     return 0 if end.status == "finished" else 1
 
