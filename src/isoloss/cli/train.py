@@ -28,7 +28,10 @@ def train(
         Path | None, Parameter(help="Folder of the record; the file's name without .toml.")
     ] = None,
     tokens: Annotated[
-        Path | None, Parameter(help="A folder of token ids; made from the run's corpus without it.")
+        Path | None,
+        Parameter(
+            help="Token ids: a folder, a .bin file or a packed set; made from the corpus without."
+        ),
     ] = None,
     eval_tokens: EvalTokens = None,
     threads: Annotated[
@@ -72,12 +75,11 @@ def train(
         rows_each(spec, nproc)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # some libraries read it only when loaded
     from isoloss.lab.eval_sets import parse_folders, prepare_eval_sets
-    from isoloss.lab.sweep import prepare_tokens
-    from isoloss.lab.tokens import load_tokens
+    from isoloss.lab.sweep import given_tokens, prepare_tokens
 
     given = parse_folders(eval_tokens or ())
     if tokens is not None:
-        token_set = load_tokens(tokens)
+        token_set = given_tokens(tokens, folder)
     else:
         with progress() as show:
             token_set = prepare_tokens(specs, folder, progress=show)
