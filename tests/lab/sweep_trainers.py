@@ -114,6 +114,31 @@ def endless(
             time.sleep(0.01)
 
 
+def crowded(
+    spec: RunSpec,
+    tokens: TokenSet,
+    folder: Path,
+    *,
+    on_progress: Report = None,
+    checkpoint_seconds: float = 0.0,
+    keep: Collection[int] = (),
+) -> None:
+    """Find no memory where another run is under way, as on a GPU that holds one."""
+    mine = folder / f"holds-{os.getpid()}"
+    mine.touch()
+    try:
+        for _ in range(20):
+            time.sleep(0.02)
+            if len(list(folder.glob("holds-*"))) > 1:
+                time.sleep(0.3)  # so that the other one finds none either
+                with (folder / "refused.txt").open("a") as refused:
+                    refused.write(spec.run_id + "\n")
+                raise RuntimeError("CUDA error: out of memory")
+    finally:
+        mine.unlink()
+    write_record(spec, tokens, folder, on_progress, "finished")
+
+
 def threads(
     spec: RunSpec,
     tokens: TokenSet,

@@ -28,6 +28,7 @@ from isoloss.lab.sweep import (
     tokens_there,
 )
 from isoloss.lab.sweep import pool as pool_module
+from isoloss.lab.sweep.crowd import Crowd
 from isoloss.lab.sweep.display import auto_display, duration, live_display, plain_display
 from isoloss.lab.sweep.lock import run_lock
 from isoloss.lab.sweep.pace import Pace, Work, learn_pace, time_left, work_of
@@ -559,3 +560,23 @@ def test_tokens_come_from_the_one_corpus_the_runs_name(tmp_path: Path) -> None:
     wide = replace(specs[1], shape=replace(specs[1].shape, vocab=512))
     with pytest.raises(InputError, match="vocabularies 256, 512"):
         prepare_tokens([specs[0], wide], tmp_path / "out")
+
+
+def test_runs_that_find_no_memory_beside_each_other_are_trained_one_by_one(
+    tokens: TokenSet, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Two(Crowd):
+        def __init__(self, most: int) -> None:
+            super().__init__(2)
+            self.limit = 2
+
+    monkeypatch.setattr("isoloss.lab.sweep.local.wants_crowd", lambda device: True)
+    monkeypatch.setattr("isoloss.lab.sweep.local.Crowd", Two)
+    monkeypatch.setattr("isoloss.lab.sweep.local.usable_cores", lambda: 2)
+    specs = [small(seed) for seed in range(3)]
+    result = run_sweep(
+        specs, tokens.folder, folder, progress=quiet, trainer="sweep_trainers:crowded"
+    )
+    assert result.counts["finished"] == 3
+    assert result.failures == ()
+    assert (folder / "refused.txt").exists()

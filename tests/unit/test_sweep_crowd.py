@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from isoloss.lab.sweep.crowd import Crowd, wants_crowd
+from isoloss.lab.sweep.crowd import Crowd, found_no_memory, wants_crowd
 
 
 def simulate(together: dict[int, float], most: int, *, length: float = 1e9) -> Crowd:
@@ -60,3 +60,40 @@ def test_a_run_without_memory_halves_the_crowd_for_good() -> None:
 @pytest.mark.parametrize(("device", "answer"), [("cuda", True), ("cuda:1", True), ("cpu", False)])
 def test_a_device_that_is_named_decides(device: str, answer: bool) -> None:
     assert wants_crowd(device) is answer
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_a_gpu_that_is_hidden_is_none(hidden: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert wants_crowd("auto") is False
+
+
+def test_runs_too_short_to_be_measured_make_room_for_more() -> None:
+    crowd = Crowd(4)
+    crowd.ended()
+    assert crowd.limit == 2
+    crowd.ended()
+    assert crowd.limit == 2
+    crowd.ended()
+    assert (crowd.limit, crowd.settled) == (4, False)
+
+
+def test_a_run_that_takes_another_place_is_not_measured_with_the_rest() -> None:
+    crowd = Crowd(8)
+    crowd.limit = 2
+    for second in range(4):
+        crowd.hear({"a": (100 * second, float(second)), f"b{second}": (0, float(second))})
+    assert crowd.limit == 4  # "a" went on all the while
+
+
+@pytest.mark.parametrize(
+    ("reason", "answer"),
+    [
+        ("OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 MiB (x.py:1)", True),
+        ("AcceleratorError: CUDA error: out of memory (x.py:1)", True),
+        ("RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling (x.py:1)", True),
+        ("ZeroDivisionError: division by zero (x.py:1)", False),
+    ],
+)
+def test_the_words_for_no_memory_are_known(reason: str, answer: bool) -> None:
+    assert found_no_memory(reason) is answer

@@ -18,7 +18,7 @@ from typing import Any
 
 from isoloss.errors import InputError, IsolossError
 from isoloss.lab.eval_sets import check_eval_sets
-from isoloss.lab.sweep.crowd import Crowd, wants_crowd
+from isoloss.lab.sweep.crowd import Crowd, found_no_memory, wants_crowd
 from isoloss.lab.sweep.display import auto_display, duration
 from isoloss.lab.sweep.pace import learn_pace, time_left
 from isoloss.lab.sweep.pool import Worker, usable_cores, worker_config
@@ -100,14 +100,12 @@ def run_sweep(
         check_corpus(job.spec, tokens)
         check_eval_sets(job.spec, tokens, others)
     make_folder(folder)
-    crowd = None
-    if workers is None and wants_crowd((engine or {}).get("device", "auto")):
-        crowd = Crowd(usable_cores())
+    crowded = workers is None and wants_crowd((engine or {}).get("device", "auto"))
+    crowd = Crowd(usable_cores()) if crowded else None
     workers = workers or usable_cores()
     sweep = _Sweep(jobs, tokens.hash, workers, retries, progress or auto_display(), crowd)
-    place = Path(tokens_folder)
-    text = tokens.hash
-    config = worker_config(place, folder, trainer, checkpoint_seconds, text, eval_sets, engine)
+    told = (Path(tokens_folder), folder, trainer, checkpoint_seconds, tokens.hash)
+    config = worker_config(*told, eval_sets, engine)
     try:
         sweep.run(config)
     except KeyboardInterrupt:
@@ -179,9 +177,9 @@ class _Sweep:
     def hand_out(self, config: dict[str, Any]) -> None:
         """Start workers that are wanted and give idle ones the next run that can begin."""
         ready = [job for job in self.waiting if self.ready(job)]
-        running = sum(run.state == RUNNING for run in self.tracked.values())
+        running = len(self.under_way())
         at_once = self.crowd.limit if self.crowd else self.workers
-        while len(self.pool) < min(at_once, len(ready) + running) and not self.unusable:
+        while len(self.pool) < min(self.workers, len(ready) + running) and not self.unusable:
             self.pool.append(Worker(config, self.inbox))
         for worker in self.pool:
             if worker.ready and worker.job is None and ready and running < at_once:
@@ -189,9 +187,15 @@ class _Sweep:
                 self.waiting.remove(job)
                 run = self.tracked[job.run_id]
                 run.begin()
+                for one in self.under_way() if running > 1 else ():
+                    one.beside = True
                 worker.give(job, self.workers if alone(self.tracked.values()) else 1)
         if self.unusable and not any(worker.job or not worker.ready for worker in self.pool):
             raise IsolossError(f"the workers cannot train: {self.unusable}")
+
+    def under_way(self) -> list[Tracked]:
+        """The runs that workers have."""
+        return [run for run in self.tracked.values() if run.state == RUNNING]
 
     def ready(self, job: Job) -> bool:
         """Whether a run can begin: a branch when its trunk has kept its start, or is over."""
@@ -215,8 +219,8 @@ class _Sweep:
         except queue.Empty:
             pass
         if self.crowd:
-            under_way = {k: r for k, r in self.tracked.items() if r.state == RUNNING}
-            self.crowd.hear({k: (r.step, r.heard) for k, r in under_way.items() if r.heard})
+            told = [run for run in self.under_way() if run.heard]
+            self.crowd.hear({run.job.run_id: (run.step, run.heard) for run in told})
         if self.news or time.monotonic() - self.reported >= _REPORT_EVERY:
             self.report()
 
@@ -245,6 +249,9 @@ class _Sweep:
         elif run is not None:
             worker.job = None
             self.settle(run, kind, event.get("reason", ""))
+            if run.state == WAITING:  # its process holds memory that the others need
+                self.pool.remove(worker)
+                worker.end()
 
     def settle(self, run: Tracked, kind: str, reason: str) -> None:
         """A worker let go of a run: the record says what became of it."""
@@ -263,8 +270,7 @@ class _Sweep:
 
     def crowded_out(self, run: Tracked, reason: str) -> bool:
         """Let a run wait for which others left no memory, and train fewer at once from now on."""
-        others = any(one.state == RUNNING for one in self.tracked.values() if one is not run)
-        if self.crowd is None or "OutOfMemoryError" not in reason or not others:
+        if self.crowd is None or not (run.beside and found_no_memory(reason)):
             return False
         self.crowd.shrink()
         run.state = WAITING
@@ -322,6 +328,8 @@ class _Sweep:
         state = state_of(record)
         if record is None or record.end is None or state == WAITING:
             return otherwise
+        if self.crowd:
+            self.crowd.ended()
         run.step, run.loss = record.end.step, _finite(record.end.loss)
         if state == FINISHED:
             self.seen += measured([(run.job, record)])
@@ -341,7 +349,7 @@ class _Sweep:
     def report(self, *, over: bool = False) -> None:
         """Show the sweep as it stands."""
         now = time.monotonic()
-        running = [run for run in self.tracked.values() if run.state == RUNNING]
+        running = self.under_way()
         under_way = [(r.trained(), now - r.given) for r in running if r.trained().flops > 0]
         pace = learn_pace([*self.seen, *under_way])
         left = {key: run.seconds_left(pace, now) for key, run in self.tracked.items()}

@@ -24,12 +24,13 @@ class Tracked:
     first_step: int | None = None  # the first step reported since
     heard: float = 0.0  # when the last one was, 0 before the first
     deaths: int = 0
+    beside: bool = False  # whether another run was under way at any time since
     reason: str = ""
 
     def begin(self) -> None:
         """A worker gets the run."""
         self.state, self.given = RUNNING, time.monotonic()
-        self.first_step, self.heard = None, 0.0
+        self.first_step, self.heard, self.beside = None, 0.0, False
 
     def trained(self) -> Work:
         """The work known to be done since a worker got the run: none before its first report."""

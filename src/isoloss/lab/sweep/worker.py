@@ -16,6 +16,7 @@ elsewhere.
 from __future__ import annotations
 
 import errno
+import gc
 import importlib
 import json
 import math
@@ -56,6 +57,7 @@ def main(config: dict[str, Any]) -> None:
             send(event="unusable", reason=_reason(error))
             return
         _do(job, partial(train, **chosen), tokens, eval_sets, config, send)
+        _free_device()
 
 
 def _die_with(parent: int) -> None:
@@ -81,6 +83,14 @@ def _take_over_stdout() -> Callable[..., None]:
             os._exit(1)
 
     return send
+
+
+def _free_device() -> None:
+    """Give back what torch keeps of a GPU between runs: other workers are on it too."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def _listen() -> queue.SimpleQueue[dict[str, Any]]:
