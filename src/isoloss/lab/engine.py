@@ -18,6 +18,7 @@ Measurements are kept (`speeds`), so that one machine decides the same way each 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -125,15 +126,12 @@ def settle(
     nothing is compiled or recorded.
     Raises InputError for a device that is not there.
     """
-    fields = asdict(engine)
-    for name, value in (began or {}).items():
-        if fields.get(name) == "auto" and (name != "device" or _there(value)):
-            fields[name] = value
-    if fields["device"] == "auto":
-        fields["device"] = "cuda" if torch.cuda.is_available() else "cpu"
-    settled = Engine(**fields)
+    settled = _as_it_began(engine, began or {}, processes)
     _refuse_impossible(settled, spec)
-    rows = max(1, min(_ROWS, spec.batch // spec.shape.n_ctx // processes))
+    if settled.where.index is not None:  # a recording is made on the current device alone
+        torch.cuda.set_device(settled.where)
+    at_once = spec.micro_batch or spec.batch // processes
+    rows = max(1, min(_ROWS, at_once // spec.shape.n_ctx))
     if settled.precision == "auto":
         settled = replace(settled, precision=_precision(settled, spec, rows))
     if settled.attention == "auto":
@@ -145,6 +143,22 @@ def settle(
         pays = processes == 1 and not settled.graph and _pays_to_compile(settled, spec, rows)
         settled = replace(settled, compiled=pays)
     return settled
+
+
+def _as_it_began(engine: Engine, began: Mapping[str, Any], processes: int) -> Engine:
+    """Decide device, and what else is "auto" as the record has it where that can be had here."""
+    before = str(began.get("device", "auto"))
+    if engine.device == "auto" and before != "auto" and _there(before):
+        engine = replace(engine, device=before)
+    if engine.device == "auto":
+        engine = replace(engine, device="cuda" if torch.cuda.is_available() else "cpu")
+    fields = asdict(engine)
+    moved = before.split(":")[0] != engine.where.type
+    for name, value in began.items():
+        alone = name in ("compiled", "graph") and processes > 1
+        if fields.get(name) == "auto" and not alone and (name == "precision" or not moved):
+            fields[name] = value
+    return Engine(**fields)
 
 
 def equip(model: LanguageModel, engine: Engine) -> None:
@@ -256,18 +270,39 @@ def _steps(question: str, ways: Mapping[str, Engine], shape: Shape, rows: int) -
     }
 
     def measure() -> dict[str, float]:
-        ids = torch.zeros((rows, shape.n_ctx), dtype=torch.long)
-        calls: dict[str, Callable[[], object]] = {}
-        compiling = 0.0
-        with torch.random.fork_rng():  # a run draws its weights from torch's generator
-            for name, engine in ways.items():
-                model = make_model(shape).to(first.where)
-                equip(model, engine)
-                calls[name] = partial(gradients(model, engine, 0), ids, ids)
-                if engine.compiled is True:
-                    started = time.perf_counter()
-                    calls[name]()
-                    compiling = time.perf_counter() - started
-        return best_seconds(calls, first.where) | {"compiling": compiling}
+        fewer = rows
+        while fewer > 1:
+            try:
+                return _time(ways, shape, rows, fewer)
+            except torch.OutOfMemoryError:
+                fewer //= 2
+        return _time(ways, shape, rows, 1)
 
     return recall(question, about, measure)
+
+
+def _time(ways: Mapping[str, Engine], shape: Shape, rows: int, taken: int) -> dict[str, float]:
+    """What `_steps` asks, as measured on `taken` sequences. A way that fails takes forever."""
+    plain, where = next(iter(ways)), next(iter(ways.values())).where
+    ids = torch.zeros((taken, shape.n_ctx), dtype=torch.long)
+    calls: dict[str, Callable[[], object]] = {}
+    compiling = 0.0
+    # A run draws its weights from torch's generator. No GPU but its own is to be woken.
+    with torch.random.fork_rng([where] if where.type == "cuda" else []):
+        for name, engine in ways.items():
+            model = make_model(shape).to(where)
+            equip(model, engine)
+            call = partial(gradients(model, engine, 0), ids, ids)
+            started = time.perf_counter()
+            try:
+                call()
+            except Exception as error:  # no compiler, or what cannot be recorded
+                if name == plain or isinstance(error, torch.OutOfMemoryError):
+                    raise
+                continue
+            calls[name] = call
+            if engine.compiled is True:
+                compiling = time.perf_counter() - started
+    seconds = best_seconds(calls, where)
+    scaled = {name: seconds.get(name, math.inf) * rows / taken for name in ways}
+    return scaled | {"compiling": compiling}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any, TypeAlias
 
 import torch
@@ -60,6 +61,12 @@ def plain_gradients(
     return add
 
 
+@cache
+def _beside(device: torch.device) -> torch.cuda.Stream:
+    """The stream of recordings: one, for libraries keep a workspace for each they have seen."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 def recorded_gradients(
     model: LanguageModel, device: torch.device, context: Context, rows: int
 ) -> Gradients:
@@ -73,14 +80,14 @@ def recorded_gradients(
 
     def record(ids: Tensor, targets: Tensor) -> None:
         inputs, outputs = ids.to(device), targets.to(device)
-        beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        beside = _beside(device)
         beside.wait_stream(torch.cuda.current_stream(device))
         with torch.cuda.stream(beside):
             for _ in range(_BEFORE_RECORDING):
                 backward(model, inputs, outputs, rows, context=context)
         torch.cuda.current_stream(device).wait_stream(beside)
         model.zero_grad(set_to_none=True)  # so that the recording makes gradients of its own
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, stream=beside):
             loss = backward(model, inputs, outputs, rows, context=context)
         held[:] = [inputs, outputs, loss]
 

@@ -43,8 +43,12 @@ def recall(
     if kept is not None:
         return kept
     answer = measure()
+    if not all(map(math.isfinite, answer.values())):
+        return answer  # a way failed, and need not fail for ever
     with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
+        if _read(place) is None:
+            place.unlink(missing_ok=True)  # it is there, and damaged
         temporary = place.with_name(f".{place.name}.{os.getpid()}")
         temporary.write_text(json.dumps({"asked": asked, "answer": answer}, indent=1))
         try:

@@ -113,6 +113,7 @@ def train(
     torch.manual_seed(spec.seed)
     model = make_model(spec.shape, dropout=spec.dropout)
     parametrize(model, spec)
+    peak = engine.peak()  # measured before memory is
     start_counting_memory(engine.where)
     equip(model.to(engine.where), engine)
     shared = spread(model, team)
@@ -121,7 +122,7 @@ def train(
     if spec.trunk and not state.step:
         state = leave_trunk(spec, tokens.hash, folder, model, optimizer)
     with open_record(path, state.step, team) as writer:
-        used = {"engine": asdict(engine), "matmul_flops_per_second": engine.peak()}
+        used = {"engine": asdict(engine), "matmul_flops_per_second": peak}
         machine = describe_machine() | team.facts() | used
         writer.header(spec, _corpus(spec, tokens, others), machine, versions())
         lowest = Lowest(spec, folder, read_record(path).points)
@@ -349,6 +350,7 @@ def _end(run: _Run, losses: tuple[HeldOutLosses, ...], reason: str) -> End:
         measured["eval_documents"] = len(losses[0].documents)
     for one in losses if not reason else ():
         run.writer.held_out(one)
+    memory = peak_memory_gb(run.engine.where)
     speed = trained / max(1e-9, state.seconds - state.eval_seconds)
     flops = speed * flops_per_token(run.spec.shape, "exact")
     return run.writer.end(
@@ -361,7 +363,7 @@ def _end(run: _Run, losses: tuple[HeldOutLosses, ...], reason: str) -> End:
         tokens_per_second=speed,
         flops_per_second=flops,
         utilisation=flops / (run.engine.peak() * run.team.size),
-        peak_memory_gb=peak_memory_gb(run.engine.where),
+        peak_memory_gb=memory,
         reason=reason or (f"no lower loss in {run.spec.patience} points" if stopped else ""),
         start=state.start,
         last=state.step if step < state.step else 0,

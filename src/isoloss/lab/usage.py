@@ -14,6 +14,8 @@ _GB = 1e9
 def start_counting_memory(device: torch.device) -> None:
     """Forget the peak so far, where the system can: a worker trains one run after another."""
     if device.type == "cuda":
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # or there is nothing to reset
+        torch.cuda.empty_cache()  # of what was measured before the run
         torch.cuda.reset_peak_memory_stats(device)
         return
     with contextlib.suppress(OSError):

@@ -48,9 +48,11 @@ class LSTM(LanguageModel):
     def hidden(self, ids: Tensor) -> Tensor:
         """What the head sees at each position: ids (b, t) integers -> (b, t, d_model)."""
         x = drop(self.token_embedding(ids), self.dropout, self.training)
-        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
-            # Autocast narrows the weights and not the state, which oneDNN's LSTM refuses.
-            with torch.autocast("cpu", enabled=False):
+        kind = x.device.type
+        if torch.is_autocast_enabled(kind):
+            # Autocast narrows the weights and not the state, which oneDNN's LSTM refuses; cuDNN's
+            # it runs in float16, whatever it is asked for.
+            with torch.autocast(kind, enabled=False):
                 x, _ = self.recurrent(x.float())
         else:
             x, _ = self.recurrent(x)
