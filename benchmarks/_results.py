@@ -14,8 +14,8 @@ from isoloss.runs import describe_machine, versions
 FOLDER = Path(__file__).parent / "results"
 
 
-def append(name: str, header: Sequence[str], rows: Sequence[Sequence[object]], *notes: str) -> None:
-    """Print a Markdown table with its notes, and append it to the results of `name`."""
+def table(header: Sequence[str], rows: Sequence[Sequence[object]], *notes: str) -> str:
+    """A dated Markdown table with its notes and the machine."""
     machine, used = describe_machine(), versions()
     described = ", ".join(f"{key} {value}" for key, value in machine.items() if value)
     libraries = ", ".join(f"{key} {value}" for key, value in used.items() if value)
@@ -23,7 +23,12 @@ def append(name: str, header: Sequence[str], rows: Sequence[Sequence[object]], *
     lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
     lines += ["", *notes, ""]
-    text = "\n".join(lines)
+    return "\n".join(lines)
+
+
+def append(name: str, header: Sequence[str], rows: Sequence[Sequence[object]], *notes: str) -> None:
+    """Print a Markdown table with its notes, and append it to the results of `name`."""
+    text = table(header, rows, *notes)
     print(text)
     path = FOLDER / f"{name}.md"
     FOLDER.mkdir(exist_ok=True)
