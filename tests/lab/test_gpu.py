@@ -10,7 +10,7 @@ import pytest
 
 from isoloss.counting import Shape
 from isoloss.lab.tokens import TokenSet
-from isoloss.runs import RunSpec, content, read_record
+from isoloss.runs import RunSpec, read_record
 
 torch = pytest.importorskip("torch", reason="the lab needs torch: install isoloss[lab]")
 if not torch.cuda.is_available():
@@ -118,13 +118,10 @@ def test_what_a_run_may_ask_for_works_there(
     spec: RunSpec, tokens: TokenSet, tmp_path: Path, fields: dict[str, Any]
 ) -> None:
     run = replace(shaped(spec, "plain"), **fields)
-    first = train(run, tokens, tmp_path / "a", engine=GPU)
-    train(run, tokens, tmp_path / "b", engine=GPU)
+    first, second = (train(run, tokens, tmp_path / name, engine=GPU) for name in "ab")
     assert first.status == "finished"
-    if "dropout" in fields:  # what is dropped is a function of seed and step there too
-        name = f"{run.run_id}.jsonl"
-        one, other = (content(read_record(tmp_path / which / name)) for which in "ab")
-        assert len(str(one)) == pytest.approx(len(str(other)), rel=0.05)
+    # What is dropped is a function of seed and step there too.
+    assert second.loss == pytest.approx(first.loss, abs=1e-3)
 
 
 @pytest.mark.parametrize("variant", [*VARIANTS, "lstm"])
