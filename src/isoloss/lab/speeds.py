@@ -16,6 +16,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ import torch
 from isoloss.lab.corpus.catalogue import cache_folder
 from isoloss.runs import describe_machine
 
-_PEAK_SIZE = {"cpu": 1024, "cuda": 8192}  # rows of the square matrices that the peak is measured on
+_PEAK_SIZE = {"cpu": 1024, "cuda": 8192}  # rows at most of the matrices the peak is measured on
+_PEAK_SECONDS = 0.02
 
 
 def recall(
@@ -78,9 +80,13 @@ def matmul_peak(device: torch.device, dtype: torch.dtype) -> float:
     """FLOP/s of a large product of square matrices: what utilisation is a part of."""
 
     def measure() -> dict[str, float]:
-        size = _PEAK_SIZE.get(device.type, 1024)
-        a = torch.randn(size, size, device=device).to(dtype)
-        seconds = best_seconds({"product": lambda: a @ a}, device, repeats=8)["product"]
+        size, seconds = 64, 0.0
+        while size < _PEAK_SIZE.get(device.type, 1024) and seconds < _PEAK_SECONDS:
+            size *= 2  # stops early where the device can only make as if it had the type
+            a = torch.randn(size, size, device=device).to(dtype)
+            seconds = best_seconds({"product": partial(torch.mm, a, a)}, device, repeats=4)[
+                "product"
+            ]
         return {"flops": 2 * size**3 / seconds}
 
     about = {"device": device.type, "dtype": str(dtype)}
