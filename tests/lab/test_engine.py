@@ -34,8 +34,9 @@ class Killed(Exception):
 
 @pytest.fixture(autouse=True)
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of measurements of each test's own."""
+    """A folder of measurements of each test's own; what is compiled is its own too."""
     place = tmp_path / "speeds"
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "compiled"))
     monkeypatch.setenv("ISOLOSS_SPEEDS", str(place))
     return place
 
