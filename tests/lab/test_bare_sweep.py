@@ -115,6 +115,7 @@ def test_a_sweep_from_one_packed_file_to_one_packed_file(
     assert (tmp_path / "sweep.results.zip").read_bytes() == before
 
 
+@pytest.mark.full
 def test_a_sweep_from_ids_of_another_program_that_cannot_all_be_trained(
     tmp_path: Path, bare: dict[str, str]
 ) -> None:

@@ -515,6 +515,7 @@ def test_a_text_cut_short_ends_the_sweep_in_a_line_that_names_it(
 
 
 @LINUX
+@pytest.mark.full
 def test_a_run_goes_on_with_a_text_that_was_removed_and_no_other_begins(
     text: TokenSet, folder: Path, undisturbed: dict[str, Any]
 ) -> None:

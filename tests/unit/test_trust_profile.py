@@ -91,10 +91,16 @@ def test_a_side_that_the_runs_do_not_bound_is_infinite() -> None:
     assert np.isfinite(floor.high)
 
 
-@pytest.mark.parametrize("sigma", [0.005, pytest.param(0.015, marks=pytest.mark.full)])
-def test_intervals_hold_the_truth(sigma: float) -> None:
+@pytest.mark.parametrize(
+    ("sigma", "studies"),
+    [
+        (0.005, 20),
+        pytest.param(0.005, 60, marks=pytest.mark.full),
+        pytest.param(0.015, 60, marks=pytest.mark.full),
+    ],
+)
+def test_intervals_hold_the_truth(sigma: float, studies: int) -> None:
     """90 % of ln N* over simulated studies, within three binomial errors."""
-    studies = 60
     true = np.exp(log_best(LAW))
     inside = 0
     for seed in range(studies):
