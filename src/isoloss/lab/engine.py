@@ -8,8 +8,8 @@ record (`machine.engine`), and a run that goes on is computed as it began.
   tenth faster; weights, moments and the loss stay in 32 bits.
 * attention: fused is torch's own; blocked (`models.attention`) is the faster one for many shapes on
   a CPU in 32 bits. Both are timed on the shape.
-* compiled: torch.compile of what lies between tokens and head. Only a run at least 20 times as long
-  as compiling tries it, and keeps it if the steps left gain more than compiling cost.
+* compiled: torch.compile of all from the ids to the loss. Only a run at least 20 times as long as
+  compiling tries it, and keeps it if the steps left gain more than compiling cost.
 * graph: on a GPU, the kernels of a step's forward and backward pass recorded once and launched as
   one, where that is faster: small models spend their time on launching.
 
@@ -167,7 +167,7 @@ def equip(model: LanguageModel, engine: Engine) -> None:
         if isinstance(module, AttentionModule):
             module.blocked = engine.attention == "blocked"
     if engine.compiled is True:
-        model.training_hidden = torch.compile(model.hidden, dynamic=False)
+        model.compiled_loss = torch.compile(model.composed_loss, dynamic=False)
 
 
 def gradients(model: LanguageModel, engine: Engine, rows: int) -> Gradients:

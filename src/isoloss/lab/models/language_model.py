@@ -17,11 +17,11 @@ class LanguageModel(nn.Module):
     """A model that predicts the next token: `hidden` is its own, head and loss are every model's.
 
     shape: what it was built from; dropout: the part of the numbers it drops in training.
-    training_hidden: `hidden` as it is computed in training, which may be compiled.
+    compiled_loss: `composed_loss` as it is computed in training, where that is compiled.
     """
 
     head: nn.Linear
-    training_hidden: Callable[[Tensor], Tensor] | None = None
+    compiled_loss: Callable[[Tensor, Tensor], Tensor] | None = None
 
     def __init__(self, shape: Shape, dropout: float) -> None:
         super().__init__()
@@ -41,9 +41,14 @@ class LanguageModel(nn.Module):
         A mean with gradients is computed without all logits at once, and differentiable once.
         """
         if reduction == "mean" and torch.is_grad_enabled():
-            hidden = (self.training_hidden if self.training else None) or self.hidden
-            flat = hidden(ids).flatten(0, 1)
+            if self.training and self.compiled_loss is not None:
+                return self.compiled_loss(ids, targets)
+            flat = self.hidden(ids).flatten(0, 1)
             return linear_cross_entropy(flat, self.head.weight, targets.flatten())
+        return self.composed_loss(ids, targets, reduction)
+
+    def composed_loss(self, ids: Tensor, targets: Tensor, reduction: str = "mean") -> Tensor:
+        """The same by torch's own functions, which a compiler can make one; all logits at once."""
         logits = self(ids).flatten(0, 1).float()
         return F.cross_entropy(logits, targets.flatten(), reduction=reduction)
 
