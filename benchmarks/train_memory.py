@@ -7,8 +7,9 @@ ids read once, before anything was made. torch imports `torch._dynamo` with the 
 this counts among the libraries; the code that is paged in at first use counts as training's.
 
 Counted by hand, in 32 bits: 16 bytes a parameter (weight, gradient, two moments), and what the
-backward pass needs of each token (`kept_by_hand`, which `tests/lab/test_memory.py` holds against
-what torch saves). Not counted: what a pass makes and lets go, batches, held-out text, fragments.
+backward pass needs of each token (`kept_by_hand`, which `tests/lab/test_training_memory.py` holds
+against what torch saves). Not counted: what a pass makes and lets go, batches, held-out text,
+fragments.
 """
 
 from __future__ import annotations

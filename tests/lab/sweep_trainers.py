@@ -126,8 +126,10 @@ def crowded(
     """Find no memory where another run is under way, as on a GPU that holds one."""
     mine = folder / f"holds-{os.getpid()}"
     mine.touch()
+    first = not (folder / "refused.txt").exists()
+    until = time.monotonic() + (60 if first else 0.4)  # the first waits for a worker that starts
     try:
-        for _ in range(20):
+        while time.monotonic() < until:
             time.sleep(0.02)
             if len(list(folder.glob("holds-*"))) > 1:
                 time.sleep(0.3)  # so that the other one finds none either

@@ -23,7 +23,7 @@ import pytest
 
 from isoloss.counting import Shape
 from isoloss.errors import InputError
-from isoloss.lab.tokens import TokenSet
+from isoloss.lab.tokens import TokenSet, prepare
 from isoloss.runs import Run, RunSpec, Schedule, read_record, trunk_of
 
 torch = pytest.importorskip("torch", reason="the lab needs torch: install isoloss[lab]")
@@ -387,6 +387,12 @@ def test_the_command_trains_with_two_processes(tokens: TokenSet, tmp_path: Path,
     again = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=300)
     assert again.returncode == 0
     assert again.stdout.startswith(f"finished: loss {run.end.loss:.4f}")
+    (tmp_path / "other.txt").write_text("another text, of the same run\n\n" * 4000)
+    other = prepare(tmp_path / "other.txt", tmp_path / "other", val_fraction=0.2)
+    words = command(tmp_path / "run.toml", other, "--parallel", kind)
+    refused = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=300)
+    assert refused.returncode == 1
+    assert "was trained on the corpus" in refused.stderr
 
 
 @pytest.mark.full

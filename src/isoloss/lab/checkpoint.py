@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass, fields
@@ -83,7 +84,7 @@ def save_checkpoint(
 ) -> None:
     """Weights, moments and sums as plain arrays; renamed into place, so it is whole or absent.
 
-    Of a team all call this, and give what parts of the arrays they have; its first process writes.
+    Every process of a team calls this and gives its parts of the arrays; the first one writes.
     """
     arrays: dict[str, NDArray[np.generic]] = {}
     team = team_of(model)
@@ -140,10 +141,10 @@ def _read(path: Path) -> Mapping[str, NDArray[np.generic]]:
         raise
     except Exception as error:  # garbage can raise nearly anything
         raise DamagedCheckpoint(" ".join(str(error).split()) or type(error).__name__) from None
-    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
-        raise DamagedCheckpoint("it holds what is no array")
     names = arrays.pop(_NAMES, None)  # one of an older version has none
-    if names is not None and names.tolist() != sorted(arrays):
+    if not all(isinstance(x, np.ndarray) and x.dtype.kind in "fiub" for x in arrays.values()):
+        raise DamagedCheckpoint("it holds what is no array of numbers")
+    if isinstance(names, np.ndarray) and names.tolist() != sorted(arrays):
         raise DamagedCheckpoint("some of its arrays are missing")
     return arrays
 
@@ -171,7 +172,10 @@ def _moments(
     found: dict[int, dict[str, torch.Tensor]] = {}
     for key, array in arrays.items():
         if key.startswith("optimizer."):
-            _, index, name = key.split(".")
+            match = re.fullmatch(r"optimizer\.(\d{1,9})\.(\w+)", key)
+            if match is None:
+                raise DamagedCheckpoint(f"{key} is no part of an optimizer")
+            index, name = match.groups()
             parameter = parameters[int(index)] if int(index) < len(parameters) else torch.empty(())
             shape = parameter.shape
             # A moment is as large as its parameter, one number, or a row or column of it.

@@ -8,8 +8,8 @@ record (`machine.engine`), and a run that goes on is computed as it began.
   tenth faster; weights, moments and the loss stay in 32 bits.
 * attention: fused is torch's own; blocked (`models.attention`) is the faster one for many shapes on
   a CPU in 32 bits. Both are timed on the shape.
-* compiled: torch.compile of all from the ids to the loss. Only a run at least 20 times as long as
-  compiling tries it, and keeps it if the steps left gain more than compiling cost.
+* compiled: torch.compile of all from the ids to the loss. Only a run of ten minutes or more, some
+  20 times what compiling takes, tries it, and keeps it if the steps left gain more than that.
 * graph: on a GPU, the kernels of a step's forward and backward pass recorded once and launched as
   one, where that is faster: small models spend their time on launching.
 
@@ -45,7 +45,7 @@ _ATTENTION_GAIN = 1.05  # of a way over the plain one, for it to be taken
 _PRECISION_GAIN = 1.1
 _GRAPH_GAIN = 1.1
 _WORTH_COMPILING = 20  # times the seconds that compiling takes
-_COMPILING = 30.0  # seconds it takes, until it has been measured
+_COMPILING = 30.0  # seconds it takes, about
 _ROWS = 16  # sequences at most in a measurement
 
 
@@ -132,8 +132,11 @@ def settle(
         torch.cuda.set_device(settled.where)
     at_once = spec.micro_batch or spec.batch // processes
     rows = max(1, min(_ROWS, at_once // spec.shape.n_ctx))
-    if settled.precision == "auto":
-        settled = replace(settled, precision=_precision(settled, spec, rows))
+    if settled.precision == "auto":  # 16 bits are held against the better attention of 32
+        wide = settled.attention
+        if wide == "auto":
+            wide = _attention(replace(settled, precision="float32"), spec, rows)
+        settled = replace(settled, precision=_precision(settled, wide, spec, rows))
     if settled.attention == "auto":
         settled = replace(settled, attention=_attention(settled, spec, rows))
     if settled.graph == "auto":
@@ -216,11 +219,14 @@ def _attention(engine: Engine, spec: RunSpec, rows: int) -> Attention:
     return "blocked" if seconds["fused"] > _ATTENTION_GAIN * seconds["blocked"] else "fused"
 
 
-def _precision(engine: Engine, spec: RunSpec, rows: int) -> Precision:
+def _precision(engine: Engine, wide: Attention, spec: RunSpec, rows: int) -> Precision:
     if not _has_bfloat16(engine.where) or spec.shape.kind == "lstm":
         return "float32"
-    plain = replace(PLAIN, device=engine.device)
-    ways = {precision: replace(plain, precision=precision) for precision in get_args(Precision)}
+    narrow = "fused" if engine.attention == "auto" else engine.attention
+    ways = {
+        "float32": replace(PLAIN, device=engine.device, attention=wide),
+        "bfloat16": replace(PLAIN, device=engine.device, attention=narrow, precision="bfloat16"),
+    }
     seconds = _steps("precision", ways, spec.shape, rows)
     faster = seconds["float32"] > _PRECISION_GAIN * seconds["bfloat16"]
     return "bfloat16" if faster else "float32"

@@ -175,7 +175,7 @@ def evaluate(model: LanguageModel, data: HeldOut) -> HeldOutLoss:
 
     With S_g the summed loss and T_g the tokens of document g of G: mean = sum S / sum T and
     se^2 = G / (G - 1) * sum (S_g - mean T_g)^2 / (sum T)^2, the ratio estimator's variance.
-    Nothing is dropped meanwhile.
+    Dropout is off meanwhile.
     Source: Cochran, Sampling Techniques, 1977, section 6.4 (no finite-population correction).
     """
     return _summary(token_losses(model, data), data)

@@ -83,7 +83,13 @@ def train_together(
         finally:
             _stop(process)
         record = folder / f"{spec.run_id}.jsonl"
-        if record.exists() and (run := read_record(record)).ended and run.end is not None:
+        # After a refusal the record is that of another call.
+        if (
+            not heard.said
+            and record.exists()
+            and (run := read_record(record)).ended
+            and run.end is not None
+        ):
             return run.end
         raise IsolossError(_reason(heard, code, processes, errors))
 
@@ -94,7 +100,7 @@ def _start(
     environment = worker_environment() | dict.fromkeys(THREAD_VARIABLES, str(threads))
     environment["PYTHONSAFEPATH"] = "1"  # `-m` shall not find a torch.py in the folder one is in
     loopback = [name for _, name in socket.if_nameindex() if name in ("lo", "lo0")]
-    if loopback:  # all are on this machine: nothing they say need be heard outside
+    if loopback:  # gradients stay on this machine; torch's rendezvous listens beyond it
         environment.setdefault("GLOO_SOCKET_IFNAME", loopback[0])
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--local-addr", "127.0.0.1", "--nproc-per-node", str(processes)]
@@ -128,6 +134,8 @@ def _listen(
         try:
             event = json.loads(line)
         except ValueError:  # the last line of a killed process may be torn
+            continue
+        if not isinstance(event, dict):  # nothing of ours
             continue
         kind = event.pop("event", "")
         if kind == "progress" and on_progress:

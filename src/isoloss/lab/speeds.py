@@ -41,7 +41,7 @@ def recall(
     asked = {"question": question, **about, **machine, "torch": str(torch.__version__)}
     text = json.dumps(asked, sort_keys=True)
     place = cache_folder("speeds") / f"{hashlib.sha256(text.encode()).hexdigest()[:24]}.json"
-    kept = _read(place)
+    kept, damaged = _read(place), place.exists()
     if kept is not None:
         return kept
     answer = measure()
@@ -49,14 +49,15 @@ def recall(
         return answer  # a way failed, and need not fail for ever
     with contextlib.suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True)
-        if _read(place) is None:
-            place.unlink(missing_ok=True)  # it is there, and damaged
         temporary = place.with_name(f".{place.name}.{os.getpid()}")
         temporary.write_text(json.dumps({"asked": asked, "answer": answer}, indent=1))
         try:
-            os.link(temporary, place)  # unlike a rename, leaves the first one's answer in place
+            if damaged and _read(place) is None:
+                os.replace(temporary, place)
+            else:
+                os.link(temporary, place)  # leaves the answer of another in place
         finally:
-            temporary.unlink()
+            temporary.unlink(missing_ok=True)
     return _read(place) or answer
 
 

@@ -350,6 +350,7 @@ def _end(run: _Run, losses: tuple[HeldOutLosses, ...], reason: str) -> End:
         measured["eval_documents"] = len(losses[0].documents)
     for one in losses if not reason else ():
         run.writer.held_out(one)
+    run.watch.check()  # an end is for good, and of the text it names
     memory = peak_memory_gb(run.engine.where)
     speed = trained / max(1e-9, state.seconds - state.eval_seconds)
     flops = speed * flops_per_token(run.spec.shape, "exact")

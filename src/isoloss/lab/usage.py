@@ -1,4 +1,4 @@
-"""What a run takes of its machine: memory at its peak, and how much of the device it uses."""
+"""What a run takes of its machine: memory, at its peak."""
 
 from __future__ import annotations
 

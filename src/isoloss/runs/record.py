@@ -101,7 +101,7 @@ class Run:
     spec: `RunSpec.to_dict()`. params: parameters by group. n: parameters by convention.
     flops_per_token: training FLOPs per token by convention. A record torn in its first line has
     the file's name as run_id and everything else empty. held_out: the final losses taken apart, on
-    the corpus of the run and then on each of `eval_corpora`; empty in records of before.
+    the corpus of the run and then on each of `eval_corpora`; empty in older records.
     """
 
     run_id: str

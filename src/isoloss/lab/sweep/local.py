@@ -94,8 +94,9 @@ def run_sweep(
     folder = Path(folder)
     jobs = make_jobs(specs, folder)
     tokens = load_tokens(tokens_folder)
-    check_ids(tokens)
     others = {name: load_tokens(place) for name, place in (eval_sets or {}).items()}
+    for text in (tokens, *others.values()):
+        check_ids(text)
     for job in jobs:
         check_corpus(job.spec, tokens)
         check_eval_sets(job.spec, tokens, others)
@@ -129,9 +130,8 @@ class _Sweep:
         progress: Callable[[SweepProgress], None],
         crowd: Crowd | None = None,
     ) -> None:
-        self.crowd = crowd
         self.corpus_hash, self.workers, self.retries = corpus_hash, workers, retries
-        self.progress = progress
+        self.progress, self.crowd = progress, crowd
         self.folder = jobs[0].record.parent
         found = [(job, record_of(job, corpus_hash)) for job in jobs]
         self.tracked = {job.run_id: Tracked(job, state_of(run)) for job, run in found}
