@@ -37,8 +37,8 @@ import numpy as np
 
 from isoloss.lab.corpus.python_stdlib import read_python_stdlib
 from isoloss.lab.corpus.text_files import cut
-from isoloss.lab.tokenizing.bpe import load_bpe
-from isoloss.lab.tokenizing.pool import usable_cores
+from isoloss.lab.processes.environment import usable_cores
+from isoloss.lab.tokens.tokenizing.bpe import load_bpe
 
 DOCUMENT = 4_000  # characters at most
 NEW_WORDS = 0.02
@@ -86,7 +86,7 @@ def documents_of(path: Path) -> Iterator[str]:
 def ours(text: Path, folder: Path, tokenizer: str) -> float:
     """`isoloss corpus prepare`; returns the seconds it took to learn a vocabulary."""
     from isoloss.cli.app import run
-    from isoloss.lab.tokenizing import corpus
+    from isoloss.lab.tokens.tokenizing import corpus
 
     learning = 0.0
     train_bpe = corpus.train_bpe

@@ -25,7 +25,7 @@ from pathlib import Path
 import _results as results
 
 from isoloss.counting import Shape, activation_bytes, count_params, training_memory
-from isoloss.lab.sweep.pool import worker_environment
+from isoloss.lab.processes.environment import training_environment
 
 MOST = 1.5
 BLOCK = 64  # queries at once of isoloss.lab.models.attention
@@ -110,7 +110,7 @@ def measure(number: int, steps: int, folder: Path) -> dict[str, object]:
     words = [sys.executable, __file__, "--case", str(number), "--steps", str(steps)]
     done = subprocess.run(
         [*words, "--tokens", str(folder)],
-        env=worker_environment(),
+        env=training_environment(),
         check=True,
         stdout=subprocess.PIPE,
         text=True,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 
 from isoloss.errors import InputError
+
+_WHEN = (1980, 1, 1, 0, 0, 0)  # one time for all members of a zip
 
 
 def write_whole(path: str | Path, content: str | bytes) -> None:
@@ -31,3 +35,20 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
 def beside(path: Path) -> Path:
     """Return the hidden name beside a file under which this process writes it first."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def write_zip(out: IO[bytes], members: Iterable[tuple[str, Iterable[bytes]]]) -> None:
+    """Write a zip of members, each a name and its bytes in parts; the same are the same bytes.
+
+    out: a file open for writing.
+    """
+    import zipfile  # most calls of the library write none
+
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+        for name, parts in members:
+            member = zipfile.ZipInfo(name, _WHEN)
+            member.compress_type = zipfile.ZIP_DEFLATED
+            member.external_attr = 0o644 << 16
+            with archive.open(member, "w", force_zip64=True) as stream:
+                for part in parts:
+                    stream.write(part)

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 import isoloss.lab.train as training
-from isoloss.lab import checkpoint
 from isoloss.lab.tokens import TokenSet
+from isoloss.lab.training import checkpoint
 from isoloss.runs import RunSpec, journal, record
 
 REAL_FSYNC, REAL_SAVEZ, REAL_REPLACE = os.fsync, np.savez, os.replace

@@ -21,7 +21,7 @@ import torch
 import isoloss.lab.train as trainer
 from isoloss.errors import InputError
 from isoloss.lab.engine import PLAIN
-from isoloss.lab.parallel import Team, join
+from isoloss.lab.parallel.team import Team, join
 from isoloss.lab.tokens import load_tokens
 from isoloss.runs import RunSpec
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isoloss.lab.token_pack import pack_tokens
 from isoloss.lab.tokens import TokenSet
+from isoloss.lab.tokens.pack import pack_tokens
 from isoloss.runs import read_runs
 
 SWEEP = """

@@ -19,10 +19,10 @@ from isoloss.runs import Run, RunSpec, read_record
 torch = pytest.importorskip("torch", reason="the lab needs torch: install isoloss[lab]")
 
 from isoloss.lab import engine as module  # noqa: E402
-from isoloss.lab import speeds  # noqa: E402
 from isoloss.lab.engine import PLAIN, Engine, equip, gradients, settle  # noqa: E402
 from isoloss.lab.models import make_model  # noqa: E402
 from isoloss.lab.train import Progress, train  # noqa: E402
+from isoloss.lab.training import speeds  # noqa: E402
 
 LSTM = Shape(kind="lstm", n_layer=1, d_model=16, n_heads=0, vocab=256, n_ctx=32)
 UNDECIDED = replace(PLAIN, precision="auto", attention="auto", graph="auto", compiled="auto")
@@ -264,6 +264,8 @@ def test_what_a_record_says_is_followed_as_far_as_it_can_be_here(
     gone = began | {"device": "cuda:99", "graph": True, "compiled": False}
     here = settle(replace(PLAIN, device="cpu", precision="auto", graph="auto"), spec, began=gone)
     assert (here.precision, here.graph) == ("bfloat16", False)
+    nowhere = settle(replace(PLAIN, device="auto"), spec, began=began | {"device": "foo"})
+    assert nowhere.device in ("cpu", "cuda")
     # A record of before there were engines decides nothing.
     assert settle(replace(PLAIN, attention="auto"), spec, began={}).attention == "blocked"
 

@@ -14,15 +14,16 @@ from isoloss.errors import InputError
 from isoloss.lab.eval_sets import check_eval_sets, parse_folders, prepare_eval_sets
 from isoloss.lab.sweep import run_sweep
 from isoloss.lab.sweep.pace import work_of
-from isoloss.lab.token_pack import pack_tokens
 from isoloss.lab.tokens import TokenSet, load_tokens, prepare
+from isoloss.lab.tokens.pack import pack_tokens
 from isoloss.runs import HeldOutLosses, RunSpec, content, read_record, read_runs, write_runs
 
 torch = pytest.importorskip("torch", reason="the lab needs torch: install isoloss[lab]")
 
 from isoloss.lab.evaluate import evaluate, evaluate_apart, held_out, held_out_text  # noqa: E402
 from isoloss.lab.models import Transformer  # noqa: E402
-from isoloss.lab.train import Progress, evaluation_steps, train  # noqa: E402
+from isoloss.lab.train import Progress, train  # noqa: E402
+from isoloss.lab.training.points import evaluation_steps  # noqa: E402
 
 
 class Killed(Exception):

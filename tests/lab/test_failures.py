@@ -19,18 +19,18 @@ import torch
 
 from isoloss.counting import Shape
 from isoloss.errors import IsolossError
-from isoloss.lab.checkpoint import (
+from isoloss.lab.models import make_model
+from isoloss.lab.sweep import SweepResult, run_sweep
+from isoloss.lab.tokens import TokenSet, load_tokens, prepare
+from isoloss.lab.train import train
+from isoloss.lab.training.checkpoint import (
     DamagedCheckpoint,
     RunWarning,
     State,
     load_checkpoint,
     save_checkpoint,
 )
-from isoloss.lab.models import make_model
-from isoloss.lab.optim import make_optimizer
-from isoloss.lab.sweep import SweepResult, run_sweep
-from isoloss.lab.tokens import TokenSet, load_tokens, prepare
-from isoloss.lab.train import train
+from isoloss.lab.training.optim import make_optimizer
 from isoloss.runs import (
     RunSpec,
     Schedule,

@@ -14,11 +14,11 @@ from isoloss.runs import RunSpec, content, read_record
 
 torch = pytest.importorskip("torch", reason="the lab needs torch: install isoloss[lab]")
 
-from isoloss.lab.batches import Batches  # noqa: E402
-from isoloss.lab.gradients import backward  # noqa: E402
 from isoloss.lab.models import Transformer  # noqa: E402
-from isoloss.lab.optim import make_optimizer, matrices_inside, set_rate  # noqa: E402
 from isoloss.lab.train import Progress, train  # noqa: E402
+from isoloss.lab.training.batches import Batches  # noqa: E402
+from isoloss.lab.training.gradients import backward  # noqa: E402
+from isoloss.lab.training.optim import make_optimizer, matrices_inside, set_rate  # noqa: E402
 
 RATES = {"adamw": 0.01, "adam": 0.01, "adafactor": 0.03, "sgd": 0.3, "muon": 0.01}
 

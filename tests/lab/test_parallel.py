@@ -28,14 +28,14 @@ from isoloss.runs import Run, RunSpec, Schedule, read_record, trunk_of
 
 torch = pytest.importorskip("torch", reason="the lab needs torch: install isoloss[lab]")
 
-from isoloss.lab.batches import Batches  # noqa: E402
 from isoloss.lab.engine import PLAIN  # noqa: E402
-from isoloss.lab.launch import _Heard, _reason  # noqa: E402
 from isoloss.lab.models import make_model  # noqa: E402
-from isoloss.lab.parallel import ALONE, Team, spread, team_of  # noqa: E402
-from isoloss.lab.shares import rows_each  # noqa: E402
+from isoloss.lab.parallel.launch import _Heard, _reason  # noqa: E402
+from isoloss.lab.parallel.rows import rows_each  # noqa: E402
+from isoloss.lab.parallel.team import ALONE, Team, spread, team_of  # noqa: E402
 from isoloss.lab.train import Progress, seed_dropout  # noqa: E402
 from isoloss.lab.train import train as train_run  # noqa: E402
+from isoloss.lab.training.batches import Batches  # noqa: E402
 
 SHAPE = Shape(n_layer=2, d_model=16, n_heads=2, vocab=256, n_ctx=32)
 SPEC = RunSpec(

@@ -19,6 +19,7 @@ import pytest
 from isoloss.counting import Shape
 from isoloss.errors import InputError, IsolossError
 from isoloss.lab.__main__ import main
+from isoloss.lab.processes.environment import training_environment
 from isoloss.lab.sweep import (
     SweepInterrupted,
     SweepProgress,
@@ -32,7 +33,7 @@ from isoloss.lab.sweep.crowd import Crowd
 from isoloss.lab.sweep.display import auto_display, duration, live_display, plain_display
 from isoloss.lab.sweep.lock import run_lock
 from isoloss.lab.sweep.pace import Pace, Work, learn_pace, time_left, work_of
-from isoloss.lab.sweep.pool import worker_config, worker_environment
+from isoloss.lab.sweep.pool import worker_config
 from isoloss.lab.sweep.queue import make_jobs
 from isoloss.lab.sweep.tracked import Tracked
 from isoloss.lab.tokens import TokenSet
@@ -285,7 +286,7 @@ def start_parent(tokens: TokenSet, folder: Path) -> subprocess.Popen[str]:
     """A sweep in a process of its own that has done one run and never ends the other two."""
     process = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tokens.folder), str(folder)],
-        env={**worker_environment(), "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
+        env={**training_environment(), "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path])},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -337,7 +338,7 @@ def test_a_busy_worker_ends_with_its_input(tokens: TokenSet, folder: Path) -> No
         [sys.executable, "-P", "-m", "isoloss.lab.sweep.worker", json.dumps(config)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=worker_environment(),
+        env=training_environment(),
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None

@@ -12,12 +12,11 @@ import pytest
 import torch
 
 from isoloss.counting import Shape
-from isoloss.lab import threads
-from isoloss.lab.sweep import run_sweep
+from isoloss.lab.sweep import run_sweep, threads
 from isoloss.lab.sweep.local import _Sweep
 from isoloss.lab.sweep.queue import Job, make_jobs
 from isoloss.lab.sweep.state import ELSEWHERE, FINISHED
-from isoloss.lab.threads import settle_threads
+from isoloss.lab.sweep.threads import settle_threads
 from isoloss.lab.tokens import TokenSet
 from isoloss.lab.train import train
 from isoloss.runs import RunSpec, Schedule, content, read_record, share_trunk, trunk_of

@@ -16,11 +16,12 @@ from isoloss.runs import RunSpec, Schedule, content, read_record
 
 torch = pytest.importorskip("torch", reason="the lab needs torch: install isoloss[lab]")
 
-from isoloss.lab.batches import Batches  # noqa: E402
 from isoloss.lab.evaluate import evaluate, held_out  # noqa: E402
 from isoloss.lab.models import Transformer  # noqa: E402
-from isoloss.lab.optim import learning_rate  # noqa: E402
-from isoloss.lab.train import Progress, evaluation_steps, train  # noqa: E402
+from isoloss.lab.train import Progress, train  # noqa: E402
+from isoloss.lab.training.batches import Batches  # noqa: E402
+from isoloss.lab.training.optim import learning_rate  # noqa: E402
+from isoloss.lab.training.points import evaluation_steps  # noqa: E402
 
 
 class Killed(Exception):

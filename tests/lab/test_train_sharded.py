@@ -11,11 +11,11 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="the lab needs torch: install isoloss[lab]")
 
-from isoloss.lab.batches import Batches  # noqa: E402
 from isoloss.lab.evaluate import held_out  # noqa: E402
-from isoloss.lab.token_arrays import ShardedIds, take_windows  # noqa: E402
 from isoloss.lab.tokens import TokenSet, load_tokens  # noqa: E402
+from isoloss.lab.tokens.arrays import ShardedIds, take_windows  # noqa: E402
 from isoloss.lab.train import train  # noqa: E402
+from isoloss.lab.training.batches import Batches  # noqa: E402
 from isoloss.runs import RunSpec  # noqa: E402
 
 

@@ -18,7 +18,7 @@ from isoloss.lab import evaluate as evaluation  # noqa: E402
 from isoloss.lab.engine import Engine, equip  # noqa: E402
 from isoloss.lab.evaluate import HeldOut, rows_of_a_pass, token_losses  # noqa: E402
 from isoloss.lab.models import make_model  # noqa: E402
-from isoloss.lab.optim import make_optimizer  # noqa: E402
+from isoloss.lab.training.optim import make_optimizer  # noqa: E402
 from isoloss.runs import RunSpec  # noqa: E402
 
 SHAPES = {

@@ -28,7 +28,8 @@ from isoloss.runs import (
 
 torch = pytest.importorskip("torch", reason="the lab needs torch: install isoloss[lab]")
 
-from isoloss.lab.train import Progress, evaluation_steps, train  # noqa: E402
+from isoloss.lab.train import Progress, train  # noqa: E402
+from isoloss.lab.training.points import evaluation_steps  # noqa: E402
 
 
 class Killed(Exception):

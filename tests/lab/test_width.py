@@ -17,9 +17,9 @@ torch = pytest.importorskip("torch", reason="the lab needs torch: install isolos
 
 from isoloss.lab.coordinates import coordinate_check  # noqa: E402
 from isoloss.lab.models import Transformer  # noqa: E402
-from isoloss.lab.optim import make_optimizer, set_rate  # noqa: E402
 from isoloss.lab.train import train  # noqa: E402
-from isoloss.lab.width import parametrize  # noqa: E402
+from isoloss.lab.training.optim import make_optimizer, set_rate  # noqa: E402
+from isoloss.lab.training.width import parametrize  # noqa: E402
 
 WIDTHS = (32, 64, 128, 256)
 

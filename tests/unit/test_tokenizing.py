@@ -17,10 +17,10 @@ import pytest
 
 from isoloss.errors import InputError
 from isoloss.lab.corpus.text_files import Document
-from isoloss.lab.token_arrays import ShardedIds
-from isoloss.lab.tokenizing import corpus as steps
-from isoloss.lab.tokenizing import pool, shards, spool
 from isoloss.lab.tokens import TokenSet, load_tokens, prepare
+from isoloss.lab.tokens.arrays import ShardedIds
+from isoloss.lab.tokens.tokenizing import corpus as steps
+from isoloss.lab.tokens.tokenizing import pool, shards, spool
 
 TEXT = "the loss falls as a power of size data and compute over many decades"
 WORDS = TEXT.split()
@@ -127,7 +127,7 @@ def test_a_document_longer_than_a_block_is_cut_and_joined(
 KILLED = """
     import os, signal, sys
     from pathlib import Path
-    from isoloss.lab.tokenizing import spool
+    from isoloss.lab.tokens.tokenizing import spool
     from isoloss.lab.tokens import prepare
 
     corpus, folder, tokenizer, workers, shards = sys.argv[1:]
@@ -307,7 +307,7 @@ def test_a_full_disk_under_a_worker_is_told_in_one_line(
         import resource, signal, sys
         from isoloss.errors import InputError
         from isoloss.lab.tokens import prepare
-        from isoloss.lab.tokenizing import pool
+        from isoloss.lab.tokens.tokenizing import pool
         first = pool._write_in_pool
         def limited(*given):
             resource.setrlimit(resource.RLIMIT_FSIZE, (3_000, 3_000))
@@ -340,7 +340,7 @@ def test_a_killed_worker_stops_the_call_and_not_what_is_done(
     def kill_at_the_fifth(worker: Any, shard: Any) -> None:
         given[0] += 1
         if given[0] == 5:
-            worker._process.kill()
+            os.kill(worker._process.pid, signal.SIGKILL)
         give(worker, shard)
 
     monkeypatch.setattr(pool._Worker, "give", kill_at_the_fifth)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from isoloss.lab.tokenizing.bpe import Encoder, safe_end, split_words, train_bpe
+from isoloss.lab.tokens.tokenizing.bpe import Encoder, safe_end, split_words, train_bpe
 
 tokenizers = pytest.importorskip("tokenizers")
 
@@ -89,7 +89,7 @@ def test_prose_is_split_into_words_that_come_again(tokenizer: Any) -> None:
 
 
 def test_what_is_remembered_is_bounded(tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("isoloss.lab.tokenizing.bpe._MOST_WORDS", 20)
+    monkeypatch.setattr("isoloss.lab.tokens.tokenizing.bpe._MOST_WORDS", 20)
     encoder = Encoder(tokenizer)
     for number in range(50):
         text = f"word{'abcdefghij'[number % 10]} {number} " + "x" * 100

@@ -73,7 +73,7 @@ def pack(
     file: Annotated[Path, Parameter(help="The file to write, a .zip.")],
 ) -> None:
     """Pack token ids into one file, which any --tokens takes as it takes the folder."""
-    from isoloss.lab.token_pack import pack_tokens
+    from isoloss.lab.tokens.pack import pack_tokens
 
     print(pack_tokens(folder, file))
 

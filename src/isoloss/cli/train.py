@@ -70,12 +70,13 @@ def train(
         raise UsageError("--parallel says how processes share a run; give --nproc too")
     (spec,) = specs
     if nproc > 1:
-        from isoloss.lab.shares import rows_each
+        from isoloss.lab.parallel.rows import rows_each
 
         rows_each(spec, nproc)
     os.environ["OMP_NUM_THREADS"] = str(threads)  # some libraries read it only when loaded
     from isoloss.lab.eval_sets import parse_folders, prepare_eval_sets
     from isoloss.lab.sweep import given_tokens, prepare_tokens
+    from isoloss.lab.tokens.watch import check_ids
 
     given = parse_folders(eval_tokens or ())
     if tokens is not None:
@@ -85,6 +86,8 @@ def train(
             token_set = prepare_tokens(specs, folder, progress=show)
     with progress() as show:
         others = prepare_eval_sets(specs, token_set, folder, given=given, progress=show)
+    for text in (token_set, *others.values()):
+        check_ids(text)
     with progress("steps") as show:
         engine = engine_fields(device, precision)
         if nproc == 1:
@@ -140,7 +143,7 @@ def _together(
     sharing: dict[str, Any],
     show: Report,
 ) -> End:
-    from isoloss.lab.launch import train_together
+    from isoloss.lab.parallel.launch import train_together
 
     def on_progress(now: Mapping[str, Any]) -> None:
         show("training", now["step"], now["steps"], f"loss {now['loss']:.3f}")

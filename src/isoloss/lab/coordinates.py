@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from isoloss.counting import Shape
 from isoloss.errors import InputError
 from isoloss.lab.models import Transformer
-from isoloss.lab.optim import make_optimizer, set_rate
-from isoloss.lab.width import parametrize
+from isoloss.lab.training.optim import make_optimizer, set_rate
+from isoloss.lab.training.width import parametrize
 from isoloss.runs import RunSpec
 
 

@@ -30,11 +30,12 @@ import torch
 
 from isoloss.counting import Shape, flops_per_token
 from isoloss.errors import InputError
-from isoloss.lab.gradients import Gradients, plain_gradients, recorded_gradients
 from isoloss.lab.models import LanguageModel, make_model
 from isoloss.lab.models.attention import blocked_attention
 from isoloss.lab.models.transformer import Attention as AttentionModule
-from isoloss.lab.speeds import best_seconds, matmul_peak, recall
+from isoloss.lab.parallel.team import Team, all_say
+from isoloss.lab.training.gradients import Gradients, plain_gradients, recorded_gradients
+from isoloss.lab.training.speeds import best_seconds, matmul_peak, recall
 from isoloss.runs import RunSpec
 
 Auto: TypeAlias = Literal["auto"]
@@ -62,7 +63,10 @@ def _device(name: str) -> torch.device:
 
 
 def _there(name: str) -> bool:
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:  # a record may say anything
+        return False
     return device.type == "cpu" or (
         torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
     )
@@ -146,6 +150,25 @@ def settle(
         pays = processes == 1 and not settled.graph and _pays_to_compile(settled, spec, rows)
         settled = replace(settled, compiled=pays)
     return settled
+
+
+def settle_together(
+    engine: Engine, spec: RunSpec, team: Team, *, began: Mapping[str, Any] | None = None
+) -> Engine:
+    """As `settle`, the same in every process of a team: each way only if all chose it."""
+    if team.size > 1:
+        if True in (engine.compiled, engine.graph):
+            raise InputError("compiled and graph are for one process alone; leave them out")
+        device = str(team.device) if engine.device == "auto" else engine.device
+        # Decided here, for a run that began alone may have had them.
+        engine = replace(engine, device=device, compiled=False, graph=False)
+    engine = settle(engine, spec, began=began, processes=team.size)
+    narrow, blocked = all_say(team, [engine.precision == "bfloat16", engine.attention == "blocked"])
+    return replace(
+        engine,
+        precision="bfloat16" if narrow else "float32",
+        attention="blocked" if blocked else "fused",
+    )
 
 
 def _as_it_began(engine: Engine, began: Mapping[str, Any], processes: int) -> Engine:

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from isoloss.errors import InputError, UsageError
 from isoloss.lab.corpus.clients import Progress
-from isoloss.lab.token_cache import remote_url
-from isoloss.lab.token_files import is_token_source
-from isoloss.lab.token_index import TOKENIZER
-from isoloss.lab.tokenizing.shards import hash_file
 from isoloss.lab.tokens import TokenSet, load_tokens, prepare
+from isoloss.lab.tokens.index import TOKENIZER
+from isoloss.lab.tokens.remote import remote_url
+from isoloss.lab.tokens.sources import is_token_source
+from isoloss.lab.tokens.tokenizing.shards import hash_file
 from isoloss.runs import RunSpec
 
 FOLDER = "eval-tokens"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from isoloss.counting import Shape
 from isoloss.errors import InputError
 from isoloss.lab.models import LanguageModel
-from isoloss.lab.parallel import team_of
+from isoloss.lab.parallel.team import team_of
 from isoloss.lab.tokens import TokenSet
 from isoloss.runs import HeldOutLosses, OtherLoss, RunSpec
 from isoloss.units import nats_to_bits

@@ -17,17 +17,13 @@ import math
 import os
 import signal
 import sys
-import threading
 import time
-import warnings
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from isoloss.errors import InputError, IsolossError
-
-Tell = Callable[[dict[str, Any]], None]
+from isoloss.lab.processes.child import Send, listen, pass_on_warnings, take_over_stdout
 
 _LINES_EVERY = 10.0  # seconds between lines of progress where no program reads them
 
@@ -35,10 +31,10 @@ _LINES_EVERY = 10.0  # seconds between lines of progress where no program reads 
 def main(arguments: list[str] | None = None) -> int:
     """Train as one process of a team; 0 when the run is finished, 1 when not or on bad input."""
     options = _parser().parse_args(arguments)
-    tell: Tell = _Talk()
+    tell: Send = _Talk()
     if options.job:
-        tell = _take_over_stdout()
-        _end_with_stdin()
+        tell = take_over_stdout()
+        listen(lambda message: None)  # there are none; their end is this process's
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that started all
     try:
         return _train(json.loads(options.job) if options.job else _job(options), tell)
@@ -46,17 +42,17 @@ def main(arguments: list[str] | None = None) -> int:
         text = " ".join(str(error).split())[:1000] or type(error).__name__
         said = isinstance(error, IsolossError)
         reason = text if said else f"{type(error).__name__}: {text}"
-        tell({"event": "failed", "said": said, "reason": reason})
+        tell(event="failed", said=said, reason=reason)
         sys.stderr.flush()
         # At once: leaving in order may wait for what others no longer send.
         os._exit(1)
 
 
-def _train(job: dict[str, Any], tell: Tell) -> int:
+def _train(job: dict[str, Any], tell: Send) -> int:
     import torch
 
     from isoloss.lab.engine import Engine
-    from isoloss.lab.parallel import join
+    from isoloss.lab.parallel.team import join
     from isoloss.lab.tokens import load_tokens
     from isoloss.lab.train import Progress, train
     from isoloss.runs import RunSpec
@@ -64,11 +60,11 @@ def _train(job: dict[str, Any], tell: Tell) -> int:
     torch.set_num_threads(job["threads"])
 
     def report(progress: Progress) -> None:
-        tell({"event": "progress", **asdict(progress)})
+        tell(event="progress", **asdict(progress))
 
     with join(job["kind"]) as team:
         if team.leads:
-            _pass_on_warnings(tell)
+            pass_on_warnings(tell)
         spec, folder = RunSpec.from_dict(job["spec"]), Path(job["folder"])
         others = {name: load_tokens(place) for name, place in job["eval_sets"].items()}
         end = train(
@@ -83,7 +79,7 @@ def _train(job: dict[str, Any], tell: Tell) -> int:
         )
         if team.leads:
             record = folder / f"{spec.run_id}.jsonl"
-            tell({"event": "ended", "status": end.status, "loss": end.loss, "record": str(record)})
+            tell(event="ended", status=end.status, loss=end.loss, record=str(record))
     # A diverged run is done, and torchrun holds every status but 0 for a crash.
     return 0
 
@@ -115,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint-seconds", type=float, default=20.0, help="most work a kill may cost"
     )
-    parser.add_argument("--job", help=argparse.SUPPRESS)  # all of it in JSON, from lab.launch
+    parser.add_argument("--job", help=argparse.SUPPRESS)  # all of it in JSON, from `launch`
     return parser
 
 
@@ -149,7 +145,7 @@ class _Talk:
     def __init__(self) -> None:
         self._told = -math.inf
 
-    def __call__(self, event: dict[str, Any]) -> None:
+    def __call__(self, **event: Any) -> None:
         kind = event["event"]
         if kind == "ended":
             said = f"{event['status']}: loss {event['loss']:.4f} nats per token"
@@ -162,46 +158,6 @@ class _Talk:
             self._told = time.monotonic()
             line = f"training, {event['step']} of {event['steps']} steps, loss {event['loss']:.3f}"
             print(line, file=sys.stderr, flush=True)
-
-
-def _take_over_stdout() -> Tell:
-    """Keep standard output for events alone: anything else that prints goes to standard error."""
-    out = os.dup(1)
-    os.dup2(2, 1)
-
-    def send(event: dict[str, Any]) -> None:
-        try:
-            # Short enough to be written at once, so that lines of several processes do not mix.
-            os.write(out, json.dumps(event).encode() + b"\n")
-        except OSError:  # nobody listens any more
-            os._exit(1)
-
-    return send
-
-
-def _end_with_stdin() -> None:
-    """End this process when standard input ends, which only a living parent holds open."""
-
-    def read() -> None:
-        while os.read(0, 1024):
-            pass
-        # Leaving at once is always safe: a record is good at every moment, and so is a checkpoint.
-        os._exit(1)
-
-    threading.Thread(target=read, name="parent", daemon=True).start()
-
-
-def _pass_on_warnings(tell: Tell) -> None:
-    """Tell what a run warns of; what libraries warn of stays on standard error."""
-    show = warnings.showwarning
-
-    def pass_on(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if category.__name__ == "RunWarning":
-            tell({"event": "note", "text": str(message)})
-        else:
-            show(message, category, *where, **more)
-
-    warnings.showwarning = pass_on
 
 
 if __name__ == "__main__":

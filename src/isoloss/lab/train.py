@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,28 +18,28 @@ import numpy as np
 import torch
 
 from isoloss.counting import flops_per_token
-from isoloss.errors import InputError
-from isoloss.lab.batches import Batches
-from isoloss.lab.checkpoint import State, try_load, try_save
-from isoloss.lab.engine import Engine, equip, gradients, settle
+from isoloss.lab.engine import Engine, equip, gradients, settle_together
 from isoloss.lab.eval_sets import check_eval_sets
 from isoloss.lab.evaluate import HeldOutLoss, held_out_text
 from isoloss.lab.models import LanguageModel, make_model
-from isoloss.lab.optim import learning_rate, make_optimizer, set_rate
-from isoloss.lab.parallel import ALONE, Team, agree, all_say, open_record, spread
-from isoloss.lab.stopping import Lowest
-from isoloss.lab.token_watch import Watch, watch
-from isoloss.lab.tokens import TokenSet, check_corpus, training_part
-from isoloss.lab.trunk import leave_trunk
-from isoloss.lab.usage import peak_memory_gb, start_counting_memory
-from isoloss.lab.width import parametrize
+from isoloss.lab.parallel.team import ALONE, Team, agree, open_record, spread
+from isoloss.lab.tokens import TokenSet, check_corpus
+from isoloss.lab.tokens.watch import Watch, watch
+from isoloss.lab.training.batches import Batches
+from isoloss.lab.training.best_state import BestState
+from isoloss.lab.training.checkpoint import State, try_load, try_save
+from isoloss.lab.training.memory import peak_memory_gb, start_counting_memory
+from isoloss.lab.training.optim import learning_rate, make_optimizer, set_rate
+from isoloss.lab.training.points import evaluation_steps
+from isoloss.lab.training.provenance import check_same_text, corpus_facts
+from isoloss.lab.training.trunk import leave_trunk
+from isoloss.lab.training.width import parametrize
 from isoloss.runs import (
     End,
     HeldOutLosses,
     OtherLoss,
     Point,
     RecordWriter,
-    Run,
     RunSpec,
     describe_machine,
     kept_path,
@@ -47,9 +47,6 @@ from isoloss.runs import (
     versions,
 )
 
-EVALUATION_SHARE = 0.2
-FORWARD_SHARE = 0.4  # a forward pass over a training step on as many tokens, measured 0.31-0.39
-FIRST_POINT = 30  # the first held-out point lies at this part of the run
 PROGRESS_SECONDS = 0.5
 
 
@@ -84,15 +81,15 @@ def train(
 
     on_progress: called about twice a second. checkpoint_seconds: time between
     checkpoints (`<run_id>.ckpt.npz`, removed at the end). keep: steps after which the state is kept
-    for branches (`lab.trunk`). A run whose spec has a trunk starts from what that has kept.
+    for branches (`training.trunk`). A run whose spec has a trunk starts from what that has kept.
     engine: how it is computed; what that leaves open is chosen by measuring (`lab.engine`), or is
     as the record has it.
-    team: the processes that train it together (`lab.parallel`); all call this and get the same.
+    team: the processes that train it together (`parallel.team`); all call this and get the same.
     eval_sets: the token sets of the spec's eval_corpora, by name (`lab.eval_sets`).
     Returns the record's end: `finished`, or `diverged` when a loss is not finite. Of a spec with
-    `patience` that end is the state at the lowest held-out point (`lab.stopping`). A finished run
-    returns its old end; an unfinished one goes on from its checkpoint and, on the same machine,
-    gives the same numbers as an uninterrupted run.
+    `patience` that end is the state at the lowest held-out point (`training.best_state`). A
+    finished run returns its old end; an unfinished one goes on from its checkpoint and, on the same
+    machine, gives the same numbers as an uninterrupted run.
     Raises InputError if the corpus is too small, or is not the one of the spec or of the record.
     """
     check_corpus(spec, tokens)
@@ -102,13 +99,13 @@ def train(
     checkpoint = folder / f"{spec.run_id}.ckpt.npz"
     began = None
     if path.exists() and (old := read_record(path)).spec:
-        _check_same_text(old, tokens, others, path)
+        check_same_text(old, tokens, others, path)
         if old.ended and old.end is not None:
             return old.end
         began = old.machine.get("engine")
     else:
         checkpoint.unlink(missing_ok=True)  # one without its record is nobody's
-    engine = _engine(engine or Engine(), spec, began, team)
+    engine = settle_together(engine or Engine(), spec, team, began=began)
 
     torch.manual_seed(spec.seed)
     model = make_model(spec.shape, dropout=spec.dropout)
@@ -124,13 +121,27 @@ def train(
     with open_record(path, state.step, team) as writer:
         used = {"engine": asdict(engine), "matmul_flops_per_second": peak}
         machine = describe_machine() | team.facts() | used
-        writer.header(spec, _corpus(spec, tokens, others), machine, versions())
-        lowest = Lowest(spec, folder, read_record(path).points)
-        parts = (spec, tokens, others, model, optimizer, state, writer, checkpoint, lowest)
-        run = _Run(*parts, set(keep), watch(tokens), team, shared, engine)
+        writer.header(spec, corpus_facts(spec, tokens, others), machine, versions())
+        best_state = BestState(spec, folder, read_record(path).points)
+        run = _Run(
+            spec=spec,
+            tokens=tokens,
+            others=others,
+            model=model,
+            shared=shared,
+            optimizer=optimizer,
+            state=state,
+            writer=writer,
+            checkpoint=checkpoint,
+            best_state=best_state,
+            keep=set(keep),
+            watches=tuple(watch(text) for text in (tokens, *others.values())),
+            team=team,
+            engine=engine,
+        )
         end = _train(run, on_progress, checkpoint_seconds)
     checkpoint.unlink(missing_ok=True)
-    lowest.clear()
+    best_state.clear()
     return end
 
 
@@ -142,16 +153,21 @@ class _Run:
     tokens: TokenSet
     others: Mapping[str, TokenSet]
     model: LanguageModel
+    shared: LanguageModel  # the model as the team trains it; alone, the model itself
     optimizer: torch.optim.Optimizer
     state: State
     writer: RecordWriter
     checkpoint: Path
-    lowest: Lowest
+    best_state: BestState
     keep: Collection[int]
-    watch: Watch
+    watches: Sequence[Watch]
     team: Team
-    shared: LanguageModel  # the model as the team trains it; alone, the model itself
     engine: Engine
+
+    def check_texts(self) -> None:
+        """Raise InputError if a text changed under the run."""
+        for one in self.watches:
+            one.check()
 
 
 def _train(
@@ -184,22 +200,22 @@ def _train(
             on_progress(_progress(run))
         if state.step in points:
             point = _point(run, *_timed(run, lambda: text.at_point(run.shared)))
-            if spec.patience and run.lowest.take(point, model, optimizer):
+            if spec.patience and run.best_state.take(point, model, optimizer):
                 break
         if state.step in run.keep:
             kept = kept_path(run.checkpoint.parent, spec.run_id, state.step)
-            run.watch.check()
+            run.check_texts()
             try_save(kept, model, optimizer, state)
         if due and state.step < spec.steps:
-            run.watch.check()
+            run.check_texts()
             if try_save(run.checkpoint, model, optimizer, state) and run.team.leads:
-                run.lowest.clear(others=True)
+                run.best_state.clear(others=True)
             saved = time.perf_counter()
     if spec.patience:
-        run.lowest.restore(model, optimizer)
-    best = run.lowest.point if spec.patience else None
+        run.best_state.restore(model, optimizer)
+    best = run.best_state.point if spec.patience else None
     losses = _timed(run, lambda: text.at_end(run.shared, best.step if best else state.step))
-    run.watch.check()
+    run.check_texts()
     clock.tick()
     reason = "" if math.isfinite(losses[0].loss) else "the final held-out loss was not finite"
     return _end(run, losses, reason)
@@ -225,80 +241,6 @@ class _Clock:
 
     def tick(self) -> None:
         self.state.seconds = self.before + time.perf_counter() - self.started
-
-
-def evaluation_steps(spec: RunSpec, block_tokens: int, final_tokens: int) -> list[int]:
-    """Steps after which the held-out block is evaluated: logarithmically spaced, at most a fifth.
-
-    The first lies at a thirtieth of the run, the last at its end; with `patience`, which counts
-    points, they are evenly spaced, each for as many steps. Points are left out until all
-    evaluation, the final one included, costs at most 20 % of the run, a token evaluated counting
-    0.4 of a token trained; the point at the end stays, whatever it costs. Of a branch all this is
-    said of the steps after its trunk.
-    block_tokens, final_tokens: held-out tokens of one point and of the final evaluation.
-    """
-    allowed = EVALUATION_SHARE / (1 - EVALUATION_SHARE) / FORWARD_SHARE * spec.tokens_paid
-    count = min(spec.eval_points, max(1, int((allowed - final_tokens) // block_tokens)))
-    first = max(1, spec.branch_step + (spec.steps - spec.branch_step) // FIRST_POINT)
-    if count == 1:
-        return [spec.steps]
-    if spec.patience:
-        even = np.linspace(spec.steps / count, spec.steps, count).round()
-        return sorted({max(1, int(step)) for step in even})
-    steps = {int(s) for s in np.geomspace(first, spec.steps, count).round()}
-    return sorted(step for step in steps if step > spec.branch_step)
-
-
-def _engine(engine: Engine, spec: RunSpec, began: Mapping[str, Any] | None, team: Team) -> Engine:
-    """The engine of a run, the same in every process of a team: each way only if all chose it."""
-    if team.size > 1:
-        if True in (engine.compiled, engine.graph):
-            raise InputError("compiled and graph are for one process alone; leave them out")
-        device = str(team.device) if engine.device == "auto" else engine.device
-        # Decided here, for a run that began alone may have had them.
-        engine = replace(engine, device=device, compiled=False, graph=False)
-    engine = settle(engine, spec, began=began, processes=team.size)
-    narrow, blocked = all_say(team, [engine.precision == "bfloat16", engine.attention == "blocked"])
-    return replace(
-        engine,
-        precision="bfloat16" if narrow else "float32",
-        attention="blocked" if blocked else "fused",
-    )
-
-
-def _check_same_text(
-    old: Run, tokens: TokenSet, others: Mapping[str, TokenSet], path: Path
-) -> None:
-    known = old.corpus.get("eval_corpora", {})
-    for name, other in others.items():
-        if known.get(name) != other.hash:
-            raise InputError(
-                f"{path.name} was evaluated on another text as {name!r} (hash "
-                f"{str(known.get(name))[:12]}, now {other.hash[:12]}): train into another folder"
-            )
-    if old.corpus.get("hash", tokens.hash) != tokens.hash:
-        raise InputError(
-            f"{path.name} was trained on the corpus {old.corpus['hash'][:12]}, and "
-            f"{tokens.name!r} is {tokens.hash[:12]}: train into another folder"
-        )
-
-
-def _corpus(spec: RunSpec, tokens: TokenSet, others: Mapping[str, TokenSet]) -> dict[str, Any]:
-    part = training_part(spec, tokens)
-    chosen: dict[str, Any] = {}
-    if spec.unique_tokens:
-        chosen["subset"] = {**part.meta["subset"], "hash": part.hash}
-    if others:
-        chosen["eval_corpora"] = {name: other.hash for name, other in others.items()}
-    return {
-        "name": tokens.name,
-        "hash": tokens.hash,
-        "tokens": len(tokens.train),
-        "bytes_per_token": tokens.bytes_per_token,
-        "tokenizer": tokens.tokenizer,
-        "vocab": tokens.vocab,
-        **chosen,
-    }
 
 
 _Found = TypeVar("_Found")
@@ -340,7 +282,7 @@ def _point(run: _Run, outcome: HeldOutLoss, others: tuple[OtherLoss, ...]) -> Po
 def _end(run: _Run, losses: tuple[HeldOutLosses, ...], reason: str) -> End:
     state, batch = run.state, run.spec.batch
     trained = (state.step - state.start) * batch
-    best = run.lowest.point if run.spec.patience and not reason else None
+    best = run.best_state.point if run.spec.patience and not reason else None
     step = state.step if best is None else best.step
     stopped = best is not None and state.step < run.spec.steps
     measured: dict[str, Any] = {}
@@ -350,7 +292,7 @@ def _end(run: _Run, losses: tuple[HeldOutLosses, ...], reason: str) -> End:
         measured["eval_documents"] = len(losses[0].documents)
     for one in losses if not reason else ():
         run.writer.held_out(one)
-    run.watch.check()  # an end is for good, and of the text it names
+    run.check_texts()  # an end is for good, and of the text it names
     memory = peak_memory_gb(run.engine.where)
     speed = trained / max(1e-9, state.seconds - state.eval_seconds)
     flops = speed * flops_per_token(run.spec.shape, "exact")

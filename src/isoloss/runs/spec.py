@@ -58,12 +58,12 @@ class RunSpec:
     data_seed: what the order of the text is drawn from, `seed` where none is given, so that runs
     of other seeds or models can share it. micro_batch: tokens whose gradients are taken at once
     and added up, a part of the batch; 0 for all of it. parametrization: mup scales initial weights
-    and rates with d_model / base_width, so that one rate holds at all widths (`lab.width`).
+    and rates with d_model / base_width, so that one rate holds at all widths (`training.width`).
     trunk: tokens of a run at a constant rate that this one leaves where its rate begins to fall, 0
     for none (`runs.trunks`). It gives the same numbers for less, so it does not change run_id.
     patience: held-out points without a new lowest loss after which the run stops, 0 for never. Then
     points are evenly spaced and on one half of the held-out text, and the loss is that of the
-    lowest point's weights on the other (`lab.stopping`).
+    lowest point's weights on the other (`lab.training.best_state`).
     unique_tokens: of the training text, 0 for all of it; else contexts of so many tokens, drawn
     from all of it by what draws their order, are seen again and again. Under one data_seed a
     smaller part lies in a larger one.

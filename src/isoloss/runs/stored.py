@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from isoloss.errors import InputError
-from isoloss.files import write_whole
+from isoloss.files import write_whole, write_zip
 from isoloss.runs.record import Run, parse_record
 
 RESULTS = ".results.zip"
@@ -22,7 +22,6 @@ RESULTS = ".results.zip"
 
 _LARGEST = 64 << 20  # bytes of one record; those of the longest runs have some hundred kB
 _MOST = 100_000
-_WHEN = (1980, 1, 1, 0, 0, 0)  # one time for all members: the same records are the same bytes
 
 
 def stored_records(path: Path) -> tuple[list[Run], list[str]]:
@@ -53,16 +52,15 @@ def pack_records(folder: str | Path, path: str | Path) -> Path:
     Raises InputError if there are no records, or the file cannot be written.
     """
     folder, path = Path(folder), Path(path)
+    records = [
+        (file.relative_to(folder).as_posix(), [content])
+        for file, content in _in_folder(folder)
+        if _is_ours(content)
+    ]
+    if not records:
+        raise InputError(f"{folder}: holds no run records (*.jsonl) to pack")
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-        for file, content in _in_folder(folder):
-            if _is_ours(content):
-                member = zipfile.ZipInfo(file.relative_to(folder).as_posix(), _WHEN)
-                member.compress_type = zipfile.ZIP_DEFLATED
-                member.external_attr = 0o644 << 16
-                archive.writestr(member, content)
-        if not archive.namelist():
-            raise InputError(f"{folder}: holds no run records (*.jsonl) to pack")
+    write_zip(packed, records)
     write_whole(path, packed.getvalue())
     return path
 

@@ -30,7 +30,7 @@ def on_corpus(run: Run, corpus: str) -> Run:
     held_out = tuple(one for one in run.held_out[1:] if one.corpus == corpus)
     end = run.end
     if end is not None and held_out:
-        (there,) = held_out
+        there = held_out[0]
         end = replace(
             end,
             loss=there.loss,

@@ -12,8 +12,8 @@ import torch
 from isoloss.counting import flops_per_token
 from isoloss.experiments.demo.regime import FORECAST_FACTOR, Design
 from isoloss.lab.models import Transformer
-from isoloss.lab.optim import make_optimizer
 from isoloss.lab.sweep.pace import Pace, Work, learn_pace, time_left, work_of
+from isoloss.lab.training.optim import make_optimizer
 from isoloss.runs import RunSpec
 
 SWEEP_SECONDS, CHECK_SECONDS = 300.0, 240.0

@@ -28,8 +28,8 @@ from isoloss.experiments.demo.regime import (
 )
 from isoloss.files import write_whole
 from isoloss.fitting import IsoFlop, isoflop
+from isoloss.lab.processes.environment import usable_cores
 from isoloss.lab.sweep import SweepProgress, run_sweep
-from isoloss.lab.sweep.pool import usable_cores
 from isoloss.lab.tokens import TokenSet, prepare
 from isoloss.laws import allocate, near_optimal
 from isoloss.planning import Plan, plan

@@ -18,10 +18,11 @@ from typing import Any
 
 from isoloss.errors import InputError, IsolossError
 from isoloss.lab.eval_sets import check_eval_sets
+from isoloss.lab.processes.environment import usable_cores
 from isoloss.lab.sweep.crowd import Crowd, found_no_memory, wants_crowd
 from isoloss.lab.sweep.display import auto_display, duration
-from isoloss.lab.sweep.pace import learn_pace, time_left
-from isoloss.lab.sweep.pool import Worker, usable_cores, worker_config
+from isoloss.lab.sweep.pace import learn_pace
+from isoloss.lab.sweep.pool import Worker, worker_config
 from isoloss.lab.sweep.queue import (
     Job,
     clear_leftovers,
@@ -39,14 +40,13 @@ from isoloss.lab.sweep.state import (
     FINISHED,
     RUNNING,
     WAITING,
-    RunProgress,
     SweepInterrupted,
     SweepProgress,
     SweepResult,
 )
-from isoloss.lab.sweep.tracked import Tracked, alone
-from isoloss.lab.token_watch import check_ids
+from isoloss.lab.sweep.tracked import Tracked, alone, picture
 from isoloss.lab.tokens import check_corpus, load_tokens
+from isoloss.lab.tokens.watch import check_ids
 from isoloss.runs import RunSpec
 from isoloss.units import plural
 
@@ -349,40 +349,19 @@ class _Sweep:
     def report(self, *, over: bool = False) -> None:
         """Show the sweep as it stands."""
         now = time.monotonic()
-        running = self.under_way()
-        under_way = [(r.trained(), now - r.given) for r in running if r.trained().flops > 0]
-        pace = learn_pace([*self.seen, *under_way])
-        left = {key: run.seconds_left(pace, now) for key, run in self.tracked.items()}
-        fraction = {
-            key: run.job.share(run.step) if run.state in (WAITING, RUNNING) else 1.0
-            for key, run in self.tracked.items()
-        }
-        picture = SweepProgress(
-            runs=tuple(
-                RunProgress(
-                    run_id=key,
-                    state=run.state,
-                    step=run.step,
-                    steps=run.job.spec.steps,
-                    loss=run.loss,
-                    tokens_per_second=run.tokens_per_second if run.state == RUNNING else None,
-                    seconds_left=left[key] if run.state in (WAITING, RUNNING) else None,
-                )
-                for key, run in self.tracked.items()
-            ),
-            flops_done=sum(r.job.work.flops * fraction[k] for k, r in self.tracked.items()),
-            flops_total=sum(r.job.work.flops for r in self.tracked.values()),
-            seconds=now - self.began,
-            seconds_left=time_left(
-                [left[run.job.run_id] for run in running],
-                [left[job.run_id] for job in self.waiting],
-                self.workers,
-            ),
-            news=tuple(self.news),
-            over=over,
+        self.progress(
+            picture(
+                self.tracked,
+                [job.run_id for job in self.waiting],
+                self.seen,
+                workers=self.workers,
+                now=now,
+                seconds=now - self.began,
+                news=tuple(self.news),
+                over=over,
+            )
         )
         self.news, self.reported = [], now
-        self.progress(picture)
 
     def result(self) -> SweepResult:
         """Count the runs by state."""

@@ -14,9 +14,9 @@ from isoloss.counting import count_params
 from isoloss.errors import InputError
 from isoloss.lab.corpus import catalogue, hub
 from isoloss.lab.corpus.documents import describe
+from isoloss.lab.processes.environment import usable_cores
 from isoloss.lab.sweep.display import duration
 from isoloss.lab.sweep.pace import Pace, learn_pace, time_left
-from isoloss.lab.sweep.pool import usable_cores
 from isoloss.lab.sweep.queue import (
     Job,
     longest_first,
@@ -27,9 +27,9 @@ from isoloss.lab.sweep.queue import (
     state_of,
 )
 from isoloss.lab.sweep.state import WAITING
-from isoloss.lab.token_files import is_token_source
-from isoloss.lab.tokenizing import BYTE_VOCAB
 from isoloss.lab.tokens import TokenSet, load_tokens, prepare
+from isoloss.lab.tokens.sources import is_token_source
+from isoloss.lab.tokens.tokenizing import BYTE_VOCAB
 from isoloss.runs import Run, RunSpec
 from isoloss.units import format_number, plural
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from isoloss.lab.sweep.pace import Pace, Work
+from isoloss.lab.sweep.pace import Pace, Work, learn_pace, time_left
 from isoloss.lab.sweep.queue import Job
-from isoloss.lab.sweep.state import ELSEWHERE, RUNNING, WAITING
+from isoloss.lab.sweep.state import ELSEWHERE, RUNNING, WAITING, RunProgress, SweepProgress
 
 
 @dataclass
@@ -50,3 +50,52 @@ class Tracked:
 def alone(runs: Iterable[Tracked]) -> bool:
     """Whether one run alone waits, is under way here, or is trained by another sweep."""
     return sum(run.state in (WAITING, RUNNING, ELSEWHERE) for run in runs) == 1
+
+
+def picture(
+    tracked: Mapping[str, Tracked],
+    waiting: Sequence[str],
+    seen: Sequence[tuple[Work, float]],
+    *,
+    workers: int,
+    now: float,
+    seconds: float,
+    news: tuple[str, ...],
+    over: bool,
+) -> SweepProgress:
+    """The sweep as it stands, with the time it will yet take.
+
+    tracked: all runs by name; waiting: those that nobody has, in their order. seen: the work of
+    runs that are done, and its seconds. now: of the clock that runs were begun by; seconds: since
+    the sweep began.
+    """
+    running = [run for run in tracked.values() if run.state == RUNNING]
+    under_way = [(r.trained(), now - r.given) for r in running if r.trained().flops > 0]
+    pace = learn_pace([*seen, *under_way])
+    left = {key: run.seconds_left(pace, now) for key, run in tracked.items()}
+    fraction = {
+        key: run.job.share(run.step) if run.state in (WAITING, RUNNING) else 1.0
+        for key, run in tracked.items()
+    }
+    return SweepProgress(
+        runs=tuple(
+            RunProgress(
+                run_id=key,
+                state=run.state,
+                step=run.step,
+                steps=run.job.spec.steps,
+                loss=run.loss,
+                tokens_per_second=run.tokens_per_second if run.state == RUNNING else None,
+                seconds_left=left[key] if run.state in (WAITING, RUNNING) else None,
+            )
+            for key, run in tracked.items()
+        ),
+        flops_done=sum(r.job.work.flops * fraction[k] for k, r in tracked.items()),
+        flops_total=sum(r.job.work.flops for r in tracked.values()),
+        seconds=seconds,
+        seconds_left=time_left(
+            [left[run.job.run_id] for run in running], [left[key] for key in waiting], workers
+        ),
+        news=news,
+        over=over,
+    )

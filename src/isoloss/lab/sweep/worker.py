@@ -20,69 +20,46 @@ import gc
 import importlib
 import json
 import math
-import os
 import queue
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-_PR_SET_PDEATHSIG = 1
+from isoloss.lab.processes.child import Send, die_with, listen, pass_on_warnings, take_over_stdout
+
 _PROGRESS_EVERY = 0.25  # seconds between progress events
 
 
 def main(config: dict[str, Any]) -> None:
     """Train the runs that come in on standard input until it ends."""
-    _die_with(config["parent"])
+    die_with(config["parent"])
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    send = _take_over_stdout()
-    jobs = _listen()
+    send = take_over_stdout()
+    jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    listen(jobs.put)
     try:
-        train, text, eval_sets = _load(config), _Text(config), _eval_sets(config)
+        train, others = _load(config), _others(config)
+        text = _Text(config["tokens"], config.get("text"))
         chosen = {"engine": _engine(config)} if config.get("engine") else {}
     except Exception as error:
         send(event="unusable", reason=_reason(error))
         return
-    _pass_on_warnings(send)
+    pass_on_warnings(send)
     send(event="ready")
     while True:
         job = jobs.get()
         try:
             tokens = text.tokens()
+            eval_sets = {name: other.tokens() for name, other in others.items()}
         except Exception as error:
             send(event="unusable", reason=_reason(error))
             return
         _do(job, partial(train, **chosen), tokens, eval_sets, config, send)
         _free_device()
-
-
-def _die_with(parent: int) -> None:
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it died before we asked to be told
-        os._exit(1)
-
-
-def _take_over_stdout() -> Callable[..., None]:
-    """Keep standard output for events alone: anything else that prints goes to standard error."""
-    out = os.dup(1)
-    os.dup2(2, 1)
-
-    def send(**event: object) -> None:
-        line = json.dumps(event).encode() + b"\n"
-        try:
-            while line:
-                line = line[os.write(out, line) :]
-        except OSError:  # nobody listens any more
-            os._exit(1)
-
-    return send
 
 
 def _free_device() -> None:
@@ -93,47 +70,19 @@ def _free_device() -> None:
         torch.cuda.empty_cache()
 
 
-def _listen() -> queue.SimpleQueue[dict[str, Any]]:
-    """Read jobs in a thread, so that the end of the parent is noticed in the midst of a run."""
-    jobs: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-
-    def read() -> None:
-        for line in sys.stdin.buffer:
-            jobs.put(json.loads(line))
-        # Leaving at once is always safe: a record is good at every moment, and so is a checkpoint.
-        os._exit(0)
-
-    threading.Thread(target=read, name="jobs", daemon=True).start()
-    return jobs
-
-
-def _pass_on_warnings(send: Callable[..., None]) -> None:
-    """Send what a run warns of, each warning once, as a note."""
-    import warnings
-
-    show = warnings.showwarning
-
-    def pass_on(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-        if category.__name__ == "RunWarning":  # by its name: its module needs torch
-            send(event="note", text=str(message))
-        else:
-            show(message, category, *where, **more)
-
-    warnings.showwarning = pass_on
-
-
 class _Text:
     """The token set, opened again where its files changed since, if it holds the same text."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
-        self._folder, self._hash = Path(config["tokens"]), config.get("text")
+    def __init__(self, folder: str, known: str | None = None) -> None:
+        """known: the hash that the text must have, by default the one it has now."""
+        self._folder, self._hash = Path(folder), known
         self._stamps: object = None
-        self.tokens()
+        self._hash = self.tokens().hash
 
     def tokens(self) -> Any:
         from isoloss.errors import InputError
-        from isoloss.lab.token_watch import check_ids, stamps
         from isoloss.lab.tokens import load_tokens
+        from isoloss.lab.tokens.watch import check_ids, stamps
 
         now = stamps(self._folder)
         if now != self._stamps or not now:
@@ -148,10 +97,8 @@ class _Text:
         return self._tokens
 
 
-def _eval_sets(config: dict[str, Any]) -> dict[str, Any]:
-    from isoloss.lab.tokens import load_tokens
-
-    return {name: load_tokens(place) for name, place in config.get("eval_sets", {}).items()}
+def _others(config: dict[str, Any]) -> dict[str, _Text]:
+    return {name: _Text(place) for name, place in config.get("eval_sets", {}).items()}
 
 
 def _engine(config: dict[str, Any]) -> object:
@@ -176,7 +123,7 @@ def _do(
     tokens: object,
     eval_sets: dict[str, Any],
     config: dict[str, Any],
-    send: Callable[..., None],
+    send: Send,
 ) -> None:
     from isoloss.lab.sweep.lock import run_lock
     from isoloss.runs import RunSpec
@@ -190,7 +137,7 @@ def _do(
                 send(event="elsewhere")
                 return
             if "torch" in sys.modules:  # a trainer may do without
-                from isoloss.lab.threads import settle_threads
+                from isoloss.lab.sweep.threads import settle_threads
 
                 settle_threads(spec, folder, job.get("threads", 1))
             train(
@@ -210,7 +157,7 @@ def _do(
         send(event="ended")
 
 
-def _reporter(send: Callable[..., None]) -> Callable[[Any], None]:
+def _reporter(send: Send) -> Callable[[Any], None]:
     """Pass the trainer's progress on, a few times a second."""
     last = 0.0
 
