@@ -165,6 +165,8 @@ def main() -> None:
         "activations counted by hand, what was used measured beyond libraries and token ids. "
         f"One thread, 32 bits, {options.steps} steps, 8 heads.",
     )  # fmt: skip
+    if max(ratios) > MOST:
+        raise SystemExit(f"{max(ratios):.2f} times the count by hand; at most {MOST} is promised")
 
 
 if __name__ == "__main__":

@@ -356,6 +356,8 @@ def write_run(folder: Path, spec: RunSpec) -> Path:
     lines += [f"{name} = {value}" for name, value in told.items()]
     shape = spec.shape
     sizes = ("n_layer", "d_model", "n_heads", "vocab", "n_ctx")
+    if spec.eval_corpora:
+        lines.append(f"eval_corpora = {json.dumps(spec.eval_corpora)}")
     lines += ["[run.shape]", *(f"{name} = {getattr(shape, name)}" for name in sizes)]
     path = folder / "run.toml"
     path.write_text("\n".join(lines))
@@ -393,6 +395,29 @@ def test_the_command_trains_with_two_processes(tokens: TokenSet, tmp_path: Path,
     refused = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=300)
     assert refused.returncode == 1
     assert "was trained on the corpus" in refused.stderr
+
+
+@pytest.mark.full
+def test_two_processes_measure_other_corpora_in_16_bits_as_one_does(
+    tokens: TokenSet, tmp_path: Path
+) -> None:
+    (tmp_path / "other.txt").write_text("\n\n".join(f"line {n} of {n * n}" for n in range(4000)))
+    other = prepare(tmp_path / "other.txt", tmp_path / "other", val_fraction=0.2)
+    spec = replace(SPEC, eval_corpora=("other",))
+    words = command(write_run(tmp_path, spec), tokens, "--precision", "bfloat16")
+    words += ["--eval-tokens", f"other={other.folder}"]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    narrow = replace(PLAIN, precision="bfloat16")
+    train_run(spec, tokens, tmp_path / "alone", engine=narrow, eval_sets={"other": other})
+    together, alone = record(spec, tmp_path / "run"), record(spec, tmp_path / "alone")
+    assert together.machine["engine"]["precision"] == "bfloat16"
+    assert_same(together, alone, rel=2e-3)  # sums of 16 bits, taken in another order
+    assert [one.corpus for one in together.held_out] == [one.corpus for one in alone.held_out]
+    assert together.held_out[1].loss == pytest.approx(alone.held_out[1].loss, rel=2e-3)
+    wide = replace(PLAIN, precision="float32")
+    train_run(spec, tokens, tmp_path / "wide", engine=wide, eval_sets={"other": other})
+    assert record(spec, tmp_path / "wide").end != alone.end
 
 
 @pytest.mark.full
@@ -440,8 +465,10 @@ class Started:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         path = folder / f"{LONG_ENOUGH.run_id}.jsonl"
+        until = time.monotonic() + 120
         while not (path.exists() and '"kind": "point"' in path.read_text()):
             assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < until, "the run did not begin"
             time.sleep(0.005)
         (self.torchrun,) = children_of(self.process.pid)
         self.members = children_of(self.torchrun)

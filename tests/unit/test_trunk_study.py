@@ -14,8 +14,10 @@ def test_equivalence_is_two_one_sided_tests_with_the_interval_that_goes_with_the
     differences = np.array([0.001, 0.002, 0.0015])
     mean, low, high, p = study.equivalence(differences)
     assert mean == pytest.approx(0.0015)
-    # Student's t of 2 degrees of freedom at 0.95 is 2.91999; the standard error 0.0005 / sqrt(3).
-    assert [low, high] == pytest.approx([0.0015 - 0.000842929, 0.0015 + 0.000842929], rel=1e-5)
+    # Of 2 degrees of freedom P(T < t) = 1/2 + t / (2 sqrt(2 + t^2)), solved for t at 1 - LEVEL.
+    a = 1 - 2 * study.LEVEL
+    reach = a * np.sqrt(2 / (1 - a**2)) * 0.0005 / np.sqrt(3)
+    assert [low, high] == pytest.approx([0.0015 - reach, 0.0015 + reach])
     t = (0.005 - 0.0015) / (0.0005 / np.sqrt(3))
     assert p == pytest.approx(0.5 - t / (2 * np.sqrt(2 + t**2)))  # the tail of t with 2 of them
 
@@ -33,7 +35,7 @@ def test_the_verdict_is_whether_the_interval_lies_within_the_margin() -> None:
     rng = np.random.default_rng(5)
     shown = 0
     for _ in range(200):
-        differences = rng.normal(0.002, 0.0015, 3)
+        differences = rng.normal(0.002, 0.0025, 6)
         _, low, high, p = study.equivalence(differences)
         assert (p < study.LEVEL) == (low > -study.MARGIN and high < study.MARGIN)
         shown += p < study.LEVEL
