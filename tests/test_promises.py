@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "isoloss"
 
 FLOORS = {
+    "distributions": 0,
     "errors": 0,
     "files": 0,
     "units": 0,
@@ -39,7 +40,7 @@ FLOORS = {
     "__main__": 11,
 }
 SIBLINGS = {("laws", "counting"), ("units", "errors"), ("files", "errors")}
-BELOW_THE_LAB = {"errors", "files", "units", "counting", "laws", "noise", "runs"}
+BELOW_THE_LAB = {"distributions", "errors", "files", "units", "counting", "laws", "noise", "runs"}
 LAB_FLOORS = {
     "corpus": 1,
     "processes": 1,

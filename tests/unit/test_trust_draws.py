@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from isoloss.distributions import normal_cdf, student_quantile
 from isoloss.errors import InputError, UnidentifiedError
 from isoloss.fitting import fit
 from isoloss.laws import Chinchilla, KaplanND, PowerLaw
 from isoloss.laws.forms import Law
 from isoloss.runs import Runs
 from isoloss.trust import Draws, bootstrap, resampling
-from isoloss.trust.quantiles import interval, normal_cdf, student_quantile
+from isoloss.trust.quantiles import interval
 
 LAW = Chinchilla(1.7, 400.0, 2000.0, 0.34, 0.37)
 

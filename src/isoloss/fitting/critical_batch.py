@@ -18,9 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from isoloss.distributions import student_quantile
 from isoloss.errors import InputError, Status, UnidentifiedError
 from isoloss.fitting.crossings import Crossings, crossings
-from isoloss.fitting.intervals import Interval, log_interval, student_quantile
+from isoloss.fitting.intervals import Interval, log_interval
 from isoloss.laws.forms import Array
 from isoloss.laws.relations import CriticalBatch
 from isoloss.runs import Runs

@@ -15,8 +15,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from isoloss.distributions import student_cdf
 from isoloss.errors import FitError
-from isoloss.fitting.intervals import student_cdf
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs
 from isoloss.trust.resampling import Numbers

@@ -17,8 +17,8 @@ from typing import Literal, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from isoloss.distributions import student_quantile
 from isoloss.errors import InputError, Status, UnidentifiedError
-from isoloss.fitting.intervals import student_quantile
 from isoloss.fitting.runs_inspection import Finding, codes
 from isoloss.laws.forms import Array
 from isoloss.runs import Runs

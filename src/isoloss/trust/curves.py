@@ -15,8 +15,9 @@ from statistics import NormalDist
 
 import numpy as np
 
+from isoloss.distributions import student_quantile
 from isoloss.errors import InputError, UnidentifiedError
-from isoloss.fitting.intervals import check_level, student_quantile
+from isoloss.fitting.intervals import check_level
 from isoloss.laws.forms import Array
 from isoloss.runs import Run, Runs, Schedule
 from isoloss.trust.curve_data import Curve, Planned, gather

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from isoloss.distributions import student_quantile
 from isoloss.errors import FitError, InputError
-from isoloss.fitting.intervals import robust_scale, student_quantile
+from isoloss.fitting.intervals import robust_scale
 from isoloss.fitting.parametric import Fit, fit
 from isoloss.laws import Law
 from isoloss.laws.forms import Along, Array, ExponentRange

@@ -14,10 +14,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from isoloss.distributions import student_quantile
 from isoloss.errors import InputError, IsolossError, UnidentifiedError
 from isoloss.fitting.design import Design
 from isoloss.fitting.diagnosis import decided
-from isoloss.fitting.intervals import Interval, check_level, student_quantile
+from isoloss.fitting.intervals import Interval, check_level
 from isoloss.fitting.parametric import Fit, single
 from isoloss.fitting.polish import huber, lopsided
 from isoloss.laws.forms import Array, Law

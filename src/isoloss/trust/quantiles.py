@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+from isoloss.distributions import normal_cdf, student_quantile
 from isoloss.fitting.intervals import Interval as Interval
-from isoloss.fitting.intervals import check_level, check_reach, normal_cdf, student_quantile
+from isoloss.fitting.intervals import check_level, check_reach
 from isoloss.laws.forms import Array
 
 

@@ -12,8 +12,8 @@ from typing import Literal
 
 import numpy as np
 
+from isoloss.distributions import student_quantile
 from isoloss.errors import InputError, UnidentifiedError
-from isoloss.fitting.intervals import student_quantile
 from isoloss.fitting.parametric import Fit
 from isoloss.laws.forms import Law
 from isoloss.runs import Run, Runs
