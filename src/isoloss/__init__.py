@@ -71,6 +71,10 @@ if TYPE_CHECKING:
     from isoloss.laws import allocate as allocate
     from isoloss.laws import near_optimal as near_optimal
     from isoloss.laws import published as published
+    from isoloss.noise import HessianNoiseScale as HessianNoiseScale
+    from isoloss.noise import NoiseScale as NoiseScale
+    from isoloss.noise import hessian_noise_scale as hessian_noise_scale
+    from isoloss.noise import noise_scale as noise_scale
     from isoloss.planning import Design as Design
     from isoloss.planning import Plan as Plan
     from isoloss.planning import Recipe as Recipe
@@ -135,6 +139,7 @@ _ROOMS = {
     "laws": "Allocation BrokenPowerLaw Chinchilla ChinchillaTied CriticalBatch DataConstrained "
     "DownstreamError FineGrainedMoE KaplanND KaplanNS M3 M4 Overtraining PowerLaw "
     "Precision SaturatingPowerLaw allocate near_optimal published",
+    "noise": "HessianNoiseScale NoiseScale hessian_noise_scale noise_scale",
     "planning": "Design Plan Recipe grid_design isoflop_design kaplan_design ladder_design plan "
     "published_plans",
     "reporting": "report",

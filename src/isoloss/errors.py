@@ -113,6 +113,13 @@ class Status(Enum):
     INFLUENTIAL_RUN = (
         "one run alone moves the best size by much: check that run, or train its neighbours"
     )
+    NOT_MEASURABLE = (
+        "not yet measurable: the signal cannot be told from zero, so there is a lower bound alone; "
+        "average over more steps, or measure with a larger batch"
+    )
+    FEW_STEPS = (
+        "few steps for how long they resemble each other: measure more before trusting the interval"
+    )
     OUTLIER = "a run lies far from the law that fits the others: check it before trusting either"
     SWAPPED = (
         "n and d look exchanged: check which column holds parameters (n) and which tokens (d), "
