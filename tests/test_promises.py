@@ -47,6 +47,7 @@ LAB_FLOORS = {
     "tokens": 1,
     "eval_sets": 1,
     "models": 2,
+    "noise_meter": 2,
     "parallel": 3,
     "training": 3,
     "engine": 3,

@@ -1,0 +1,7 @@
+"""The gradient noise scale measured in any torch trainer, from gradients that are there anyway."""
+
+from __future__ import annotations
+
+from isoloss.lab.noise_meter.meter import NoiseMeter, Reading
+
+__all__ = ["NoiseMeter", "Reading"]

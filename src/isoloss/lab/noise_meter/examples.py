@@ -1,0 +1,146 @@
+"""The gradients of single examples, seen while the ordinary backward pass goes by.
+
+Hooks on linear, embedding and norm layers keep what goes in, and use it with the gradient of what
+came out (`layers`). A weight that is used more than once waits until its uses are all there. What a
+hook cannot see (a parameter of another kind of layer, or one used outside its layer) is found in
+the first part that is measured, where every gradient is held against autograd's own: it is left
+out of the small and of the big norms alike, and a warning names it.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import Counter, defaultdict
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from isoloss.errors import InputError
+from isoloss.lab.noise_meter.layers import Use, full_gradient, squared_norms, vectors
+from isoloss.lab.noise_meter.parameters import NoiseWarning, Parameters, squared
+from isoloss.lab.noise_meter.sharing import watch_gradients
+
+_ALIKE = 0.05  # of a squared norm: how far ours may be from autograd's, which may be of 16 bits
+_MOST_LEFT_OUT = 0.5  # of the parameters
+
+
+class ExampleNorms:
+    """Squared norms of the gradients of a part's first `count` examples; hooks until `close`."""
+
+    def __init__(self, model: nn.Module, parameters: Parameters, count: int) -> None:
+        self._parameters, self._count = parameters, count
+        self._own: dict[nn.Module, dict[str, str]] = {}  # of each layer, field to name
+        self._shapes: dict[str, torch.Size] = {}
+        for prefix, module in model.named_modules():
+            if isinstance(module, nn.Linear | nn.Embedding | nn.LayerNorm | nn.RMSNorm):
+                paths = {
+                    own: f"{prefix}.{own}" for own, _ in module.named_parameters(recurse=False)
+                }
+                names = {own: parameters.name_at(path) for own, path in paths.items()}
+                self._own[module] = {own: name for own, name in names.items() if name is not None}
+                for own, name in self._own[module].items():
+                    self._shapes[name] = getattr(module, own).shape
+        owners = Counter(name for names in self._own.values() for name in names.values())
+        self._shared = {name for name, count in owners.items() if count > 1}
+        self._handles = [module.register_forward_hook(self._enter) for module in self._own]
+        self._sequences = 0
+        self._norms: dict[str, Tensor] = {}
+        self._ours: dict[str, Tensor] = {}
+        self._calls: Counter[nn.Module] = Counter()
+        self._waiting: dict[str, list[tuple[nn.Module, str, Use]]] = defaultdict(list)
+        # Of the first part: autograd's own squared norms, and what undoes their hooks.
+        self._theirs: dict[str, Tensor] | None = {}
+        self._watching = watch_gradients(model, parameters, self._theirs.__setitem__)
+
+    def begin(self, sequences: int) -> None:
+        """A part of so many sequences is about to be computed."""
+        self._sequences = sequences
+        self._norms = {}
+        self._calls.clear()
+        self._waiting.clear()
+
+    def finish(self) -> tuple[Tensor, int]:
+        """Sums of squared norms by group (groups,), and of how many examples they are."""
+        for name, uses in self._waiting.items():
+            self._measure(name, uses)
+        self._waiting.clear()
+        if self._theirs is not None:
+            self._leave_out_what_is_not_seen()
+        count = min(self._count, self._sequences)
+        sums = [(name, norms[:count].sum()) for name, norms in self._norms.items()]
+        return self._parameters.sums(sums), count
+
+    def close(self) -> None:
+        """Take the hooks off the model."""
+        for handle in (*self._handles, *self._watching):
+            handle.remove()
+
+    def _enter(self, module: nn.Module, given: tuple[Any, ...], made: Any) -> None:
+        if torch.is_grad_enabled() and isinstance(made, Tensor) and made.requires_grad:
+            self._calls[module] += 1
+            hook = partial(self._leave, module, given[0].detach())
+            made.register_hook(hook)  # type: ignore[no-untyped-call]
+
+    def _leave(self, module: nn.Module, inputs: Tensor, outputs: Tensor) -> None:
+        # Examples come first, then any number of dimensions. Positions, which all examples share,
+        # have no such first, and what has been flattened does not say whose it is.
+        if outputs.ndim < 2 or outputs.shape[0] != self._sequences or len(inputs) != len(outputs):
+            return
+        if isinstance(module, nn.Embedding) and inputs.ndim < 2:
+            return
+        rows = self._sequences if self._theirs is not None else self._count
+        use = Use(
+            _steps(inputs[:rows], outputs.ndim), _steps(outputs[:rows].detach(), outputs.ndim)
+        )
+        for own, name in self._own[module].items():
+            if name in self._shared or self._calls[module] > 1 or self._theirs is not None:
+                self._waiting[name].append((module, own, use))
+            else:
+                self._measure(name, [(module, own, use)])
+
+    def _measure(self, name: str, uses: list[tuple[nn.Module, str, Use]]) -> None:
+        linear = [use for m, own, use in uses if isinstance(m, nn.Linear) and own == "weight"]
+        rows = [use for m, _, use in uses if isinstance(m, nn.Embedding)]
+        if linear or rows:
+            self._norms[name] = squared_norms(
+                *([use.first(self._count) for use in kind] for kind in (linear, rows))
+            )
+            whole = partial(full_gradient, linear, rows, self._shapes[name])
+        else:
+            parts = sum(vectors(module, use, own) for module, own, use in uses)
+            assert isinstance(parts, Tensor)
+            self._norms[name] = parts[: self._count].square().sum(dim=1)
+            whole = partial(parts.sum, dim=0)
+        if self._theirs is not None:
+            self._ours[name] = squared(whole())
+
+    def _leave_out_what_is_not_seen(self) -> None:
+        """Hold the first part's gradients against autograd's, and leave out those that differ."""
+        assert self._theirs is not None
+        theirs, self._theirs = self._theirs, None
+        for handle in self._watching:
+            handle.remove()
+        self._watching = []
+        for name, norm in theirs.items():
+            ours = self._ours.get(name)
+            if ours is None or not torch.isclose(ours, norm, rtol=_ALIKE):
+                self._parameters.left_out.add(name)
+        missing = self._parameters.left_out
+        part = sum(map(self._parameters.sizes.__getitem__, missing)) / sum(
+            self._parameters.sizes.values()
+        )
+        if missing:
+            names = ", ".join(sorted(missing)[:3]) + (", ..." if len(missing) > 3 else "")
+            text = f"gradients by example are not known of {names} ({part:.0%} of the parameters)"
+            if part > _MOST_LEFT_OUT:
+                raise InputError(f"{text}; use several parts or processes, or split()")
+            warnings.warn(f"{text}: left out of the noise scale", NoiseWarning, stacklevel=4)
+
+
+def _steps(x: Tensor, dimensions: int) -> Tensor:
+    """(b, t, size), or (b, t) of ids: all dimensions between the first and the last are one."""
+    middle = x.shape[1 : dimensions - 1]
+    return x.reshape(x.shape[0], math.prod(middle), *x.shape[dimensions - 1 :])

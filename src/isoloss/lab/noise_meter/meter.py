@@ -1,0 +1,271 @@
+"""A meter of the noise scale for any training loop: three calls, no extra backward pass.
+
+    meter = NoiseMeter(model)
+    for batch in batches:
+        for part in parts(batch):
+            meter.part(tokens=part.numel(), sequences=len(part))
+            (loss_of(part) / len(parts)).backward()
+        meter.step()                      # before clipping, and before an AMP scaler unscales
+        ...
+    print(meter.read())                   # over the last `window` steps
+
+Two batch sizes are needed, and most loops have them: the parts of a batch in gradient accumulation,
+the processes of a team (DDP, FSDP2), or both. The gradient of a part is seen by a hook on each
+parameter, before it is added to what is there and before processes average; its squared norm is
+one pass over it. The gradient of the whole batch is what lies in `.grad` at `step`.
+Where there is one part and one process, `examples` measures the gradients of single sequences
+(`examples`), or `split` makes parts of a batch.
+
+Parts of unequal size count as they weigh in the gradient. With weights w_i that sum to one and
+sizes b_i, sum w_i |g_i|^2 has the mean |G|^2 + tr(Sigma) sum w_i / b_i, and |sum w_i g_i|^2 has
+|G|^2 + tr(Sigma) sum w_i^2 / b_i: so two sizes stand for each step, and `isoloss.noise` does the
+rest. Nothing is sent between processes before `read`.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from isoloss.errors import InputError
+from isoloss.lab.noise_meter.examples import ExampleNorms
+from isoloss.lab.noise_meter.parameters import ALL, Groups, NoiseWarning, Parameters
+from isoloss.lab.noise_meter.sharing import gradients_left, team_of, total, watch_gradients
+from isoloss.noise import NoiseScale, noise_scale
+
+Weights: TypeAlias = Literal["tokens", "equal"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the meter found over its window.
+
+    scale: of all parameters, in tokens. groups: the same of each group of parameters.
+    tokens_per_sequence: divides a noise scale in tokens to give one in sequences, which are what is
+    drawn. steps: in the window; those whose gradients were not finite count here and not in
+    `scale.steps`.
+    """
+
+    scale: NoiseScale
+    groups: Mapping[str, NoiseScale]
+    tokens_per_sequence: float
+    steps: int
+
+    def log(self) -> dict[str, float]:
+        """The numbers of all parameters, under the keys that trackers get."""
+        return {
+            "gns/b_simple": self.scale.b_simple,
+            "gns/b_simple_low": self.scale.low,
+            "gns/b_simple_high": self.scale.high,
+            "gns/g2": self.scale.g2,
+            "gns/tr_sigma": self.scale.tr_sigma,
+        }
+
+
+@dataclass
+class _Part:
+    """One backward pass: its size, and the local gradients' squared norms as the hooks see them."""
+
+    tokens: float
+    sequences: float
+    norms: list[tuple[str, Tensor]] = field(default_factory=list)
+    examples: tuple[Tensor, int] | None = None
+
+
+@dataclass(frozen=True)
+class _Step:
+    """One update: squared norms by group, on the device, and the sizes that go with them.
+
+    sizes: sum w / b and sum w^2 / b of this process's parts, its tokens and its sequences.
+    """
+
+    small: Tensor
+    big: Tensor
+    sizes: tuple[float, float, float, float]
+
+
+class NoiseMeter:
+    """Measures the noise scale of a model's gradients while it trains."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        examples: int = 0,
+        groups: Groups | None = None,
+        window: int | None = None,
+        weights: Weights = "tokens",
+        level: float = 0.9,
+    ) -> None:
+        """Put hooks on a model as it is trained: after DistributedDataParallel or fully_shard.
+
+        examples: sequences of each part whose own gradients are measured, 0 for none; needed where
+        there is one part and one process. groups: names for lists of parameters that are measured
+        apart too. window: steps that a reading looks back, None for all. weights: how the parts
+        weigh in the gradient, by their tokens or all alike. level: of the intervals.
+        Raises InputError for a model with nothing to train, groups that are not of the model, and
+        models shared in a way that is not known.
+        """
+        if window is not None and window < 1:
+            raise InputError(f"window is {window}; a reading needs at least one step")
+        if weights not in ("tokens", "equal"):
+            raise InputError(f"weights is {weights!r}; use tokens or equal")
+        if examples < 0:
+            raise InputError(f"examples is {examples}; it is a number of sequences, 0 for none")
+        self._model, self._weights, self._level = model, weights, level
+        self._team = team_of(model)
+        self._parameters = Parameters(model, groups or {})
+        self._steps: deque[_Step] = deque(maxlen=window)
+        self._parts: list[_Part] = []
+        self._examples = ExampleNorms(model, self._parameters, examples) if examples else None
+        self._handles = [] if examples else watch_gradients(model, self._parameters, self._see)
+
+    def part(
+        self, tokens: float, sequences: float = 1, *, documents: Sequence[Any] | None = None
+    ) -> None:
+        """Say, before a forward and backward pass, what its gradient will be the mean of.
+
+        tokens: that the loss is a mean over. sequences: how many were drawn to have them.
+        documents: what each sequence is a chunk of, if that is known: chunks of one document
+        resemble each other, and a warning says so.
+        """
+        if not (0 < tokens < math.inf and 0 < sequences < math.inf):
+            raise InputError(
+                f"a part has {tokens} tokens in {sequences} sequences: both are above 0"
+            )
+        if documents is not None and (twice := len(documents) - len(set(documents))):
+            warnings.warn(
+                f"{twice} of {len(documents)} sequences are of a document that is there already: "
+                "they are not independent draws, and the noise scale comes out too small",
+                NoiseWarning,
+                stacklevel=2,
+            )
+        self._end_part()
+        self._parts.append(_Part(float(tokens), float(sequences)))
+        if self._examples is not None:
+            self._examples.begin(int(sequences))
+
+    def step(self, *, scale: float = 1.0) -> None:
+        """Take in an update, after its last backward pass and before anything changes `.grad`.
+
+        scale: what the loss was multiplied by, an AMP scaler's `get_scale()`; call this before its
+        `unscale_`, and before clipping.
+        Raises InputError without a part before it, with no smaller batch to compare with, and for a
+        gradient of a parameter that was frozen when the meter was made.
+        """
+        self._end_part()
+        parts, self._parts = self._parts, []
+        if not parts:
+            raise InputError("step() without part(): call part() before each backward pass")
+        if not 0 < scale < math.inf:
+            raise InputError(f"scale is {scale}; it is what the loss was multiplied by")
+        if self._examples is None and len(parts) * self._team.size < 2:
+            raise InputError(
+                "one part in one process has no smaller batch beside it: use several parts "
+                "(`split` makes them), or give NoiseMeter examples=8"
+            )
+        tokens = np.array([part.tokens for part in parts])
+        weights = (
+            tokens / tokens.sum() if self._weights == "tokens" else np.ones(len(parts)) / len(parts)
+        )
+        small, rate = self._parameters.sums([]), 0.0
+        for part, weight in zip(parts, weights.tolist(), strict=True):
+            if part.examples is None:
+                small = small + self._parameters.sums(part.norms) / weight
+                rate += weight / part.tokens
+            else:  # each example weighs weight / sequences in the gradient
+                norms, count = part.examples
+                small = small + norms * part.sequences**2 / (count * weight)
+                rate += weight * part.sequences / part.tokens
+        big = self._parameters.sums(gradients_left(self._model, self._parameters))
+        sequences = sum(part.sequences for part in parts)
+        sizes = (rate, float((weights**2 / tokens).sum()), float(tokens.sum()), sequences)
+        self._steps.append(_Step(small / scale**2, big / scale**2, sizes))
+
+    def split(
+        self,
+        loss_of: Callable[..., Tensor],
+        *batch: Tensor,
+        parts: int = 2,
+        tokens_per_sequence: float = 1,
+    ) -> Tensor:
+        """Do the forward and backward pass of a batch in parts, for loops that have one.
+
+        loss_of: from the tensors of a part to its mean loss. batch: tensors with sequences first.
+        Returns the loss of the whole batch, detached; call `step` next.
+        """
+        rows = len(batch[0])
+        if not 2 <= parts <= rows:
+            raise InputError(
+                f"a batch of {rows} sequences is split into 2 to {rows} parts, not {parts}"
+            )
+        losses: list[Tensor] = []
+        for piece in zip(*(one.tensor_split(parts) for one in batch), strict=True):
+            count = len(piece[0])
+            self.part(count * tokens_per_sequence, count)
+            weight = count / rows if self._weights == "tokens" else 1 / parts
+            loss = loss_of(*piece) * weight
+            loss.backward()  # type: ignore[no-untyped-call]
+            losses.append(loss.detach())
+        return torch.stack(losses).sum()
+
+    def read(self) -> Reading:
+        """The noise scale over the window. Every process of a team calls this and gets the same.
+
+        Raises InputError where nothing was measured yet, or processes measured unlike numbers of
+        steps.
+        """
+        if not self._steps:
+            raise InputError("nothing was measured yet: call step() after a backward pass")
+        norms = (
+            torch.stack([getattr(one, name) for one in self._steps]) for name in ("small", "big")
+        )
+        small, big = (one.double().cpu() for one in norms)
+        sizes = torch.tensor([one.sizes for one in self._steps], dtype=torch.float64)
+        small, big, sizes = total(self._team, small, big, sizes)
+        found = {
+            name: noise_scale(
+                small[:, columns].sum(axis=1),
+                big[:, columns].sum(axis=1),
+                small=1 / sizes[:, 0],
+                big=1 / sizes[:, 1],
+                level=self._level,
+            )
+            for name, columns in self._parameters.columns().items()
+        }
+        return Reading(
+            scale=found.pop(ALL),
+            groups=found,
+            tokens_per_sequence=float(sizes[:, 2].sum() / sizes[:, 3].sum()),
+            steps=len(self._steps),
+        )
+
+    def close(self) -> None:
+        """Take the hooks off the model."""
+        for handle in self._handles:
+            handle.remove()
+        if self._examples is not None:
+            self._examples.close()
+        self._handles, self._parts = [], []
+
+    def __enter__(self) -> NoiseMeter:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _see(self, name: str, norm: Tensor) -> None:
+        if self._parts:  # a backward pass that nobody announced is not measured
+            self._parts[-1].norms.append((name, norm))
+
+    def _end_part(self) -> None:
+        if self._examples is not None and self._parts and self._parts[-1].examples is None:
+            self._parts[-1].examples = self._examples.finish()

@@ -1,0 +1,80 @@
+"""Which parameters are measured, under which names, and the sums of their squared norms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from isoloss.errors import InputError
+
+ALL = "all"
+"""The name of all parameters together."""
+
+Groups: TypeAlias = Mapping[str, Iterable[nn.Parameter]]
+
+
+class NoiseWarning(UserWarning):
+    """Something that makes a noise scale worth less than it looks."""
+
+
+class Parameters:
+    """The trained parameters of a model, each once, in named groups; those in none are a last one.
+
+    A parameter that several modules share has one name, the first.
+    """
+
+    def __init__(self, model: nn.Module, groups: Groups) -> None:
+        self.device = next(model.parameters()).device
+        self._names: dict[int, str] = {}
+        self._paths: dict[str, str] = {}
+        self.sizes: dict[str, int] = {}
+        for path, parameter in model.named_parameters(remove_duplicate=False):
+            if parameter.requires_grad:
+                name = self._names.setdefault(id(parameter), path)
+                self._paths[path] = name
+                self.sizes[name] = parameter.numel()
+        if not self._names:
+            raise InputError("no parameter of the model is to be trained; there is no gradient")
+        self.groups = list(groups)
+        self._index = dict.fromkeys(self.sizes, len(self.groups))
+        for number, (group, members) in enumerate(groups.items()):
+            for member in members:
+                found = self._names.get(id(member))
+                if found is None:
+                    raise InputError(
+                        f"group {group!r} has a parameter that the model does not train"
+                    )
+                if self._index[found] != len(self.groups):
+                    raise InputError(f"{found} is in two groups; put it into one")
+                self._index[found] = number
+        self.left_out: set[str] = set()
+
+    def name_at(self, path: str) -> str | None:
+        """The one name of the parameter at a path of modules, None where it is not trained."""
+        return self._paths.get(path)
+
+    def name_of(self, parameter: nn.Parameter) -> str | None:
+        """The name of a parameter, None for one that was not trained when the meter was made."""
+        return self._names.get(id(parameter))
+
+    def sums(self, norms: Iterable[tuple[str, Tensor]]) -> Tensor:
+        """(groups + 1,) sums of squared norms, each a number on the device, in 32 bits."""
+        found: list[list[Tensor]] = [[] for _ in range(len(self.groups) + 1)]
+        for name, norm in norms:
+            if name not in self.left_out:
+                found[self._index[name]].append(norm)
+        zero = torch.zeros((), device=self.device)
+        return torch.stack([torch.stack(one).sum() if one else zero for one in found])
+
+    def columns(self) -> dict[str, slice | list[int]]:
+        """The columns of such sums that make up each group, and all."""
+        return {ALL: slice(None), **{name: [k] for k, name in enumerate(self.groups)}}
+
+
+def squared(gradient: Tensor) -> Tensor:
+    """The squared norm of a gradient, on its device, added up in 32 bits."""
+    norm: Tensor = torch.linalg.vector_norm(gradient, dtype=torch.float32)
+    return norm.square()

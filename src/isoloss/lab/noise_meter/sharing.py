@@ -1,0 +1,130 @@
+"""What several processes have in common: local gradients, and those of the whole batch.
+
+* DDP averages what each process has in `.grad`. A hook on a parameter runs before that.
+* FSDP2 makes a parameter whole for a forward pass, and its whole gradient is local until it is
+  averaged and cut into parts. The whole parameter is another tensor than the model's own, and is
+  there from the moment its module begins; so a hook before the module's forward pass finds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, Replicate, Shard
+from torch.nn.parallel import DistributedDataParallel
+
+from isoloss.errors import InputError
+from isoloss.lab.noise_meter.parameters import Parameters, squared
+
+Take = Callable[[str, Tensor], None]
+"""Is given the name of a parameter and the squared norm of its local gradient."""
+
+
+@dataclass(frozen=True)
+class Team:
+    """The processes that average their gradients; `parts` of them hold one copy of the model."""
+
+    group: Any = None  # None: this process alone
+    size: int = 1
+    copies: int = 1
+
+    @property
+    def parts(self) -> int:
+        return self.size // self.copies
+
+
+def team_of(model: nn.Module) -> Team:
+    """Find out who trains a model together; InputError for ways that are not known."""
+    sharded = [p for p in model.parameters() if isinstance(p, DTensor)]
+    if sharded:
+        mesh = sharded[0].device_mesh
+        if mesh.ndim > 2 or any(p.device_mesh != mesh for p in sharded):
+            raise InputError("the model is cut along several meshes; the meter knows FSDP2 on one")
+        if mesh.size() != torch.distributed.get_world_size():
+            raise InputError("the mesh of the model does not hold all processes; use one that does")
+        copies = mesh.size(0) if mesh.ndim == 2 else 1
+        return Team(torch.distributed.group.WORLD, mesh.size(), copies)
+    for module in model.modules():
+        if isinstance(module, DistributedDataParallel):
+            group = module.process_group
+            size = torch.distributed.get_world_size(group)
+            return Team(group if size > 1 else None, size, size)
+    return Team()
+
+
+def watch_gradients(model: nn.Module, parameters: Parameters, take: Take) -> list[Any]:
+    """Have `take` called with every local gradient of a backward pass; returns what removes it."""
+
+    def see(name: str, gradient: Tensor) -> None:
+        take(name, squared(gradient.detach()))
+
+    def enter(prefix: str, hooked: set[int], module: nn.Module, given: Any) -> None:
+        for own, whole in module._parameters.items():
+            name = parameters.name_at(f"{prefix}.{own}" if prefix else own)
+            if name is None or whole is None or isinstance(whole, DTensor) or id(whole) in hooked:
+                continue
+            if whole.requires_grad:
+                hooked.add(id(whole))
+                whole.register_hook(partial(see, name))  # type: ignore[no-untyped-call]
+
+    handles: list[Any] = []
+    for parameter in model.parameters():
+        name = parameters.name_of(parameter)
+        if name is not None and not isinstance(parameter, DTensor):
+            hook = parameter.register_hook(partial(see, name))  # type: ignore[no-untyped-call]
+            handles.append(hook)
+    hooked: set[int] = set()
+    for prefix, module in model.named_modules():
+        if any(isinstance(p, DTensor) for p in module.parameters(recurse=False)):
+            handles.append(module.register_forward_pre_hook(partial(enter, prefix, hooked)))
+    return handles
+
+
+def gradients_left(model: nn.Module, parameters: Parameters) -> Iterator[tuple[str, Tensor]]:
+    """Names and squared norms of what lies in `.grad`; of a part, where a parameter is cut."""
+    for parameter in model.parameters():
+        gradient = parameter.grad
+        if gradient is None:
+            continue
+        name = parameters.name_of(parameter)
+        if name is None:
+            raise InputError(
+                f"a parameter of shape {tuple(parameter.shape)} has a gradient and was frozen, or "
+                "not there, when the meter was made; make the meter anew"
+            )
+        if isinstance(gradient, DTensor):
+            if not all(isinstance(one, Shard | Replicate) for one in gradient.placements):
+                raise InputError(
+                    f"the gradient of {name} is not added up yet; call step() after it is"
+                )
+            gradient = gradient.to_local()
+        yield name, squared(gradient.detach())
+
+
+def total(team: Team, small: Tensor, big: Tensor, sizes: Tensor) -> tuple[Any, Any, Any]:
+    """Small and big norms (steps, groups) and sizes (steps, 4) of all processes, in numpy.
+
+    sizes: sum w / b, sum w^2 / b, tokens and sequences of each. Each process weighs alike.
+    """
+    if team.size > 1:
+        device = small.device
+        if torch.distributed.get_backend(team.group) == "nccl":
+            device = torch.device("cuda", torch.cuda.current_device())
+        counts = torch.tensor([small.shape[0], -small.shape[0]], device=device)
+        torch.distributed.all_reduce(counts, torch.distributed.ReduceOp.MAX, group=team.group)
+        if counts[0] != -counts[1]:
+            raise InputError("the processes have measured different numbers of steps")
+        columns = small.shape[1]
+        sums = torch.cat([small, big, sizes], dim=1).to(device)
+        torch.distributed.all_reduce(sums, group=team.group)
+        sums = sums.cpu()
+        small, big, sizes = sums[:, :columns], sums[:, columns:-4], sums[:, -4:]
+        # Every copy of the model has the whole of the big norms, each of its parts some of it.
+        small, big = small / team.size, big / team.copies
+        sizes = sizes / torch.tensor([team.size, team.size**2, 1.0, 1.0], dtype=sizes.dtype)
+    return small.numpy(), big.numpy(), sizes.numpy()
