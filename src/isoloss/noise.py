@@ -277,15 +277,16 @@ def _fieller(mean: Array, covariance: Array, quantile: float) -> tuple[float, fl
     (a - r b)^2 <= q^2 (v_aa - 2 r v_ab + r^2 v_bb), a parabola in r. It opens upwards where b is
     told from zero, and the set is an interval; else it has no upper end.
     """
-    a, b = mean
+    a, b = mean.tolist()
     if not np.isfinite(covariance).all():
         return 0.0, math.inf
+    v_aa, v_ab, v_bb = covariance[[0, 0, 1], [0, 1, 1]].tolist()
     q2 = quantile**2
-    measurable = b > 0 and b * b > q2 * covariance[1, 1]
+    measurable = b > 0 and b * b > q2 * v_bb
     b = max(b, 0.0)  # |G|^2 cannot be negative: the further below zero, the less it says
-    second = b * b - q2 * covariance[1, 1]
-    middle = a * b - q2 * covariance[0, 1]
-    last = a * a - q2 * covariance[0, 0]
+    second = b * b - q2 * v_bb
+    middle = a * b - q2 * v_ab
+    last = a * a - q2 * v_aa
     root = math.sqrt(max(0.0, middle * middle - second * last))
     # (middle - root) / second, in the form that stays whole where second is zero.
     low = last / (middle + root) if a > 0 and last > 0 and middle + root > 0 else 0.0

@@ -72,11 +72,17 @@ class Exact:
 
 def exact(model: nn.Module, rows: Tensor, *names: str) -> Exact:
     """By the gradient of every sequence alone; of some parameters, or of all that are trained."""
-    chosen = [p for name, p in model.named_parameters() if p.requires_grad and (not names or name in names)]
+    chosen = [
+        p
+        for name, p in model.named_parameters()
+        if p.requires_grad and (not names or name in names)
+    ]
     gradients = []
     for row in rows:
         found = torch.autograd.grad(loss_of(model, row[None]), chosen, allow_unused=True)
-        pieces = [torch.zeros_like(p) if g is None else g for g, p in zip(found, chosen, strict=True)]
+        pieces = [
+            torch.zeros_like(p) if g is None else g for g, p in zip(found, chosen, strict=True)
+        ]
         gradients.append(torch.cat([piece.flatten() for piece in pieces]).double())
     stacked = torch.stack(gradients)
     mean = stacked.mean(dim=0)

@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from isoloss.lab.noise_meter.meter import NoiseMeter, Reading
+from isoloss.lab.noise_meter.parameters import NoiseWarning
 
-__all__ = ["NoiseMeter", "Reading"]
+__all__ = ["NoiseMeter", "NoiseWarning", "Reading"]

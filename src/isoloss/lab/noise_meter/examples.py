@@ -129,9 +129,8 @@ class ExampleNorms:
             if ours is None or not torch.isclose(ours, norm, rtol=_ALIKE):
                 self._parameters.left_out.add(name)
         missing = self._parameters.left_out
-        part = sum(map(self._parameters.sizes.__getitem__, missing)) / sum(
-            self._parameters.sizes.values()
-        )
+        size = self._parameters.sizes
+        part = sum(size[name] for name in missing) / max(1, sum(size[name] for name in theirs))
         if missing:
             names = ", ".join(sorted(missing)[:3]) + (", ..." if len(missing) > 3 else "")
             text = f"gradients by example are not known of {names} ({part:.0%} of the parameters)"

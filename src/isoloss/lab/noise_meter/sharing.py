@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from isoloss.errors import InputError
 from isoloss.lab.noise_meter.parameters import Parameters, squared
@@ -63,25 +64,30 @@ def watch_gradients(model: nn.Module, parameters: Parameters, take: Take) -> lis
     def see(name: str, gradient: Tensor) -> None:
         take(name, squared(gradient.detach()))
 
-    def enter(prefix: str, hooked: set[int], module: nn.Module, given: Any) -> None:
+    handles: list[Any] = []
+
+    def hook(name: str, parameter: Tensor) -> None:
+        handle = parameter.register_hook(partial(see, name))  # type: ignore[no-untyped-call]
+        handles.append(handle)
+
+    hooked = WeakTensorKeyDictionary()  # whole parameters: torch may make them anew
+
+    def enter(prefix: str, module: nn.Module, given: Any) -> None:
         for own, whole in module._parameters.items():
             name = parameters.name_at(f"{prefix}.{own}" if prefix else own)
-            if name is None or whole is None or isinstance(whole, DTensor) or id(whole) in hooked:
+            if name is None or whole is None or isinstance(whole, DTensor) or whole in hooked:
                 continue
             if whole.requires_grad:
-                hooked.add(id(whole))
-                whole.register_hook(partial(see, name))  # type: ignore[no-untyped-call]
+                hooked[whole] = True
+                hook(name, whole)
 
-    handles: list[Any] = []
     for parameter in model.parameters():
         name = parameters.name_of(parameter)
         if name is not None and not isinstance(parameter, DTensor):
-            hook = parameter.register_hook(partial(see, name))  # type: ignore[no-untyped-call]
-            handles.append(hook)
-    hooked: set[int] = set()
+            hook(name, parameter)
     for prefix, module in model.named_modules():
         if any(isinstance(p, DTensor) for p in module.parameters(recurse=False)):
-            handles.append(module.register_forward_pre_hook(partial(enter, prefix, hooked)))
+            handles.append(module.register_forward_pre_hook(partial(enter, prefix)))
     return handles
 
 

@@ -1,0 +1,458 @@
+"""The noise meter against gradients of single sequences, in every way it has of measuring."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from isoloss.errors import InputError
+
+torch = pytest.importorskip("torch", reason="the lab needs torch: install isoloss[lab]")
+
+import noise_toy as toy  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.utils.checkpoint import checkpoint  # noqa: E402
+
+from isoloss.lab.noise_meter import NoiseMeter, NoiseWarning, Reading  # noqa: E402
+from isoloss.noise import effective_small, noise_scale  # noqa: E402
+
+MODELS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "tied": {"tied": True},
+    "rms": {"rms": True},
+    "used again": {"again": 3},
+    "tied and used again": {"tied": True, "again": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def rows() -> Tensor:
+    return toy.population()
+
+
+def gradient(model: nn.Module, rows: Tensor) -> Tensor:
+    trained = [p for p in model.parameters() if p.requires_grad]
+    found = torch.autograd.grad(toy.loss_of(model, rows), trained, allow_unused=True)
+    return torch.cat([g.flatten() for g in found if g is not None])
+
+
+def squared(model: nn.Module, rows: Tensor) -> float:
+    return float(gradient(model, rows).square().sum())
+
+
+def one_step(model: nn.Module, *parts: Tensor, **options: Any) -> Reading:
+    """One step of parts, weighed by their rows."""
+    with NoiseMeter(model, **options) as meter:
+        return toy.accumulate(meter, model, iter([list(parts)]))
+
+
+def told(reading: Reading) -> tuple[float, float]:
+    """|G|^2 and tr(Sigma) of a sequence."""
+    return reading.scale.g2, reading.scale.tr_sigma / toy.LENGTH
+
+
+# The norms themselves ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_parts_have_the_norms_of_their_own_gradients(name: str, rows: Tensor) -> None:
+    model = toy.make(**MODELS[name])
+    sizes = [3, 7, 2, 4]
+    parts = rows[:16].split(sizes)
+    small = sum(squared(model, part) * len(part) / 16 for part in parts)
+    expected = noise_scale(
+        [small], [squared(model, rows[:16])], small=effective_small(sizes), big=16
+    )
+    found = told(one_step(model, *parts))
+    assert found == pytest.approx((expected.g2, expected.tr_sigma), rel=1e-3)
+
+
+@pytest.mark.parametrize("count", [16, 5])
+@pytest.mark.parametrize("name", MODELS)
+def test_examples_have_the_norms_of_their_own_gradients(
+    name: str, count: int, rows: Tensor
+) -> None:
+    model = toy.make(**MODELS[name])
+    alone = np.mean([squared(model, row[None]) for row in rows[:count]])
+    expected = noise_scale([alone], [squared(model, rows[:16])], small=1, big=16)
+    with NoiseMeter(model, examples=count) as meter:
+        for _ in range(2):  # the first part is measured in another way than those after it
+            found = told(toy.accumulate(meter, model, iter([[rows[:16]]])))
+            assert found == pytest.approx((expected.g2, expected.tr_sigma), rel=1e-3)
+
+
+def test_examples_of_unequal_parts_count_by_their_parts(rows: Tensor) -> None:
+    model = toy.make()
+    parts = rows[:16].split([12, 4])
+    alone = [np.mean([squared(model, row[None]) for row in part[:3]]) for part in parts]
+    small = float(np.average(alone, weights=[12, 4]))
+    expected = noise_scale([small], [squared(model, rows[:16])], small=1, big=16)
+    found = told(one_step(model, *parts, examples=3))
+    assert found == pytest.approx((expected.g2, expected.tr_sigma), rel=1e-3)
+
+
+def test_long_texts_are_measured_by_the_cheaper_of_two_formulas(rows: Tensor) -> None:
+    from isoloss.lab.noise_meter.layers import Use, squared_norms
+
+    for t in (2, 40):  # of which one is by Gram matrices, one by the gradients themselves
+        a, e = torch.randn(3, t, 8), torch.randn(3, t, 12)
+        expected = torch.einsum("bti,bto->boi", a, e).square().sum(dim=(1, 2))
+        assert torch.allclose(squared_norms([Use(a, e)], []), expected, rtol=1e-4)
+
+
+def test_parts_that_weigh_alike_whatever_their_size(rows: Tensor) -> None:
+    model = toy.make()
+    parts = rows[:16].split([12, 4])
+    with NoiseMeter(model, weights="equal") as meter:
+        for part in parts:
+            meter.part(len(part) * toy.LENGTH, len(part))
+            (toy.loss_of(model, part) / 2).backward()
+        meter.step()
+        found = told(meter.read())
+    small = sum(squared(model, part) for part in parts) / 2
+    big = float(sum(gradient(model, part) / 2 for part in parts).square().sum())  # type: ignore[union-attr]
+    expected = noise_scale(
+        [small], [big], small=1 / (0.5 / 12 + 0.5 / 4), big=1 / (0.25 / 12 + 0.25 / 4)
+    )
+    assert found == pytest.approx((expected.g2, expected.tr_sigma), rel=1e-3)
+
+
+def test_groups_are_measured_apart_and_add_up(rows: Tensor) -> None:
+    model = toy.make()
+    groups = {
+        "ends": [model.embedding.weight, *model.head.parameters()],
+        "up": model.up.parameters(),
+    }
+    with NoiseMeter(model, groups=groups, level=0.999) as meter:
+        found = toy.accumulate(
+            meter, model, (list(toy.draws(rows, g, 32).split(4)) for g in [seeded(1)] * 400)
+        )
+    for name, members in (
+        ("up", ["up.weight", "up.bias"]),
+        ("ends", ["embedding.weight", "head.weight", "head.bias"]),
+    ):
+        truth = toy.exact(model, rows, *members)
+        assert found.groups[name].low < truth.tokens < found.groups[name].high
+    rest = found.scale.g2 - sum(one.g2 for one in found.groups.values())
+    truth = toy.exact(model, rows, "norm.weight", "norm.bias", "down.weight")
+    assert rest == pytest.approx(truth.g2, rel=0.3)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# The interval -----------------------------------------------------------------------------------
+
+
+def by_parts(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Reading:
+    with NoiseMeter(model, level=0.95) as meter:
+        batches = (list(toy.draws(rows, generator, 16).split([4, 4, 6, 2])) for _ in range(30))
+        return toy.accumulate(meter, model, batches)
+
+
+def by_examples(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Reading:
+    with NoiseMeter(model, level=0.95, examples=8) as meter:
+        batches = ([toy.draws(rows, generator, 16)] for _ in range(30))
+        return toy.accumulate(meter, model, batches)
+
+
+def by_splitting(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Reading:
+    with NoiseMeter(model, level=0.95) as meter:
+        for _ in range(30):
+            model.zero_grad()
+            batch = toy.draws(rows, generator, 15)
+            loss = meter.split(
+                lambda part: toy.loss_of(model, part),
+                batch,
+                parts=4,
+                tokens_per_sequence=toy.LENGTH,
+            )
+            meter.step()
+        assert float(loss) == pytest.approx(float(toy.loss_of(model, batch).detach()), rel=1e-5)
+        return meter.read()
+
+
+WAYS = {"parts": by_parts, "examples": by_examples, "splitting": by_splitting}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_interval_holds_the_exact_noise_scale(way: str, rows: Tensor) -> None:
+    held = coverage(WAYS[way], rows, trials=60)
+    assert held >= 0.86  # 0.95, less three standard errors of 60 trials; all 300 by make validate
+
+
+def coverage(
+    measure: Callable[[nn.Module, Tensor, torch.Generator], Reading], rows: Tensor, trials: int
+) -> float:
+    held = 0
+    for trial in range(trials):
+        model = toy.make(trial)
+        truth = toy.exact(model, rows).tokens
+        found = measure(model, rows, seeded(trial)).scale
+        held += found.low <= truth <= found.high
+    return held / trials
+
+
+# Several processes ------------------------------------------------------------------------------
+
+
+def by_torchrun(**job: Any) -> dict[str, Any]:
+    script = Path(__file__).with_name("noise_team.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr"]
+    command += ["127.0.0.1", "--nproc-per-node", "2", str(script), json.dumps(job)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+def test_two_processes_measure_what_one_does_with_two_parts(rows: Tensor) -> None:
+    found = by_torchrun(kinds=["ddp", "fsdp"], trials=1, steps=10, parts=1)
+    model = toy.make()
+    with NoiseMeter(model, groups={"up": model.up.parameters()}, level=0.95) as meter:
+        alone = toy.accumulate(
+            meter, model, (list(toy.draws(rows, g, 16).split(8)) for g in [seeded(0)] * 10)
+        )
+    for kind in ("ddp", "fsdp"):
+        (trial,), first = found[kind]["trials"], found[kind]["first"]
+        expected = [alone.scale.low, alone.scale.b_simple, alone.scale.high]
+        assert trial == pytest.approx(expected, rel=1e-3)
+        for name, scale in (("all", alone.scale), ("up", alone.groups["up"])):
+            assert first[name] == pytest.approx([scale.g2, scale.tr_sigma], rel=1e-3)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_interval_of_two_processes_holds_the_exact_noise_scale(
+    parts: int, rows: Tensor
+) -> None:
+    truth = toy.exact(toy.make(), rows).tokens
+    found = by_torchrun(kinds=["ddp", "fsdp"], trials=40, steps=30, parts=parts)
+    for kind in ("ddp", "fsdp"):
+        held = [low <= truth <= high for low, _, high in found[kind]["trials"]]
+        assert np.mean(held) >= 0.85
+
+
+@pytest.mark.full
+def test_two_processes_measure_examples_too(rows: Tensor) -> None:
+    found = by_torchrun(kinds=["ddp", "fsdp"], trials=1, steps=20, parts=1, examples=8)
+    model = toy.make()
+    with NoiseMeter(model, examples=8) as meter:
+        alone = toy.accumulate(
+            meter, model, (list(toy.draws(rows, g, 16).split(8)) for g in [seeded(0)] * 20)
+        )
+    for kind in ("ddp", "fsdp"):
+        expected = [alone.scale.g2, alone.scale.tr_sigma]
+        assert found[kind]["first"]["all"] == pytest.approx(expected, rel=1e-3)
+
+
+# What training loops do -------------------------------------------------------------------------
+
+
+def test_frozen_and_unused_parameters_are_not_part_of_it(rows: Tensor) -> None:
+    plain, frozen = toy.make(), toy.make()
+    frozen.up.requires_grad_(False)
+    frozen.unused = nn.Linear(3, 3)
+    parts = rows[:16].split(4)
+    small = sum(squared(frozen, part) for part in parts) / 4
+    expected = noise_scale([small], [squared(frozen, rows[:16])], small=4, big=16)
+    found = told(one_step(frozen, *parts))
+    assert found == pytest.approx((expected.g2, expected.tr_sigma), rel=1e-3)
+    assert found[0] < told(one_step(plain, *parts))[0]
+
+
+def test_a_parameter_that_thaws_later_is_refused(rows: Tensor) -> None:
+    model = toy.make()
+    model.up.requires_grad_(False)
+    with NoiseMeter(model) as meter:
+        model.up.requires_grad_(True)
+        with pytest.raises(InputError, match=r"was frozen.*make the meter anew"):
+            toy.accumulate(meter, model, iter([list(rows[:8].split(4))]))
+
+
+def test_clipping_after_the_step_changes_nothing(rows: Tensor) -> None:
+    model, clipped = toy.make(), toy.make()
+    with NoiseMeter(model) as one, NoiseMeter(clipped) as other:
+        for start in range(0, 48, 16):
+            for m, meter in ((model, one), (clipped, other)):
+                toy.accumulate(meter, m, iter([list(rows[start : start + 16].split(4))]))
+            nn.utils.clip_grad_norm_(clipped.parameters(), 1e-3)
+        assert one.read() == other.read()
+
+
+def test_a_loss_that_was_scaled_is_scaled_back(rows: Tensor) -> None:
+    model = toy.make()
+    with NoiseMeter(model) as meter:
+        for part in rows[:16].split(4):
+            meter.part(len(part) * toy.LENGTH, len(part))
+            (toy.loss_of(model, part) / 4 * 1024.0).backward()
+        meter.step(scale=1024.0)
+        found = told(meter.read())
+    assert found == pytest.approx(told(one_step(toy.make(), *rows[:16].split(4))), rel=1e-4)
+
+
+def test_gradients_that_are_not_finite_are_left_out(rows: Tensor) -> None:
+    model = toy.make()
+    with NoiseMeter(model) as meter:
+        for step in range(12):
+            model.zero_grad()
+            for part in toy.draws(rows, seeded(step), 16).split(4):
+                meter.part(len(part) * toy.LENGTH, len(part))
+                loss = toy.loss_of(model, part) / 4
+                (loss * (float("inf") if step == 5 else 1.0)).backward()
+            meter.step()
+        found = meter.read()
+    assert (found.steps, found.scale.steps) == (12, 11)
+    assert np.isfinite(found.scale.b_simple)
+
+
+def test_16_bits_give_the_noise_scale_of_32(rows: Tensor) -> None:
+    def measured(narrow: bool, **options: Any) -> Reading:
+        model = toy.make()
+        with NoiseMeter(model, **options) as meter, torch.autocast("cpu", torch.bfloat16, narrow):
+            return toy.accumulate(
+                meter, model, (list(toy.draws(rows, seeded(k), 16).split(4)) for k in range(40))
+            )
+
+    for options in ({}, {"examples": 4}):
+        narrow, wide = (measured(bits, **options).scale for bits in (True, False))
+        assert narrow.b_simple == pytest.approx(wide.b_simple, rel=0.02)
+        assert narrow != wide
+
+
+def test_checkpointed_layers_are_seen_once(rows: Tensor) -> None:
+    class Checkpointed(toy.Toy):
+        def forward(self, ids: Tensor) -> Tensor:
+            x = self.embedding(ids)
+            x = x + checkpoint(
+                lambda x: self.down(torch.tanh(self.up(self.norm(x)))), x, use_reentrant=False
+            )
+            logits: Tensor = self.head(x)
+            return logits
+
+    torch.manual_seed(0)
+    model = Checkpointed()
+    for options in ({}, {"examples": 4}):
+        with NoiseMeter(model, **options) as meter:
+            for _ in range(2):
+                found = told(toy.accumulate(meter, model, iter([list(rows[:16].split(8))])))
+        plain = told(one_step(toy.make(), *rows[:16].split(8), **options))
+        assert found == pytest.approx(plain, rel=1e-4)
+
+
+class Positions(toy.Toy):
+    """Adds what every sequence shares, which has no gradient of its own for each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions = nn.Embedding(toy.LENGTH, toy.WIDTH)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return super().forward(ids) + self.head(self.positions(torch.arange(ids.shape[1])))
+
+
+def test_what_examples_cannot_see_is_left_out_and_named(rows: Tensor) -> None:
+    torch.manual_seed(0)
+    model = Positions()
+    with (
+        pytest.warns(NoiseWarning, match=r"head\.bias, head\.weight, positions\.weight"),
+        NoiseMeter(model, examples=48) as meter,
+    ):
+        found = toy.accumulate(meter, model, iter([[rows]] * 2))
+    seen = [n for n, _ in model.named_parameters() if not n.startswith(("head", "positions"))]
+    truth = toy.exact(model, rows, *seen)
+    # Of all the population: the big norm is |G|^2 itself, and the small |G|^2 + tr(Sigma).
+    small, big = truth.g2 + truth.tr_sigma, truth.g2
+    expected = noise_scale([small], [big], small=1, big=48)
+    assert told(found) == pytest.approx((expected.g2, expected.tr_sigma), rel=1e-3)
+
+
+def test_examples_of_a_model_that_is_hardly_seen_are_refused(rows: Tensor) -> None:
+    class Functional(toy.Toy):
+        def forward(self, ids: Tensor) -> Tensor:
+            return nn.functional.linear(self.embedding(ids), self.head.weight)
+
+    torch.manual_seed(0)
+    model = Functional()
+    model.embedding.requires_grad_(False)
+    with (
+        NoiseMeter(model, examples=4) as meter,
+        pytest.raises(InputError, match=r"not known of head\.weight.*split"),
+    ):
+        toy.accumulate(meter, model, iter([[rows]]))
+
+
+def test_chunks_of_one_document_are_warned_of(rows: Tensor) -> None:
+    with NoiseMeter(toy.make()) as meter:
+        meter.part(20, 4, documents=["a", "b", "c", "d"])
+        with pytest.warns(NoiseWarning, match="2 of 4 sequences"):
+            meter.part(20, 4, documents=["a", "a", "b", "a"])
+
+
+def test_a_window_forgets_and_a_closed_meter_sees_nothing(rows: Tensor) -> None:
+    model = toy.make()
+    batches = [list(toy.draws(rows, seeded(k), 16).split(4)) for k in range(20)]
+    with NoiseMeter(model, window=5) as meter:
+        found = toy.accumulate(meter, model, iter(batches))
+    with NoiseMeter(model) as meter:
+        assert toy.accumulate(meter, model, iter(batches[-5:])) == found
+    assert all(not p._backward_hooks for p in model.parameters())
+
+
+def test_a_backward_pass_that_nobody_announced_is_not_measured(rows: Tensor) -> None:
+    model = toy.make()
+    with NoiseMeter(model) as meter:
+        toy.loss_of(model, rows).backward()
+        found = toy.accumulate(meter, model, iter([list(rows[:16].split(4))]))
+    assert found == one_step(toy.make(), *rows[:16].split(4))
+
+
+def test_the_reading_has_the_keys_that_trackers_get(rows: Tensor) -> None:
+    found = one_step(toy.make(), *rows[:16].split(4))
+    assert found.log() == {
+        "gns/b_simple": found.scale.b_simple,
+        "gns/b_simple_low": 0.0,
+        "gns/b_simple_high": float("inf"),
+        "gns/g2": found.scale.g2,
+        "gns/tr_sigma": found.scale.tr_sigma,
+    }
+    assert found.tokens_per_sequence == toy.LENGTH
+
+
+def test_wrong_calls_get_one_line(rows: Tensor) -> None:
+    model = toy.make()
+    with NoiseMeter(model) as meter:
+        for call, says in (
+            (lambda: meter.step(), "call part"),
+            (lambda: meter.read(), "nothing was measured"),
+            (lambda: meter.part(0), "above 0"),
+            (lambda: meter.part(10, -1), "above 0"),
+            (lambda: meter.split(lambda x: x, rows[:3], parts=4), "2 to 3 parts"),
+        ):
+            with pytest.raises(InputError, match=says):
+                call()
+        with pytest.raises(InputError, match="no smaller batch beside it"):
+            toy.accumulate(meter, model, iter([[rows]]))
+    other = toy.make()
+    for options, says in (
+        ({"window": 0}, "at least one step"),
+        ({"weights": "rows"}, "tokens or equal"),
+        ({"examples": -1}, "0 for none"),
+        ({"groups": {"a": other.up.parameters()}}, "does not train"),
+        ({"groups": {"a": model.up.parameters(), "b": model.up.parameters()}}, "two groups"),
+    ):
+        with pytest.raises(InputError, match=says):
+            NoiseMeter(model, **options)  # type: ignore[arg-type]
+    model.requires_grad_(False)
+    with pytest.raises(InputError, match="there is no gradient"):
+        NoiseMeter(model)
