@@ -16,11 +16,11 @@ one rate for all its counts: its parabola goes through the mean log loss of its 
 Equivalence is held to be shown where both of two one-sided t tests reject that the mean log loss of
 the trunk lies 0.5 % or more from that of the cosine, above and below; that is, where the interval
 lies within 0.5 %. The number of seeds was chosen in three looks, 3, 6 and 18, each after the one
-before had shown too wide an interval; so the tests are at a third of 5 %, and the interval is one of
-96.7 %. **The claim** is that of the mean over all counts, one
-number for each seed, so its standard error is over seeds. Beside it stands the same test for each
-count alone. FLOPs are those of the records: a branch counts what it did itself, the trunk is added.
-What tuning costs is told apart.
+before had shown too wide an interval; so the tests are at a third of 5 %, and the interval is one
+of 96.7 %. **The claim** is that of the mean over all counts, one number for each seed, so its
+standard error is over seeds. Beside it stands the same test for each count alone. FLOPs are those
+of the records: a branch counts what it did itself, the trunk is added. What tuning costs is told
+apart.
 
 Leaves a table and every loss in `benchmarks/results/`, and `docs/figures/trunk_cooldown.svg`.
 Run it again to go on after a stop; records stay in the folder given.
@@ -276,7 +276,13 @@ def draw(cosine: Array, trunk: Array) -> None:
         middle = np.array([100 * one[0] for one in found])
         ends = np.array([[100 * (m - low), 100 * (high - m)] for m, low, high, _ in found]).T
         ax.errorbar(
-            COUNTS, middle, ends, fmt="o", color=COLOURS["run"], capsize=3, label=f"mean, {INTERVAL}"
+            COUNTS,
+            middle,
+            ends,
+            fmt="o",
+            color=COLOURS["run"],
+            capsize=3,
+            label=f"mean, {INTERVAL}",
         )
         ax.set_xscale("log")
         ax.set_xticks(COUNTS, [f"{count / 1e6:.2g}M" for count in COUNTS])

@@ -1,0 +1,230 @@
+"""What a noise meter costs a step, and how right it is, beside `gns-pytorch` on the same model.
+
+The model is a transformer of a million parameters; a step is 32 sequences of 64 bytes, forward and
+backward pass and AdamW. Cost: two such models train in turn, step by step, one with the meter and
+one without; the ratio is that of the median step times, nothing spread over steps that do not
+measure. The ways: gradient accumulation in 4 parts; single examples, 8 of the 32; two processes
+with DDP. The peer (`pip install gns-pytorch`, left out where it is not there) makes a backward pass
+for each of a quarter of the examples, from the loss of each; its cost is that of its call beside
+the step.
+
+Bias and spread: on weights that are held still, after some training, the true noise scale is taken
+from the gradient of every sequence of a population of 256. Readings are of 20 steps each, batches
+drawn with replacement; of the peer they are the mean of its 20 answers, as its README has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import _results as results
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from isoloss.counting import Shape
+from isoloss.lab.models import make_model
+from isoloss.lab.noise_meter import NoiseMeter
+from isoloss.lab.tokens import load_tokens, prepare
+
+SHAPE = Shape(
+    n_layer=5, d_model=128, n_heads=4, vocab=256, n_ctx=64, positions="rotary", tied=False
+)  # fmt: skip
+ROWS, PARTS, EXAMPLES, POPULATION, STEPS = 32, 4, 8, 256, 20
+MOST = {"parts": 1.02, "processes": 1.02, "examples": 1.15}
+
+
+def loss_of(model: nn.Module, rows: Tensor, reduction: str = "mean") -> Tensor:
+    logits = model(rows[:, :-1])
+    return F.cross_entropy(logits.flatten(0, 1), rows[:, 1:].flatten(), reduction=reduction)
+
+
+def by_example(model: nn.Module, rows: Tensor) -> Tensor:
+    return loss_of(model, rows, "none").view(len(rows), -1).mean(dim=1)
+
+
+class Trained:
+    """A model, its optimizer and, perhaps, a meter; one step at a time."""
+
+    def __init__(self, way: str, measured: bool) -> None:
+        torch.manual_seed(0)
+        self.model: nn.Module = make_model(SHAPE)
+        if way == "processes":
+            self.model = DistributedDataParallel(self.model)
+        self.parts = PARTS if way == "parts" else 1
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, fused=True)
+        examples = EXAMPLES if way == "examples" else 0
+        self.meter = NoiseMeter(self.model, examples=examples, window=100) if measured else None
+
+    def step(self, rows: Tensor) -> float:
+        started = time.perf_counter()
+        for part in rows.split(len(rows) // self.parts):
+            if self.meter is not None:
+                self.meter.part(part[:, 1:].numel(), len(part))
+            (loss_of(self.model, part) / self.parts).backward()
+        if self.meter is not None:
+            self.meter.step()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return time.perf_counter() - started
+
+
+def draw(data: np.ndarray, rng: np.random.Generator, count: int = ROWS) -> Tensor:
+    at = rng.integers(0, len(data) - SHAPE.n_ctx - 1, count)
+    return torch.from_numpy(np.stack([data[i : i + SHAPE.n_ctx + 1] for i in at]).astype(np.int64))
+
+
+def cost(way: str, data: np.ndarray, steps: int) -> tuple[float, float]:
+    """Milliseconds of a step without the meter, and how many times that one with it takes."""
+    rng = np.random.default_rng(0)
+    sides = [Trained(way, measured) for measured in (False, True)]
+    times: list[list[float]] = [[], []]
+    for step in range(steps + 5):
+        rows = draw(data, rng)
+        for number in (0, 1) if step % 2 else (1, 0):
+            took = sides[number].step(rows)
+            if step >= 5:
+                times[number].append(took)
+    plain, measured = map(statistics.median, times)
+    return 1e3 * plain, measured / plain
+
+
+def cost_of_peer(data: np.ndarray, steps: int) -> float:
+    """How many times a plain step, one with a call of the peer before its backward pass takes."""
+    compute = importlib.import_module("gns_pytorch").compute_gns
+    rng, side = np.random.default_rng(0), Trained("one", False)
+    plain, extra = [], []
+    for _ in range(steps):
+        rows = draw(data, rng)
+        plain.append(side.step(rows))
+        losses = by_example(side.model, rows)
+        started = time.perf_counter()
+        compute(losses, side.model)
+        extra.append(time.perf_counter() - started)
+    return 1 + statistics.median(extra) / statistics.median(plain)
+
+
+def truth(model: nn.Module, rows: Tensor) -> float:
+    """tr(Sigma) / |G|^2 in sequences, from every sequence's own gradient."""
+    parameters = list(model.parameters())
+    gradients = torch.stack(
+        [
+            torch.cat(
+                [g.flatten() for g in torch.autograd.grad(loss_of(model, row[None]), parameters)]
+            )
+            for row in rows
+        ]
+    ).double()
+    mean = gradients.mean(dim=0)
+    return float((gradients - mean).square().sum(dim=1).mean() / mean.square().sum())
+
+
+def readings(model: nn.Module, rows: Tensor, way: str, count: int) -> list[float]:
+    """Noise scales in sequences, each of some steps, over the truth."""
+    rng, found = np.random.default_rng(1), []
+    exact = truth(model, rows)
+    for _ in range(count):
+        batches = [rows[rng.integers(0, len(rows), ROWS)] for _ in range(STEPS)]
+        if way == "peer":
+            compute = importlib.import_module("gns_pytorch").compute_gns
+            answers = [compute(by_example(model, batch), model) for batch in batches]
+            found.append(float(np.mean(answers)) / exact)
+            continue
+        parts = PARTS if way == "parts" else 1
+        with NoiseMeter(model, examples=EXAMPLES if way == "examples" else 0) as meter:
+            for batch in batches:
+                model.zero_grad()
+                for part in batch.split(ROWS // parts):
+                    meter.part(len(part), len(part))
+                    (loss_of(model, part) / parts).backward()
+                meter.step()
+            found.append(meter.read().scale.b_simple / exact)
+    return found
+
+
+def by_two_processes(folder: Path, steps: int) -> tuple[float, float]:
+    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr"]
+    words += ["127.0.0.1", "--nproc-per-node", "2", __file__, "--child", str(folder)]
+    done = subprocess.run(
+        [*words, "--steps", str(steps)], check=True, stdout=subprocess.PIPE, text=True
+    )
+    plain, ratio = json.loads(done.stdout.strip().splitlines()[-1])
+    return plain, ratio
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--readings", type=int, default=12)
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    if options.child:
+        torch.distributed.init_process_group("gloo")
+        found = cost("processes", np.asarray(load_tokens(options.child).train), options.steps)
+        if torch.distributed.get_rank() == 0:
+            print(json.dumps(found), flush=True)
+        torch.distributed.destroy_process_group()
+        return
+    try:
+        importlib.import_module("gns_pytorch")
+        peer = True
+    except ImportError:
+        peer = False
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "tokens"
+        data = np.asarray(prepare("python-stdlib", folder).train)
+        rng, side = np.random.default_rng(2), Trained("one", False)
+        for _ in range(200):  # past the first steps, where all gradients point one way
+            side.step(draw(data, rng))
+        rows = draw(data, rng, POPULATION)
+        cases: dict[str, Callable[[], tuple[float, float]]] = {
+            "parts": lambda: cost("parts", data, options.steps),
+            "examples": lambda: cost("examples", data, options.steps),
+            "processes": lambda: by_two_processes(folder, options.steps),
+        }
+        table = []
+        for way, measure in cases.items():
+            plain, ratio = measure()
+            told = [f"isoloss, {way}", f"{plain:.1f}", f"{ratio:.3f}", f"{MOST[way]:.2f}"]
+            found = [] if way == "processes" else readings(side.model, rows, way, options.readings)
+            table.append((*told, *spread(found)))
+            print(*table[-1], file=sys.stderr)
+        if peer:
+            ratio = cost_of_peer(data, options.steps)
+            found = readings(side.model, rows, "peer", options.readings)
+            table.append(("gns-pytorch", "", f"{ratio:.3f}", "", *spread(found)))
+    results.append(
+        "noise_meter",
+        ("by", "step, ms", "step with it / without", "at most", "median / truth", "5 to 95 %"),
+        table,
+        f"{sum(p.numel() for p in side.model.parameters()):,} parameters, {ROWS} sequences of "
+        f"{SHAPE.n_ctx} tokens, one thread; {options.steps} steps in turn. Readings: "
+        f"{options.readings} of {STEPS} steps, against the gradients of {POPULATION} sequences.",
+    )
+
+
+def spread(found: list[float]) -> tuple[str, str]:
+    if not found:
+        return "", ""
+    low, mid, high = np.quantile(found, [0.05, 0.5, 0.95])
+    return f"{mid:.2f}", f"{low:.2f} to {high:.2f}"
+
+
+if __name__ == "__main__":
+    main()
