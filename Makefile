@@ -73,7 +73,7 @@ bench: $(VENV)/.test-ready
 
 validate: $(VENV)/.test-ready
 	@for name in extrapolation curve_forecast compare_coverage interval_coverage few_runs \
-	    next_runs demo_regime demo_tally trunk_cooldown tokenising; do \
+	    next_runs demo_regime demo_tally trunk_cooldown tokenising noise_coverage; do \
 	  echo "== $$name"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
 docs: $(VENV_DOCS)/.docs-ready

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +11,7 @@ from isoloss.errors import InputError
 
 torch = pytest.importorskip("torch", reason="the lab needs torch: install isoloss[lab]")
 
-import noise_toy as toy  # noqa: E402
+import _noise_toy as toy  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
@@ -133,7 +127,7 @@ def test_groups_are_measured_apart_and_add_up(rows: Tensor) -> None:
     }
     with NoiseMeter(model, groups=groups, level=0.999) as meter:
         found = toy.accumulate(
-            meter, model, (list(toy.draws(rows, g, 32).split(4)) for g in [seeded(1)] * 400)
+            meter, model, (list(toy.draws(rows, g, 32).split(4)) for g in [toy.seeded(1)] * 400)
         )
     for name, members in (
         ("up", ["up.weight", "up.bias"]),
@@ -146,82 +140,24 @@ def test_groups_are_measured_apart_and_add_up(rows: Tensor) -> None:
     assert rest == pytest.approx(truth.g2, rel=0.3)
 
 
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 # The interval -----------------------------------------------------------------------------------
 
 
-def by_parts(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Reading:
-    with NoiseMeter(model, level=0.95) as meter:
-        batches = (list(toy.draws(rows, generator, 16).split([4, 4, 6, 2])) for _ in range(30))
-        return toy.accumulate(meter, model, batches)
-
-
-def by_examples(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Reading:
-    with NoiseMeter(model, level=0.95, examples=8) as meter:
-        batches = ([toy.draws(rows, generator, 16)] for _ in range(30))
-        return toy.accumulate(meter, model, batches)
-
-
-def by_splitting(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Reading:
-    with NoiseMeter(model, level=0.95) as meter:
-        for _ in range(30):
-            model.zero_grad()
-            batch = toy.draws(rows, generator, 15)
-            loss = meter.split(
-                lambda part: toy.loss_of(model, part),
-                batch,
-                parts=4,
-                tokens_per_sequence=toy.LENGTH,
-            )
-            meter.step()
-        assert float(loss) == pytest.approx(float(toy.loss_of(model, batch).detach()), rel=1e-5)
-        return meter.read()
-
-
-WAYS = {"parts": by_parts, "examples": by_examples, "splitting": by_splitting}
-
-
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", toy.WAYS)
 def test_the_interval_holds_the_exact_noise_scale(way: str, rows: Tensor) -> None:
-    held = coverage(WAYS[way], rows, trials=60)
+    held = toy.coverage(toy.WAYS[way], rows, trials=60)
     assert held >= 0.86  # 0.95, less three standard errors of 60 trials; all 300 by make validate
-
-
-def coverage(
-    measure: Callable[[nn.Module, Tensor, torch.Generator], Reading], rows: Tensor, trials: int
-) -> float:
-    held = 0
-    for trial in range(trials):
-        model = toy.make(trial)
-        truth = toy.exact(model, rows).tokens
-        found = measure(model, rows, seeded(trial)).scale
-        held += found.low <= truth <= found.high
-    return held / trials
 
 
 # Several processes ------------------------------------------------------------------------------
 
 
-def by_torchrun(**job: Any) -> dict[str, Any]:
-    script = Path(__file__).with_name("noise_team.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr"]
-    command += ["127.0.0.1", "--nproc-per-node", "2", str(script), json.dumps(job)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr[-3000:]
-    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
-
-
 def test_two_processes_measure_what_one_does_with_two_parts(rows: Tensor) -> None:
-    found = by_torchrun(kinds=["ddp", "fsdp"], trials=1, steps=10, parts=1)
+    found = toy.by_torchrun(kinds=["ddp", "fsdp"], trials=1, steps=10, parts=1)
     model = toy.make()
     with NoiseMeter(model, groups={"up": model.up.parameters()}, level=0.95) as meter:
         alone = toy.accumulate(
-            meter, model, (list(toy.draws(rows, g, 16).split(8)) for g in [seeded(0)] * 10)
+            meter, model, (list(toy.draws(rows, g, 16).split(8)) for g in [toy.seeded(0)] * 10)
         )
     for kind in ("ddp", "fsdp"):
         (trial,), first = found[kind]["trials"], found[kind]["first"]
@@ -237,7 +173,7 @@ def test_the_interval_of_two_processes_holds_the_exact_noise_scale(
     parts: int, rows: Tensor
 ) -> None:
     truth = toy.exact(toy.make(), rows).tokens
-    found = by_torchrun(kinds=["ddp", "fsdp"], trials=40, steps=30, parts=parts)
+    found = toy.by_torchrun(kinds=["ddp", "fsdp"], trials=40, steps=30, parts=parts)
     for kind in ("ddp", "fsdp"):
         held = [low <= truth <= high for low, _, high in found[kind]["trials"]]
         assert np.mean(held) >= 0.85
@@ -245,11 +181,11 @@ def test_the_interval_of_two_processes_holds_the_exact_noise_scale(
 
 @pytest.mark.full
 def test_two_processes_measure_examples_too(rows: Tensor) -> None:
-    found = by_torchrun(kinds=["ddp", "fsdp"], trials=1, steps=20, parts=1, examples=8)
+    found = toy.by_torchrun(kinds=["ddp", "fsdp"], trials=1, steps=20, parts=1, examples=8)
     model = toy.make()
     with NoiseMeter(model, examples=8) as meter:
         alone = toy.accumulate(
-            meter, model, (list(toy.draws(rows, g, 16).split(8)) for g in [seeded(0)] * 20)
+            meter, model, (list(toy.draws(rows, g, 16).split(8)) for g in [toy.seeded(0)] * 20)
         )
     for kind in ("ddp", "fsdp"):
         expected = [alone.scale.g2, alone.scale.tr_sigma]
@@ -306,7 +242,7 @@ def test_gradients_that_are_not_finite_are_left_out(rows: Tensor) -> None:
     with NoiseMeter(model) as meter:
         for step in range(12):
             model.zero_grad()
-            for part in toy.draws(rows, seeded(step), 16).split(4):
+            for part in toy.draws(rows, toy.seeded(step), 16).split(4):
                 meter.part(len(part) * toy.LENGTH, len(part))
                 loss = toy.loss_of(model, part) / 4
                 (loss * (float("inf") if step == 5 else 1.0)).backward()
@@ -321,7 +257,7 @@ def test_16_bits_give_the_noise_scale_of_32(rows: Tensor) -> None:
         model = toy.make()
         with NoiseMeter(model, **options) as meter, torch.autocast("cpu", torch.bfloat16, narrow):
             return toy.accumulate(
-                meter, model, (list(toy.draws(rows, seeded(k), 16).split(4)) for k in range(40))
+                meter, model, (list(toy.draws(rows, toy.seeded(k), 16).split(4)) for k in range(40))
             )
 
     for options in ({}, {"examples": 4}):
@@ -401,7 +337,7 @@ def test_chunks_of_one_document_are_warned_of(rows: Tensor) -> None:
 
 def test_a_window_forgets_and_a_closed_meter_sees_nothing(rows: Tensor) -> None:
     model = toy.make()
-    batches = [list(toy.draws(rows, seeded(k), 16).split(4)) for k in range(20)]
+    batches = [list(toy.draws(rows, toy.seeded(k), 16).split(4)) for k in range(20)]
     with NoiseMeter(model, window=5) as meter:
         found = toy.accumulate(meter, model, iter(batches))
     with NoiseMeter(model) as meter:

@@ -7,36 +7,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from _noise_records import norms, study
 from hypothesis import given
 from hypothesis import strategies as st
 
 from isoloss.distributions import student_quantile
 from isoloss.errors import InputError, Status
 from isoloss.noise import (
-    NoiseScale,
     effective_small,
     hessian_noise_scale,
     noise_scale,
 )
-
-
-def norms(
-    rng: np.random.Generator, truth: float, small: int, big: int, steps: int, dimensions: int
-) -> tuple[Any, Any]:
-    """Squared norms of the parts of a batch, averaged, and of their mean; |G|^2 = 1."""
-    spread = math.sqrt(truth / dimensions / small)
-    parts = rng.normal(0.0, spread, (steps, big // small, dimensions))
-    parts[:, :, 0] += 1.0
-    whole = parts.mean(axis=1)
-    return (parts**2).sum(axis=2).mean(axis=1), (whole**2).sum(axis=1)
-
-
-def study(truth: float, small: int, big: int, steps: int, dimensions: int) -> list[NoiseScale]:
-    rng = np.random.default_rng(int(truth) + steps)
-    return [
-        noise_scale(*norms(rng, truth, small, big, steps, dimensions), small=small, big=big)
-        for _ in range(120)
-    ]
 
 
 def test_without_noise_both_terms_are_exact() -> None:
@@ -50,7 +31,7 @@ def test_without_noise_both_terms_are_exact() -> None:
 
 @pytest.mark.parametrize(("truth", "small", "big"), [(16, 4, 16), (256, 8, 64), (4096, 64, 512)])
 def test_the_interval_holds_the_truth_as_often_as_it_says(truth: int, small: int, big: int) -> None:
-    found = study(truth, small, big, 400, 16)
+    found = study(truth, small, big, 400, 16, 120)
     assert np.median([one.b_simple for one in found]) == pytest.approx(truth, rel=0.05)
     held = np.mean([one.low <= truth <= one.high for one in found])
     assert 0.83 <= held <= 0.97  # 120 trials at 90 %: three standard errors are 8 %
@@ -59,7 +40,7 @@ def test_the_interval_holds_the_truth_as_often_as_it_says(truth: int, small: int
 
 @pytest.mark.parametrize("dimensions", [1, 2, 4])
 def test_a_short_record_bounds_the_noise_scale_from_below(dimensions: int) -> None:
-    found = study(4096, 8, 512, 50, dimensions)
+    found = study(4096, 8, 512, 50, dimensions, 120)
     assert all(one.low > 0 for one in found)
     assert np.mean([one.low <= 4096 for one in found]) >= 0.95
     assert np.mean([one.high == math.inf for one in found]) > 0.6

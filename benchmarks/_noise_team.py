@@ -1,6 +1,6 @@
 """A process of a team that measures the noise scale of the toy; started by torchrun.
 
-    torchrun ... noise_team.py '{"kinds": ["ddp", "fsdp"], "trials": 20, "steps": 40, "parts": 1}'
+    torchrun ... _noise_team.py '{"kinds": ["ddp", "fsdp"], "trials": 20, "steps": 40, "parts": 1}'
 
 The first process prints one JSON line: by kind, the (low, b_simple, high) of every trial in tokens,
 and the norms of the first trial by group.
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from noise_toy import accumulate, draws, make, population
+from _noise_toy import accumulate, draws, make, population
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel

@@ -5,8 +5,14 @@ Shared by the tests of the meter and by the processes that they start.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -103,3 +109,64 @@ def accumulate(meter: NoiseMeter, model: nn.Module, batches: Iterator[list[Tenso
             (loss_of(model, part) * (len(part) / total)).backward()
         meter.step()
     return meter.read()
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def by_parts(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Reading:
+    with NoiseMeter(model, level=0.95) as meter:
+        batches = (list(draws(rows, generator, 16).split([4, 4, 6, 2])) for _ in range(30))
+        return accumulate(meter, model, batches)
+
+
+def by_examples(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Reading:
+    with NoiseMeter(model, level=0.95, examples=8) as meter:
+        batches = ([draws(rows, generator, 16)] for _ in range(30))
+        return accumulate(meter, model, batches)
+
+
+def by_splitting(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Reading:
+    with NoiseMeter(model, level=0.95) as meter:
+        for _ in range(30):
+            model.zero_grad()
+            batch = draws(rows, generator, 15)
+            loss = meter.split(
+                lambda part: loss_of(model, part),
+                batch,
+                parts=4,
+                tokens_per_sequence=LENGTH,
+            )
+            meter.step()
+        assert abs(float(loss) / float(loss_of(model, batch).detach()) - 1) < 1e-5
+        return meter.read()
+
+
+WAYS = {"parts": by_parts, "examples": by_examples, "splitting": by_splitting}
+"""The ways of one process: 30 steps each, an interval of 95 %."""
+
+
+def coverage(
+    measure: Callable[[nn.Module, Tensor, torch.Generator], Reading], rows: Tensor, trials: int
+) -> float:
+    """How often the interval of a way holds the exact noise scale, over models and draws."""
+    held = 0
+    for trial in range(trials):
+        model = make(trial)
+        truth = exact(model, rows).tokens
+        found = measure(model, rows, seeded(trial)).scale
+        held += found.low <= truth <= found.high
+    return held / trials
+
+
+def by_torchrun(**job: Any) -> dict[str, Any]:
+    """What two processes print that do a job of `_noise_team`."""
+    script = Path(__file__).with_name("_noise_team.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr"]
+    command += ["127.0.0.1", "--nproc-per-node", "2", str(script), json.dumps(job)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
