@@ -3,7 +3,7 @@
 Simulated: gradients of one example are normal in 16 dimensions, of known noise scale B; a record is
 400 steps. Short records are 50 steps at 8 and 512 with B = 4,096 in few dimensions, where |G|^2
 can hardly be told from zero. There a one-sided answer is wanted: a lower bound, and no upper end
-where there is none. Toy: the meter on a language model of 200 parameters whose noise scale is known
+where there is none. Toy: the meter on a language model of 272 parameters whose noise scale is known
 from the gradient of every sequence of its population, 30 steps, 300 trials in each of its ways.
 """
 
