@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -35,6 +35,28 @@ def write_whole(path: str | Path, content: str | bytes) -> None:
 def beside(path: Path) -> Path:
     """Return the hidden name beside a file under which this process writes it first."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder for records; raises InputError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot hold records ({error.strerror}); give another folder"
+        ) from None
+
+
+def check_replaced(path: Path, ours: Callable[[Path], bool]) -> None:
+    """Raise InputError if a file is there that is neither empty nor a result of the kind to write.
+
+    ours: whether a file is of that kind.
+    """
+    if path.is_file() and path.stat().st_size and not ours(path):
+        raise InputError(
+            f"{path}: is there and is no result of this command; name another file, or remove it "
+            "first"
+        )
 
 
 def write_zip(out: IO[bytes], members: Iterable[tuple[str, Iterable[bytes]]]) -> None:

@@ -27,7 +27,10 @@ def parse_number(text: str | float) -> float:
     Raises InputError if it is not such a number.
     """
     if isinstance(text, int | float):
-        return float(text)
+        try:
+            return float(text)
+        except OverflowError:
+            raise InputError("it is above 1.8e308, the largest number there is here") from None
     plain = text.strip()
     if "," not in plain or _THOUSANDS.match(plain):
         plain = plain.replace(",", "").replace("_", "")

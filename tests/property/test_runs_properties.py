@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isoloss.counting import Shape
+from isoloss.errors import InputError
 from isoloss.runs import RecordWriter, Runs, RunSpec, content, read_record, read_runs, write_runs
 
 SPEC = RunSpec(
@@ -108,3 +110,34 @@ def test_masks_split_a_table_in_two(mask: list[bool]) -> None:
     assert sorted(both.n.tolist()) == n.tolist()
     assert sorted(both.run.tolist()) == sorted(runs.run.tolist())
     np.testing.assert_array_equal(both.counts["total"], both.n + 1)
+
+
+WRONG = [None, "x", [], {}, True, -1, 0, 1e308, 10**400, "1", [1], {"tokens": "x"}]
+
+
+@settings(max_examples=300, deadline=None)
+@given(wrong=st.sampled_from(WRONG), gone=st.booleans(), data=st.data())
+def test_a_record_that_says_something_else_is_read_or_refused(
+    wrong: object, gone: bool, data: Any
+) -> None:
+    """One value of a good record, wherever it stands, is another or missing."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "r.jsonl"
+        with RecordWriter(path) as writer:
+            text = {"name": "t", "hash": "ab", "tokens": 9_999, "bytes_per_token": 1.0}
+            writer.header(SPEC, text | {"subset": {"tokens": 512}}, {"cpu": "x"}, {})
+            points(writer, [3.0, 2.5])
+            writer.end("finished", step=80, tokens=40_960, loss=2.0, seconds=1.0)
+        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        at: Any = data.draw(st.sampled_from(lines))
+        key = data.draw(st.sampled_from(sorted(at)))
+        while isinstance(at[key], dict) and at[key] and data.draw(st.booleans()):
+            at = at[key]
+            key = data.draw(st.sampled_from(sorted(at)))
+        if gone:
+            del at[key]
+        else:
+            at[key] = wrong
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+        with contextlib.suppress(InputError):  # a line for the user, and nothing else
+            read_runs(name)

@@ -486,7 +486,7 @@ def test_wrong_folders(tmp_path: Path) -> None:
 
 def test_a_folder_named_like_a_record(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl").mkdir()
-    with pytest.raises(InputError, match=r"x\.jsonl: cannot be read"):
+    with pytest.raises(InputError, match="holds no run records"):
         read_runs(tmp_path)
 
 

@@ -365,7 +365,7 @@ def test_a_resumed_record_keeps_no_final_losses(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"by_position": 3}, "has no float under 'by_position'"),
+        ({"by_position": 3}, "has no list under 'by_position'"),
         ({"by_position": [1.0, "a"]}, "has no float under 'by_position'"),
         ({"loss": [1.0]}, "has no float under 'loss'"),
         ({"documents": [1]}, "lists of documents of several lengths"),

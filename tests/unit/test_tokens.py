@@ -154,7 +154,19 @@ def test_what_is_there_is_used_again(corpus: Path, tmp_path: Path) -> None:
     assert prepare(corpus, folder).hash == first.hash
     assert (folder / "train.bin").stat().st_mtime_ns == stamp
     corpus.write_text(corpus.read_text("utf-8").replace("Document", "Text"), "utf-8")
-    assert prepare(corpus, folder).hash != first.hash
+    with pytest.raises(InputError, match="ids holds the token set 'corpus', made of another text"):
+        prepare(corpus, folder)
+    assert load_tokens(folder).hash == first.hash
+
+
+def test_the_same_text_from_elsewhere_is_the_same_set(corpus: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "ids"
+    first = prepare(corpus, folder)
+    (tmp_path / "moved").mkdir()
+    moved = corpus.rename(tmp_path / "moved" / corpus.name)
+    assert prepare(moved, folder).hash == first.hash
+    with pytest.raises(InputError, match="name another folder"):
+        prepare(moved, folder, tokenizer="bpe:300")
 
 
 @pytest.mark.parametrize("damage", ["shorter", "flipped", "no offsets", "no meta", "half a meta"])

@@ -17,7 +17,7 @@ def tokens(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     for number in range(40):
         text = " ".join(str(word) for word in rng.integers(0, 10**6, 60))
         (folder / f"{number}.txt").write_text(text, "utf-8")
-    return prepare(folder, folder.parent / "ids", shard_bytes=request.param)
+    return prepare(folder, folder.with_suffix(".ids"), shard_bytes=request.param)
 
 
 def test_the_first_tokens_are_a_view(tokens: TokenSet) -> None:

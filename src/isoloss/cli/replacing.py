@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from isoloss.errors import InputError
-from isoloss.files import beside
+from isoloss.files import beside, check_replaced
 
 _KEYS = (
     {"form", "law", "residuals"},
@@ -45,11 +45,7 @@ def check_output(path: Path, source: Path, kind: Kind) -> None:
             raise InputError(f"{path}: holds the runs themselves; write the result to another file")
         if there and source.is_dir() and source.resolve() in path.resolve().parents:
             raise InputError(f"{path}: lies among the runs; write the result to another file")
-        if there and path.stat().st_size and not kind(path):
-            raise InputError(
-                f"{path}: is there and is no result of this command; name another file, or remove "
-                "it first"
-            )
+        check_replaced(path, kind)
         _try_writing(path.resolve())
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})") from None

@@ -88,6 +88,9 @@ def train(
         others = prepare_eval_sets(specs, token_set, folder, given=given, progress=show)
     for text in (token_set, *others.values()):
         check_ids(text)
+    record = folder / f"{spec.run_id}.jsonl"
+    if record.exists() and read_record(record).ended:
+        say(f"{spec.run_id} was trained before; nothing is left to do")
     with progress("steps") as show:
         engine = engine_fields(device, precision)
         if nproc == 1:
@@ -96,7 +99,6 @@ def train(
             sharing: dict[str, Any] = {"processes": nproc, "kind": parallel or "ddp"}
             sharing |= {"threads": threads, "engine": engine}
             end = _together(spec, token_set, others, folder, sharing, show)
-    record = folder / f"{spec.run_id}.jsonl"
     if json:
         emit_json({"run": spec.run_id, "record": record, "end": plain(end)})
     else:

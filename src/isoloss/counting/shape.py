@@ -150,7 +150,7 @@ class Shape:
         if value < least:
             raise InputError(f"{name} is {value}: it must be at least {least}")
         if value > _MOST:
-            raise InputError(f"{name} is {value:.3g}: it must be at most {_MOST:g}")
+            raise InputError(f"{name} is {min(value, 10**300):.3g}: it must be at most {_MOST:g}")
         object.__setattr__(self, name, value)
 
     def _check_lstm(self) -> None:

@@ -28,12 +28,15 @@ from isoloss.lab.sweep import (
 )
 from isoloss.lab.tokens import TokenSet
 from isoloss.runs import RunSpec, pack_records, read_sweep
-from isoloss.runs.stored import RESULTS
+from isoloss.runs.stored import RESULTS, check_results
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the sweep; 0 when every run is done, 1 when not or on bad input, 130 on Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.workers is not None and options.workers < 1:
+        parser.error(f"--workers is {options.workers}; at least one is needed")
     try:
         return _sweep(options)
     except SweepInterrupted as stop:
@@ -102,6 +105,7 @@ def _sweep(options: argparse.Namespace) -> int:
     if options.out is None and folder == options.sweep:
         raise InputError(f"{options.sweep} has no suffix to leave out; give a folder with --out")
     results = options.results or folder.with_name(folder.name + RESULTS)
+    check_results(results)
     if options.dry_run:
         found = tokens_there(specs, folder, given=options.tokens, tokenizer=options.tokenizer)
         there = found.folder if found else None

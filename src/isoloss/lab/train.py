@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from isoloss.counting import flops_per_token
+from isoloss.files import make_folder
 from isoloss.lab.engine import Engine, equip, gradients, settle_together
 from isoloss.lab.eval_sets import check_eval_sets
 from isoloss.lab.evaluate import HeldOutLoss, held_out_text
@@ -94,7 +95,7 @@ def train(
     """
     check_corpus(spec, tokens)
     others = check_eval_sets(spec, tokens, eval_sets or {})
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path = folder / f"{spec.run_id}.jsonl"
     checkpoint = folder / f"{spec.run_id}.ckpt.npz"
     began = None

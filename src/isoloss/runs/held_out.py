@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from isoloss.errors import InputError
+from isoloss.runs.lines import build
 
 NAN = math.nan
 
@@ -50,36 +51,13 @@ def read_other_losses(values: object, where: str) -> tuple[OtherLoss, ...]:
     """Read what a point line has under `others`; InputError if that is something else."""
     if not isinstance(values, list) or not all(isinstance(one, dict) for one in values):
         raise InputError(f"{where}: `others` is no list of losses on other corpora")
-    return tuple(_build(OtherLoss, one, f"{where}: `others`") for one in values)
+    return tuple(build(OtherLoss, one, f"{where}: `others`") for one in values)
 
 
 def read_held_out(line: Mapping[str, Any], where: str) -> HeldOutLosses:
     """Read a held_out line; InputError naming it if it does not say what such a line says."""
-    found: HeldOutLosses = _build(HeldOutLosses, line, f"{where}: the held_out line")
+    found = build(HeldOutLosses, line, f"{where}: the held_out line")
     sizes = {len(found.documents), len(found.document_tokens), len(found.document_losses)}
     if len(sizes) > 1:
         raise InputError(f"{where}: the held_out line has lists of documents of several lengths")
     return found
-
-
-def _build(form: Any, values: Mapping[str, Any], where: str) -> Any:
-    """One of the two above; null is how a NaN is written."""
-    kinds = {"float": (int, float), "int": (int,), "str": (str,)}
-    built: dict[str, Any] = {}
-    for one in fields(form):
-        if one.name not in values:
-            continue
-        value, kind = values[one.name], str(one.type)
-        inner = kind.removeprefix("tuple[").removesuffix(", ...]")
-        many = value if isinstance(value, list) and inner != kind else [value]
-        many = [NAN if item is None and inner == "float" else item for item in many]
-        whole = inner == kind or isinstance(value, list)
-        if not whole or not all(isinstance(item, kinds[inner]) for item in many):
-            raise InputError(f"{where} has no {inner} under {one.name!r}")
-        built[one.name] = many[0] if inner == kind else tuple(many)
-    try:
-        return form(**built)
-    except TypeError:
-        wanted = ("corpus", "hash", "step", "loss")
-        names = [f.name for f in fields(form) if f.name in wanted and f.name not in built]
-        raise InputError(f"{where} lacks {', '.join(names)}") from None

@@ -271,6 +271,13 @@ def _from_records(
                 f"{source}: {what} is not counted as {wanted!r} in records; "
                 f"use one of {', '.join(known)}"
             )
+    for run in finished:
+        for what in ("n", "flops_per_token"):
+            if getattr(run, what).keys() != getattr(finished[0], what).keys():
+                raise InputError(
+                    f"{source}: the record {run.run_id} counts {what!r} in other ways than "
+                    f"{finished[0].run_id}; leave one of them out"
+                )
     ends = [(run, r.tokens, r.loss, r.step) for run in finished if (r := run.end)]
     points = [
         (run, p.tokens, p.loss, p.step)

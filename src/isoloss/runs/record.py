@@ -17,16 +17,17 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 from isoloss.counting import count_all, flops_all, params_by_group
 from isoloss.errors import InputError
 from isoloss.runs.held_out import HeldOutLosses, OtherLoss, read_held_out, read_other_losses
 from isoloss.runs.journal import SCHEMA, append, encode, open_locked, scan, strict, sync_folder
 from isoloss.runs.journal import RecordInUseError as RecordInUseError
+from isoloss.runs.lines import build, check_header
 from isoloss.runs.spec import RunSpec
 
 EndStatus = Literal["finished", "diverged", "stopped"]
@@ -310,9 +311,7 @@ def parse_record(content: bytes, path: Path) -> Run:
     if not lines:
         return Run(path.stem, "", {}, {}, {}, {}, {}, {}, {})
     spec = lines[0]
-    for key in ("run", "spec", "params", "n", "flops_per_token", "corpus", "machine", "versions"):
-        if key not in spec:
-            raise InputError(f"{path}, line 1: the spec line has no {key!r}")
+    check_header(spec, f"{path}, line 1")
     points: list[Point] = []
     noise: list[Noise] = []
     held_out: list[HeldOutLosses] = []
@@ -322,18 +321,18 @@ def parse_record(content: bytes, path: Path) -> Run:
         if end is not None:
             raise InputError(f"{where}: a line after the end; one record holds one run")
         if line["kind"] == "point":
-            point = _build(Point, line, where)
+            point = _point(line, where)
             if points and point.step <= points[-1].step:
                 raise InputError(
                     f"{where}: step {point.step} after step {points[-1].step}; steps must rise"
                 )
             points.append(point)
         elif line["kind"] == "noise":
-            noise.append(_build(Noise, line, where))
+            noise.append(build(Noise, line, f"{where}: the noise line"))
         elif line["kind"] == "held_out":
             held_out.append(read_held_out(line, where))
         else:
-            end = _build(End, line, where)
+            end = _end(line, where)
     return Run(
         run_id=str(spec["run"]),
         group=str(spec.get("group", "")),
@@ -376,23 +375,13 @@ def content(run: Run) -> dict[str, Any]:
     return cleaned
 
 
-_Line = TypeVar("_Line", Point, Noise, End)
+def _end(line: Mapping[str, Any], where: str) -> End:
+    end = build(End, line, f"{where}: the end line")
+    if end.status not in get_args(EndStatus):
+        raise InputError(f"{where}: end status {end.status!r} is not known")
+    return end
 
 
-def _build(form: type[_Line], line: Mapping[str, Any], where: str) -> _Line:
-    known = {f.name: f for f in fields(form)}
-    values = {name: value for name, value in line.items() if name in known}
-    for name, value in values.items():
-        # Annotations are strings here, and null is how a NaN is written.
-        if value is None and known[name].type == "float":
-            values[name] = NAN
-    if "others" in values:
-        values["others"] = read_other_losses(values["others"], where)
-    try:
-        built = form(**values)
-    except TypeError:
-        missing = [name for name in ("step", "tokens", "loss", "status") if name not in values]
-        raise InputError(f"{where}: the {line['kind']} line lacks {', '.join(missing)}") from None
-    if isinstance(built, End) and built.status not in get_args(EndStatus):
-        raise InputError(f"{where}: end status {built.status!r} is not known")
-    return built
+def _point(line: Mapping[str, Any], where: str) -> Point:
+    others = read_other_losses(line.get("others", []), where)
+    return build(Point, {**line, "others": list(others)}, f"{where}: the point line")

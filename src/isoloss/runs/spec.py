@@ -27,6 +27,8 @@ MOMENTUM = {"sgd": 0.9, "muon": 0.95}
 
 Parametrization = Literal["standard", "mup"]
 
+_LARGEST = 1 << 63  # what torch's generator takes, and more than any count
+
 _LATER: dict[str, Any] = {
     "dropout": 0.0,
     "momentum": None,
@@ -141,9 +143,11 @@ class RunSpec:
         late = ("micro_batch", "base_width", "trunk", "patience", "unique_tokens")
         for name in (*whole, *late):
             object.__setattr__(self, name, whole_of(getattr(self, name), name))
+            require(getattr(self, name) < _LARGEST, name, "too large", "be below 2^63")
         if self.data_seed is not None:
             object.__setattr__(self, "data_seed", whole_of(self.data_seed, "data_seed"))
             require(self.data_seed >= 0, "data_seed", self.data_seed, "be zero or more")
+            require(self.data_seed < _LARGEST, "data_seed", "too large", "be below 2^63")
         for name in ("lr", "beta1", "beta2", "eps", "weight_decay", "clip", "dropout"):
             object.__setattr__(self, name, number_of(getattr(self, name), name))
         for name in ("tokens", "batch", "lr", "eps", "eval_points", "eval_block", "eval_final"):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from isoloss.errors import InputError
-from isoloss.files import write_whole, write_zip
+from isoloss.files import check_replaced, write_whole, write_zip
 from isoloss.runs.record import Run, parse_record
 
 RESULTS = ".results.zip"
@@ -48,10 +48,12 @@ def pack_records(folder: str | Path, path: str | Path) -> Path:
     """Pack the records of a folder, finished or not, into one zip that `read_runs` reads.
 
     folder: of records (`RUN.jsonl`); nothing else in it is taken. path: of the file, which appears
-    whole or not at all; the same records are the same bytes. Returns path.
-    Raises InputError if there are no records, or the file cannot be written.
+    whole or not at all, and takes the place of an earlier one alone; the same records are the same
+    bytes. Returns path.
+    Raises InputError if there are no records, or the file cannot be written or holds anything else.
     """
     folder, path = Path(folder), Path(path)
+    check_results(path)
     records = [
         (file.relative_to(folder).as_posix(), [content])
         for file, content in _in_folder(folder)
@@ -63,6 +65,21 @@ def pack_records(folder: str | Path, path: str | Path) -> Path:
     write_zip(packed, records)
     write_whole(path, packed.getvalue())
     return path
+
+
+def check_results(path: Path) -> None:
+    """Raise InputError if a file is there that is no packed results, which none may replace."""
+    check_replaced(path, _is_packed)
+
+
+def _is_packed(path: Path) -> bool:
+    """Whether a file is a zip of records."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return False
+    return bool(names) and all(name.endswith(".jsonl") for name in names)
 
 
 def is_record(content: bytes) -> bool:
@@ -81,6 +98,8 @@ def _is_ours(content: bytes) -> bool:
 
 def _in_folder(folder: Path) -> Iterator[tuple[Path, bytes]]:
     for path in sorted(folder.glob("*.jsonl")) or sorted(folder.glob("*/*.jsonl")):
+        if path.is_dir():
+            continue
         try:
             yield path, path.read_bytes()
         except OSError as error:

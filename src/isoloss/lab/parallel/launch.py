@@ -24,6 +24,7 @@ from types import FrameType
 from typing import IO, Any, Literal
 
 from isoloss.errors import IsolossError, UsageError
+from isoloss.files import make_folder
 from isoloss.lab.parallel.rows import rows_each
 from isoloss.lab.processes.environment import training_environment
 from isoloss.lab.processes.parent import events_in, killed_by, last_words
@@ -62,7 +63,7 @@ def train_together(
     if importlib.util.find_spec("torch") is None:
         raise ModuleNotFoundError("no module named 'torch'", name="torch")
     rows_each(spec, processes)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     job = {
         "spec": spec.to_dict(),
         "tokens": str(tokens_folder),

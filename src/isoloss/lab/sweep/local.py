@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from isoloss.errors import InputError, IsolossError
+from isoloss.files import make_folder
 from isoloss.lab.eval_sets import check_eval_sets
 from isoloss.lab.processes.environment import usable_cores
 from isoloss.lab.sweep.crowd import Crowd, found_no_memory, wants_crowd
@@ -27,7 +28,6 @@ from isoloss.lab.sweep.queue import (
     Job,
     clear_leftovers,
     longest_first,
-    make_folder,
     make_jobs,
     measured,
     record_of,
@@ -179,7 +179,8 @@ class _Sweep:
         ready = [job for job in self.waiting if self.ready(job)]
         running = len(self.under_way())
         at_once = self.crowd.limit if self.crowd else self.workers
-        while len(self.pool) < min(self.workers, len(ready) + running) and not self.unusable:
+        most = min(self.workers, 2 * at_once)  # those that may come next load meanwhile
+        while len(self.pool) < min(most, len(ready) + running) and not self.unusable:
             self.pool.append(Worker(config, self.inbox))
         for worker in self.pool:
             if worker.ready and worker.job is None and ready and running < at_once:

@@ -12,6 +12,7 @@ from textwrap import wrap
 
 from isoloss.counting import count_params
 from isoloss.errors import InputError
+from isoloss.files import make_folder
 from isoloss.lab.corpus import catalogue, hub
 from isoloss.lab.corpus.documents import describe
 from isoloss.lab.processes.environment import usable_cores
@@ -20,7 +21,6 @@ from isoloss.lab.sweep.pace import Pace, learn_pace, time_left
 from isoloss.lab.sweep.queue import (
     Job,
     longest_first,
-    make_folder,
     make_jobs,
     measured,
     record_of,

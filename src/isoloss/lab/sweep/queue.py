@@ -78,16 +78,6 @@ def make_jobs(specs: Iterable[RunSpec], folder: Path) -> tuple[Job, ...]:
     return tuple(jobs.values())
 
 
-def make_folder(folder: Path) -> None:
-    """Make the folder of the records; raises InputError where that cannot be."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(
-            f"{folder} cannot hold records ({error.strerror}); give another folder"
-        ) from None
-
-
 def record_of(job: Job, corpus_hash: str | None) -> Run | None:
     """The run's record so far; None if it has none, or was killed before its first line was whole.
 

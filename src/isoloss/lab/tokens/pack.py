@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from isoloss.errors import InputError
-from isoloss.files import write_zip
+from isoloss.files import check_replaced, write_zip
 from isoloss.lab.tokens.index import (
     INDEX,
     LARGEST_INDEX,
@@ -41,7 +41,7 @@ def pack_tokens(folder: str | Path, path: str | Path) -> Path:
     """Pack a token set that `prepare` made into one file, and return its path.
 
     The file appears whole or not at all. `prepare`, and every `--tokens`, reads it as the folder.
-    Raises InputError if there is no such set, or the file cannot be written.
+    Raises InputError if there is no such set, or the file cannot be written or holds anything else.
     """
     folder, path = Path(folder), Path(path)
     index = read_index(folder)
@@ -52,6 +52,7 @@ def pack_tokens(folder: str | Path, path: str | Path) -> Path:
     if path.suffix.lower() != ".zip":
         raise InputError(f"{path}: a token set is packed as a zip; give a name that ends in .zip")
     check_files(folder, index)
+    check_replaced(path, is_packed)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as out:

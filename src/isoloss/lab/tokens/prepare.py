@@ -51,7 +51,8 @@ def prepare(
     progress: called as `progress(what, done, total)`.
     While it is tokenized the text lies beside `folder`, which takes as much disk as it has bytes.
     Killed, the same call goes on from the shards that were done.
-    Raises InputError for a corpus that is empty or too small, and for a folder with other files.
+    Raises InputError for a corpus that is empty or too small, and for a folder with other files or
+    with a token set of another text or tokenizer.
     """
     folder = Path(folder)
     if not 0 < val_fraction <= 0.5:
@@ -74,8 +75,8 @@ def prepare(
         "val_fraction": val_fraction,
         **({"learnt": hash_file(learnt)} if learnt else {}),
     }
-    kept = _kept(folder, request)
-    if kept is not None:
+    kept = _whole(folder)
+    if kept is not None and kept.meta.get("request") == request:
         return kept
     if vocab is not None and not ready:
         tokenizers_library()  # before the text is read, so that its lack is told at once
@@ -105,6 +106,12 @@ def prepare(
                 "split": {"by": level, "val_fraction": val_fraction},
             }
         write_index(building, meta | {"request": request}, written)
+        if kept is not None and load_tokens(building).hash != kept.hash:
+            # Somebody may have trained on it.
+            raise InputError(
+                f"{folder} holds the token set {kept.name!r}, made of another text or in another "
+                "way; name another folder, or remove that one"
+            )
     return load_tokens(folder)
 
 
@@ -125,11 +132,10 @@ def _fingerprint_ids(path: Path) -> str:
     return hashlib.sha256(json.dumps([str(path.resolve()), stamps]).encode()).hexdigest()
 
 
-def _kept(folder: Path, request: dict[str, Any]) -> TokenSet | None:
-    """The token set already there, if it answers the same request and is whole."""
+def _whole(folder: Path) -> TokenSet | None:
+    """The token set already there, if it is a whole one of ours."""
     try:
-        index = read_index(folder)
-        if index is None or index.meta.get("request") != request:
+        if read_index(folder) is None:
             return None
         tokens = load_tokens(folder)
         check_ids(tokens)

@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from isoloss.errors import InputError
 from isoloss.lab.parallel.team import part_like, team_of, wait, whole
 
 _NAMES = "names"
@@ -137,8 +138,10 @@ def _read(path: Path) -> Mapping[str, NDArray[np.generic]]:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = _Arrays({name: stored[name] for name in stored.files})
-    except OSError:
-        raise
+    except OSError as error:
+        raise InputError(
+            f"{path}: the checkpoint cannot be read ({error.strerror}); remove it or mend it"
+        ) from None
     except Exception as error:  # garbage can raise nearly anything
         raise DamagedCheckpoint(" ".join(str(error).split()) or type(error).__name__) from None
     names = arrays.pop(_NAMES, None)  # one of an older version has none
