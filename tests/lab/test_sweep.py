@@ -347,7 +347,7 @@ def test_a_busy_worker_ends_with_its_input(tokens: TokenSet, folder: Path) -> No
         process.stdin.flush()
         wait_for(lambda: (folder / "alive-1").exists())
         process.stdin.close()
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=60) == 1
 
 
 def test_the_pace_is_learned_from_what_was_seen() -> None:
@@ -475,7 +475,7 @@ def test_the_module_shows_a_dry_run_and_trains_nothing(
         ("", ["--tokens", "nowhere"], "no token set"),
         ("", [], "names no corpus"),
         ('corpus = "nowhere.txt"', [], "there is no file"),
-        ("", ["--tokens", "TOKENS", "--workers", "0"], "workers is 0"),
+        ("", ["--tokens", "TOKENS", "--results", "FILE"], "is no result of this command"),
         ("", ["--tokens", "TOKENS", "--out", "FILE"], "cannot hold records"),
         ('corpus = "python-stdlib"', ["--out", "FILE"], "cannot hold records"),
     ],
@@ -490,12 +490,21 @@ def test_the_module_answers_wrong_input_with_one_line(
 ) -> None:
     path = write_sweep(tmp_path, text)
     stand_for = {"TOKENS": str(tokens.folder), "FILE": str(path)}
+    written = path.read_text()
     assert main([str(path), *(stand_for.get(option, option) for option in options)]) == 1
     out, err = capsys.readouterr()
+    assert path.read_text() == written
     assert out == ""
     assert err.startswith("error: ")
     assert err.count("\n") == 1
     assert message in err
+
+
+def test_the_module_tells_wrong_usage_by_its_exit_code(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(write_sweep(tmp_path)), "--workers", "0"]) == 2
+    assert capsys.readouterr().err == "error: --workers is 0; at least one is needed\n"
 
 
 def test_durations_read_as_people_say_them() -> None:

@@ -148,6 +148,8 @@ def test_run_id_makes_a_file_name() -> None:
         ({"momentum": 0.9}, "momentum is 0.9 and optimizer is adamw: only sgd and muon take one"),
         ({"optimizer": "sgd", "momentum": 1}, "momentum is 1.0; it must be at least 0 and below 1"),
         ({"data_seed": -1}, "data_seed is -1; it must be zero or more"),
+        ({"seed": 10**26}, "seed is too large; it must be below 2^63"),
+        ({"tokens": 1e300}, "tokens is too large; it must be below 2^63"),
         ({"micro_batch": 96}, "micro_batch is 96 tokens; it must be a multiple of n_ctx = 64 that"),
         ({"micro_batch": 192}, "that divides batch = 512"),
         ({"parametrization": "ntk"}, "parametrization is 'ntk'; use one of standard, mup"),

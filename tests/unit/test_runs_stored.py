@@ -81,6 +81,17 @@ def test_a_pack_that_cannot_be_written_leaves_the_old_one(
     assert packed.read_bytes() == before
 
 
+def test_a_file_of_the_users_is_not_replaced(folder: Path, tmp_path: Path) -> None:
+    mine, earlier = tmp_path / "mine.zip", tmp_path / "x.results.zip"
+    mine.write_text("years of work")
+    with pytest.raises(InputError, match=r"mine\.zip: is there and is no result"):
+        pack_records(folder, mine)
+    assert mine.read_text() == "years of work"
+    earlier.touch()
+    for _ in range(2):  # an empty file is replaced, and so are earlier results
+        assert len(read_runs(pack_records(folder, earlier))) == 3
+
+
 def test_names_in_a_zip_lead_nowhere(folder: Path, tmp_path: Path) -> None:
     record = next(path for path in folder.glob("*.jsonl") if path.name != "torn.jsonl")
     target = tmp_path / "inner" / "deep"

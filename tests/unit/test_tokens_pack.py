@@ -105,3 +105,14 @@ def test_wrong_calls(folder: Path, tmp_path: Path) -> None:
         pack_tokens(folder, tmp_path / "nowhere" / "x.zip")
     (tmp_path / "text.zip").write_bytes(b"PK no zip")
     assert not is_packed(tmp_path / "text.zip")
+
+
+def test_a_file_of_the_users_is_not_replaced(folder: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine.zip"
+    mine.write_text("years of work")
+    with pytest.raises(InputError, match=r"mine\.zip: is there and is no result"):
+        pack_tokens(folder, mine)
+    assert mine.read_text() == "years of work"
+    mine.unlink()
+    for _ in range(2):  # a set packed before is replaced
+        pack_tokens(folder, mine)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from isoloss.errors import InputError, IsolossError
+from isoloss.errors import InputError, IsolossError, UsageError
 from isoloss.lab.eval_sets import parse_folders, prepare_eval_sets
 from isoloss.lab.sweep import (
     SweepInterrupted,
@@ -33,10 +33,7 @@ from isoloss.runs.stored import RESULTS, check_results
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the sweep; 0 when every run is done, 1 when not or on bad input, 130 on Ctrl-C."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    if options.workers is not None and options.workers < 1:
-        parser.error(f"--workers is {options.workers}; at least one is needed")
+    options = _parser().parse_args(arguments)
     try:
         return _sweep(options)
     except SweepInterrupted as stop:
@@ -100,6 +97,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sweep(options: argparse.Namespace) -> int:
+    if options.workers is not None and options.workers < 1:
+        raise UsageError(f"--workers is {options.workers}; at least one is needed")
     specs = read_sweep(options.sweep)
     folder = options.out or options.sweep.with_suffix("")
     if options.out is None and folder == options.sweep:
