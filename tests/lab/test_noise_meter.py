@@ -226,13 +226,17 @@ def test_clipping_after_the_step_changes_nothing(rows: Tensor) -> None:
         assert one.read() == other.read()
 
 
-def test_a_loss_that_was_scaled_is_scaled_back(rows: Tensor) -> None:
+@pytest.mark.parametrize("unscaled", [False, True])
+def test_a_loss_that_was_scaled_is_scaled_back(unscaled: bool, rows: Tensor) -> None:
     model = toy.make()
     with NoiseMeter(model) as meter:
         for part in rows[:16].split(4):
             meter.part(len(part) * toy.LENGTH, len(part))
             (toy.loss_of(model, part) / 4 * 1024.0).backward()
-        meter.step(scale=1024.0)
+        for parameter in model.parameters() if unscaled else ():
+            assert parameter.grad is not None
+            parameter.grad /= 1024.0
+        meter.step(scale=1024.0, unscaled=unscaled)
         found = told(meter.read())
     assert found == pytest.approx(told(one_step(toy.make(), *rows[:16].split(4))), rel=1e-4)
 

@@ -46,7 +46,7 @@ class ExampleNorms:
         owners = Counter(name for names in self._own.values() for name in names.values())
         self._shared = {name for name, count in owners.items() if count > 1}
         self._handles = [module.register_forward_hook(self._enter) for module in self._own]
-        self._sequences = 0
+        self._sequences, self._open = 0, False
         self._norms: dict[str, Tensor] = {}
         self._ours: dict[str, Tensor] = {}
         self._calls: Counter[nn.Module] = Counter()
@@ -57,13 +57,14 @@ class ExampleNorms:
 
     def begin(self, sequences: int) -> None:
         """A part of so many sequences is about to be computed."""
-        self._sequences = sequences
+        self._sequences, self._open = sequences, True
         self._norms = {}
         self._calls.clear()
         self._waiting.clear()
 
     def finish(self) -> tuple[Tensor, int]:
         """Sums of squared norms by group (groups,), and of how many examples they are."""
+        self._open = False
         for name, uses in self._waiting.items():
             self._measure(name, uses)
         self._waiting.clear()
@@ -79,7 +80,12 @@ class ExampleNorms:
             handle.remove()
 
     def _enter(self, module: nn.Module, given: tuple[Any, ...], made: Any) -> None:
-        if torch.is_grad_enabled() and isinstance(made, Tensor) and made.requires_grad:
+        if (
+            self._open
+            and torch.is_grad_enabled()
+            and isinstance(made, Tensor)
+            and made.requires_grad
+        ):
             self._calls[module] += 1
             hook = partial(self._leave, module, given[0].detach())
             made.register_hook(hook)  # type: ignore[no-untyped-call]

@@ -153,11 +153,11 @@ class NoiseMeter:
         if self._examples is not None:
             self._examples.begin(int(sequences))
 
-    def step(self, *, scale: float = 1.0) -> None:
+    def step(self, *, scale: float = 1.0, unscaled: bool = False) -> None:
         """Take in an update, after its last backward pass and before anything changes `.grad`.
 
-        scale: what the loss was multiplied by, an AMP scaler's `get_scale()`; call this before its
-        `unscale_`, and before clipping.
+        scale: what the loss was multiplied by, an AMP scaler's `get_scale()`. unscaled: whether its
+        `unscale_` has divided `.grad` by that already. Clipping comes after this in any case.
         Raises InputError without a part before it, with no smaller batch to compare with, and for a
         gradient of a parameter that was frozen when the meter was made.
         """
@@ -188,7 +188,7 @@ class NoiseMeter:
         big = self._parameters.sums(gradients_left(self._model, self._parameters))
         sequences = sum(part.sequences for part in parts)
         sizes = (rate, float((weights**2 / tokens).sum()), float(tokens.sum()), sequences)
-        self._steps.append(_Step(small / scale**2, big / scale**2, sizes))
+        self._steps.append(_Step(small / scale**2, big if unscaled else big / scale**2, sizes))
 
     def split(
         self,
