@@ -19,8 +19,8 @@ lies within 0.5 %. The number of seeds was chosen in three looks, 3, 6 and 18, e
 before had shown too wide an interval; so the tests are at a third of 5 %, and the interval is one
 of 96.7 %. **The claim** is that of the mean over all counts, one number for each seed, so its
 standard error is over seeds. Beside it stands the same test for each count alone. FLOPs are those
-of the records: a branch counts what it did itself, the trunk is added. What tuning costs is told
-apart.
+of the records: a branch counts what it did itself, the trunk is added. What tuning took stands in
+the file of all losses.
 
 Leaves a table and every loss in `benchmarks/results/`, and `docs/figures/trunk_cooldown.svg`.
 Run it again to go on after a stop; records stay in the folder given.

@@ -145,13 +145,14 @@ def test_groups_are_measured_apart_and_add_up(rows: Tensor) -> None:
 
 @pytest.mark.parametrize("way", toy.WAYS)
 def test_the_interval_holds_the_exact_noise_scale(way: str, rows: Tensor) -> None:
-    held = toy.coverage(toy.WAYS[way], rows, trials=60)
-    assert held >= 0.86  # 0.95, less three standard errors of 60 trials; all 300 by make validate
+    held = toy.coverage(toy.WAYS[way], rows, trials=40)
+    assert held >= 0.84  # 0.95, less three standard errors of 40 trials; all 300 by make validate
 
 
 # Several processes ------------------------------------------------------------------------------
 
 
+@pytest.mark.full
 def test_two_processes_measure_what_one_does_with_two_parts(rows: Tensor) -> None:
     found = toy.by_torchrun(kinds=["ddp", "fsdp"], trials=1, steps=10, parts=1)
     model = toy.make()

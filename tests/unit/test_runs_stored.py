@@ -88,6 +88,10 @@ def test_a_file_of_the_users_is_not_replaced(folder: Path, tmp_path: Path) -> No
         pack_records(folder, mine)
     assert mine.read_text() == "years of work"
     earlier.touch()
+    with zipfile.ZipFile(mine, "w") as archive:
+        archive.writestr("corpus.jsonl", '{"text": "years of work"}\n')
+    with pytest.raises(InputError, match="no result of this command"):
+        pack_records(folder, mine)
     for _ in range(2):  # an empty file is replaced, and so are earlier results
         assert len(read_runs(pack_records(folder, earlier))) == 3
 

@@ -14,7 +14,7 @@ _LARGEST = 1 << 63
 
 _WHAT_WAS_CHOSEN = {"batch": "int", "lr": "float", "seed": "int"}
 _CHOSEN_SINCE = {"trunk": "int", "patience": "int", "weight_decay": "float"}
-_OF_THE_TEXT = {"name": "str", "hash": "str", "tokens": "int", "bytes_per_token": "float"}
+_OF_THE_TEXT = {"name": "str", "hash": "str", "tokens": "float", "bytes_per_token": "float"}
 
 _Form = TypeVar("_Form")
 
@@ -50,9 +50,9 @@ def check_header(line: Mapping[str, Any], where: str) -> None:
     if line["spec"]["batch"] < 1:
         raise InputError(f"{where}: 'spec' has a batch of {line['spec']['batch']}")
     _check_fields(line["corpus"], _OF_THE_TEXT, f"{where}: 'corpus'", need=False)
-    for part in ("subset", "eval_corpora"):
-        if part in line["corpus"]:
-            _check_fields(line["corpus"][part], {"tokens": "int"}, f"{where}: {part!r}", need=False)
+    if (subset := line["corpus"].get("subset")) is not None:
+        _check_fields(subset, {"tokens": "float"}, f"{where}: 'subset'", need=False)
+    _check_fields(line["corpus"].get("eval_corpora", {}), {}, f"{where}: 'eval_corpora'")
     for key in ("machine", "versions"):
         _check_fields(line[key], {}, f"{where}: {key!r}")
 

@@ -75,11 +75,10 @@ def check_results(path: Path) -> None:
 def _is_packed(path: Path) -> bool:
     """Whether a file is a zip of records."""
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (OSError, ValueError, zipfile.BadZipFile):
+        found = [_is_ours(content) for _, content in _in_zip(path)]
+    except InputError:
         return False
-    return bool(names) and all(name.endswith(".jsonl") for name in names)
+    return bool(found) and all(found)
 
 
 def is_record(content: bytes) -> bool:
@@ -114,6 +113,8 @@ def _in_zip(path: Path) -> Iterator[tuple[Path, bytes]]:
                 raise InputError(f"{path}: holds {len(members):,} files, more than any sweep")
             for member in sorted(members, key=lambda one: one.filename):
                 name = path / PurePosixPath(member.filename).name
+                if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                    raise InputError(f"{name}: is packed in a way that is not ours; pack it again")
                 with archive.open(member) as stream:
                     content = stream.read(_LARGEST + 1)  # whatever size the zip claims
                 if len(content) > _LARGEST:

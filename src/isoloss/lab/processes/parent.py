@@ -94,7 +94,10 @@ def events_in(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
 
 def killed_by(number: int) -> str:
     """Words for a death by a signal, with the likeliest reason."""
-    name = signal.Signals(number).name
+    try:
+        name = signal.Signals(number).name
+    except ValueError:  # one without a name of its own
+        name = f"signal {number}"
     return f"killed by {name}" + _GUESSES.get(name, "")
 
 

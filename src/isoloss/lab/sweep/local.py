@@ -1,7 +1,7 @@
 """Run a sweep with a pool of processes on this machine.
 
 Every worker is one long-lived process with one thread, more only for a run that is alone: beside
-another busy process two have been measured up to 100 times slower. The parent trains nothing; it
+another busy process two have been measured up to 50 times slower. The parent trains nothing; it
 hands out runs, longest first, and watches. Whatever dies, the records decide what is left to do:
 the same call goes on where the last one was killed.
 """

@@ -107,6 +107,8 @@ def _files(index: Index) -> dict[str, tuple[int, str]]:
 
 
 def _unpack(archive: zipfile.ZipFile, name: str, target: Path, size: int, sha256: str) -> None:
+    if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DamagedIndex(f"{name} is packed in a way that is not ours")
     digest, left = hashlib.sha256(), size
     with archive.open(name) as source, target.open("wb") as out:
         while block := source.read(_BLOCK):
