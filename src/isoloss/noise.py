@@ -6,7 +6,8 @@ g_b is the mean gradient of b examples, G what it is the mean of, Sigma the cova
 example's gradient. Squared norms at two sizes give both terms without bias; each is averaged over
 steps and the ratio is taken last, for the ratio of two noisy numbers is biased, and averaging it
 does not help. An interval goes with it (Fieller): where |G|^2 cannot be told from zero there is no
-upper end, and the answer is "not yet measurable", with a lower bound. Nothing is clipped.
+upper end, and the answer is "not yet measurable", with a lower bound. No estimate of a step is
+clipped; a mean below zero counts as zero.
 
 B_noise = tr(H Sigma) / (G'HG) weighs both terms with the Hessian, and has the same form.
 
@@ -37,7 +38,8 @@ _FEWEST_BLOCKS = 8
 class NoiseScale:
     """A noise scale with its interval, in the unit that `small` and `big` were given in.
 
-    b_simple: tr_sigma / g2; infinite where g2 came out zero or less. low, high: the ends of the
+    b_simple: tr_sigma / g2; infinite where g2 came out zero or less, zero where tr_sigma alone did.
+    low, high: the ends of the
     interval at `level`; high is infinite where g2 cannot be told from zero, and low a bound then,
     at a level of (1 + level) / 2 for itself. g2: |G|^2. tr_sigma: tr(Sigma) for one unit.
     g2_se, tr_sigma_se: standard errors. steps: how many were averaged. block: steps whose mean is

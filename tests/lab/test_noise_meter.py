@@ -93,13 +93,19 @@ def test_examples_of_unequal_parts_count_by_their_parts(rows: Tensor) -> None:
     assert found == pytest.approx((expected.g2, expected.tr_sigma), rel=1e-3)
 
 
-def test_long_texts_are_measured_by_the_cheaper_of_two_formulas(rows: Tensor) -> None:
+def test_long_texts_are_measured_by_the_cheaper_of_two_formulas(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from isoloss.lab.noise_meter import layers
     from isoloss.lab.noise_meter.layers import Use, squared_norms
 
-    for t in (2, 40):  # of which one is by Gram matrices, one by the gradients themselves
+    grams, gram = [], layers._gram
+    monkeypatch.setattr(layers, "_gram", lambda x: grams.append(len(x)) or gram(x))
+    for t, expected_grams in ((2, 2), (40, 2)):  # by Gram matrices, and by the gradients themselves
         a, e = torch.randn(3, t, 8), torch.randn(3, t, 12)
         expected = torch.einsum("bti,bto->boi", a, e).square().sum(dim=(1, 2))
         assert torch.allclose(squared_norms([Use(a, e)], []), expected, rtol=1e-4)
+        assert len(grams) == expected_grams
 
 
 def test_parts_that_weigh_alike_whatever_their_size(rows: Tensor) -> None:
@@ -397,3 +403,125 @@ def test_wrong_calls_get_one_line(rows: Tensor) -> None:
     model.requires_grad_(False)
     with pytest.raises(InputError, match="there is no gradient"):
         NoiseMeter(model)
+
+
+# What would make the numbers wrong --------------------------------------------------------------
+
+
+def test_two_backward_passes_in_one_part_are_refused(rows: Tensor) -> None:
+    model = toy.make()
+    with NoiseMeter(model) as meter:
+        for part in rows[:16].split(8):
+            meter.part(len(part) * toy.LENGTH, len(part))
+            for half in part.split(4):
+                (toy.loss_of(model, half) / 4).backward()
+        with pytest.raises(InputError, match="two gradients in one part"):
+            meter.step()
+
+
+def test_a_gradient_that_no_hook_has_seen_is_refused(rows: Tensor) -> None:
+    model = toy.make()
+    with NoiseMeter(model) as meter:
+        toy.loss_of(model, rows).backward()  # before part()
+        for _ in range(2):
+            meter.part(20, 4)
+        with pytest.raises(InputError, match="that the meter has not seen"):
+            meter.step()
+
+
+def test_a_loss_of_any_size_is_held_against_autograd(rows: Tensor) -> None:
+    torch.manual_seed(0)
+    model = Positions()
+    with NoiseMeter(model, examples=8) as meter:
+        meter.part(rows[:, 1:].numel(), len(rows))
+        (toy.loss_of(model, rows) * 1e-6).backward()
+        with pytest.warns(NoiseWarning, match="positions"):
+            meter.step(scale=1e-6)
+
+
+def test_a_part_of_another_size_than_was_said_is_refused(rows: Tensor) -> None:
+    model = toy.make()
+    with NoiseMeter(model, examples=8) as meter:
+        toy.accumulate(meter, model, iter([[rows[:16]]]))
+        meter.part(16 * toy.LENGTH, 16)
+        toy.loss_of(model, rows[:12]).backward()
+        with pytest.raises(InputError, match=r"told of 16 sequences, and the layer of .* seen 12"):
+            meter.step()
+
+
+def test_one_sequence_alone_is_refused(rows: Tensor) -> None:
+    model = toy.make()
+    with (
+        NoiseMeter(model, examples=8) as meter,
+        pytest.raises(InputError, match="no smaller batch"),
+    ):
+        toy.accumulate(meter, model, iter([[rows[:1]]]))
+
+
+def test_padding_has_no_gradient(rows: Tensor) -> None:
+    model = toy.make()
+    model.embedding.padding_idx = 2
+    assert bool((rows[:16, :-1] == 2).any())
+    alone = np.mean([squared(model, row[None]) for row in rows[:8]])
+    expected = noise_scale([alone], [squared(model, rows[:16])], small=1, big=16)
+    found = told(one_step(model, rows[:16], examples=8))
+    assert found == pytest.approx((expected.g2, expected.tr_sigma), rel=1e-3)
+
+
+def test_a_first_step_that_overflows_is_left_out_and_the_next_is_looked_at(rows: Tensor) -> None:
+    model = Positions()
+    with NoiseMeter(model, examples=8) as meter:
+        meter.part(rows[:, 1:].numel(), len(rows))
+        (toy.loss_of(model, rows) * float("inf")).backward()
+        meter.step()
+        with pytest.warns(NoiseWarning, match="positions"):
+            found = toy.accumulate(meter, model, iter([[rows]]))
+    assert (found.steps, found.scale.steps) == (2, 1)
+
+
+def test_measuring_inside_autocast_is_in_32_bits(rows: Tensor) -> None:
+    model = toy.make()
+
+    def measured(**options: Any) -> Reading:
+        with NoiseMeter(model, examples=8, **options) as meter:
+            return toy.accumulate(meter, model, iter([[rows], [rows]]))
+
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = measured()
+    wide = measured()
+    assert told(narrow) == pytest.approx(told(wide), rel=0.05)
+
+
+def test_odd_layers_are_left_out_and_nothing_breaks(rows: Tensor) -> None:
+    class Odd(toy.Toy):
+        def __init__(self) -> None:
+            super().__init__()
+            self.square = nn.LayerNorm((toy.LENGTH, toy.WIDTH))
+            self.named = nn.Linear(toy.WIDTH, toy.WIDTH)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            x = self.embedding(ids.to(torch.int32))
+            logits: Tensor = self.head(self.named(input=self.square(x)))
+            return logits
+
+    torch.manual_seed(0)
+    model = Odd()
+    with pytest.warns(NoiseWarning, match=r"named\.bias, named\.weight, square\.bias"):
+        one_step(model, rows, examples=4)
+
+
+def test_a_single_layer_is_a_model_too(rows: Tensor) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(toy.LENGTH, 3)
+    with NoiseMeter(model, examples=4) as meter:
+        meter.part(16, 16)
+        model(rows[:16, :-1].float()).square().mean().backward()
+        meter.step()
+        assert meter.read().scale.g2 > 0
+
+
+def test_a_closed_meter_of_examples_leaves_no_hook(rows: Tensor) -> None:
+    model = toy.make()
+    one_step(model, rows, examples=4)
+    assert all(not module._forward_hooks for module in model.modules())
+    assert all(not p._backward_hooks for p in model.parameters())

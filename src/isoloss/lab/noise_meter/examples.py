@@ -35,9 +35,10 @@ class ExampleNorms:
         self._own: dict[nn.Module, dict[str, str]] = {}  # of each layer, field to name
         self._shapes: dict[str, torch.Size] = {}
         for prefix, module in model.named_modules():
-            if isinstance(module, nn.Linear | nn.Embedding | nn.LayerNorm | nn.RMSNorm):
+            if _is_known(module):
                 paths = {
-                    own: f"{prefix}.{own}" for own, _ in module.named_parameters(recurse=False)
+                    own: f"{prefix}.{own}" if prefix else own
+                    for own, _ in module.named_parameters(recurse=False)
                 }
                 names = {own: parameters.name_at(path) for own, path in paths.items()}
                 self._own[module] = {own: name for own, name in names.items() if name is not None}
@@ -51,6 +52,7 @@ class ExampleNorms:
         self._ours: dict[str, Tensor] = {}
         self._calls: Counter[nn.Module] = Counter()
         self._waiting: dict[str, list[tuple[nn.Module, str, Use]]] = defaultdict(list)
+        self._passed_over: dict[str, int] = {}  # names, and the first dimension that was seen
         # Of the first part: autograd's own squared norms, and what undoes their hooks.
         self._theirs: dict[str, Tensor] | None = {}
         self._watching = watch_gradients(model, parameters, self._theirs.__setitem__)
@@ -59,8 +61,10 @@ class ExampleNorms:
         """A part of so many sequences is about to be computed."""
         self._sequences, self._open = sequences, True
         self._norms = {}
+        self._ours = {}
         self._calls.clear()
         self._waiting.clear()
+        self._passed_over.clear()
 
     def finish(self) -> tuple[Tensor, int]:
         """Sums of squared norms by group (groups,), and of how many examples they are."""
@@ -70,6 +74,12 @@ class ExampleNorms:
         self._waiting.clear()
         if self._theirs is not None:
             self._leave_out_what_is_not_seen()
+        elif passed := self._passed_over.keys() - self._parameters.left_out:
+            name = min(passed)
+            raise InputError(
+                f"part() was told of {self._sequences} sequences, and the layer of {name} has seen "
+                f"{self._passed_over[name]}; call part() before every forward pass, with its own"
+            )
         count = min(self._count, self._sequences)
         sums = [(name, norms[:count].sum()) for name, norms in self._norms.items()]
         return self._parameters.sums(sums), count
@@ -80,34 +90,43 @@ class ExampleNorms:
             handle.remove()
 
     def _enter(self, module: nn.Module, given: tuple[Any, ...], made: Any) -> None:
-        if (
-            self._open
-            and torch.is_grad_enabled()
-            and isinstance(made, Tensor)
-            and made.requires_grad
-        ):
+        if not (self._open and torch.is_grad_enabled()):
+            return
+        if given and isinstance(made, Tensor) and made.requires_grad:
             self._calls[module] += 1
-            hook = partial(self._leave, module, given[0].detach())
+            hook = partial(self._leave, module, self._kept(given[0].detach()))
             made.register_hook(hook)  # type: ignore[no-untyped-call]
 
     def _leave(self, module: nn.Module, inputs: Tensor, outputs: Tensor) -> None:
         # Examples come first, then any number of dimensions. Positions, which all examples share,
         # have no such first, and what has been flattened does not say whose it is.
-        if outputs.ndim < 2 or outputs.shape[0] != self._sequences or len(inputs) != len(outputs):
+        rows = isinstance(module, nn.Embedding)
+        if outputs.ndim < 2 or outputs.shape[0] != self._sequences or (rows and inputs.ndim < 2):
+            self._passed_over |= dict.fromkeys(self._own[module].values(), outputs.shape[0])
             return
-        if isinstance(module, nn.Embedding) and inputs.ndim < 2:
-            return
-        rows = self._sequences if self._theirs is not None else self._count
-        use = Use(
-            _steps(inputs[:rows], outputs.ndim), _steps(outputs[:rows].detach(), outputs.ndim)
-        )
+        e = self._kept(outputs.detach())
+        if isinstance(module, nn.Embedding):
+            inputs = inputs.long()
+            if module.padding_idx is not None:  # its row gets no gradient
+                e = e.masked_fill((inputs == module.padding_idx)[..., None], 0.0)
+        use = Use(_steps(inputs, outputs.ndim), _steps(e, outputs.ndim))
         for own, name in self._own[module].items():
             if name in self._shared or self._calls[module] > 1 or self._theirs is not None:
                 self._waiting[name].append((module, own, use))
             else:
                 self._measure(name, [(module, own, use)])
 
+    def _kept(self, x: Tensor) -> Tensor:
+        """The examples that are measured, apart from the rest of the batch, which may then go."""
+        if self._theirs is not None or len(x) <= self._count:
+            return x
+        return x[: self._count].clone()
+
     def _measure(self, name: str, uses: list[tuple[nn.Module, str, Use]]) -> None:
+        with torch.autocast(uses[0][2].outputs.device.type, enabled=False):
+            self._measure_wide(name, uses)
+
+    def _measure_wide(self, name: str, uses: list[tuple[nn.Module, str, Use]]) -> None:
         linear = [use for m, own, use in uses if isinstance(m, nn.Linear) and own == "weight"]
         rows = [use for m, _, use in uses if isinstance(m, nn.Embedding)]
         if linear or rows:
@@ -126,13 +145,17 @@ class ExampleNorms:
     def _leave_out_what_is_not_seen(self) -> None:
         """Hold the first part's gradients against autograd's, and leave out those that differ."""
         assert self._theirs is not None
-        theirs, self._theirs = self._theirs, None
+        theirs = self._theirs
+        if not all(bool(norm.isfinite()) for norm in theirs.values()):
+            self._theirs.clear()  # the step does not count; the next part is looked at instead
+            return
+        self._theirs = None
         for handle in self._watching:
             handle.remove()
         self._watching = []
         for name, norm in theirs.items():
             ours = self._ours.get(name)
-            if ours is None or not torch.isclose(ours, norm, rtol=_ALIKE):
+            if ours is None or not torch.isclose(ours, norm, rtol=_ALIKE, atol=0.0):
                 self._parameters.left_out.add(name)
         missing = self._parameters.left_out
         size = self._parameters.sizes
@@ -141,8 +164,20 @@ class ExampleNorms:
             names = ", ".join(sorted(missing)[:3]) + (", ..." if len(missing) > 3 else "")
             text = f"gradients by example are not known of {names} ({part:.0%} of the parameters)"
             if part > _MOST_LEFT_OUT:
-                raise InputError(f"{text}; use several parts or processes, or split()")
+                raise InputError(
+                    f"{text}: tell part() the sequences there are, leave torch.compile out, or use "
+                    "several parts, as split() makes them"
+                )
             warnings.warn(f"{text}: left out of the noise scale", NoiseWarning, stacklevel=4)
+
+
+def _is_known(module: nn.Module) -> bool:
+    """Whether gradients by example are known of a layer."""
+    if isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        return len(module.normalized_shape) == 1
+    return isinstance(module, nn.Linear) or (
+        isinstance(module, nn.Embedding) and not (module.sparse or module.scale_grad_by_freq)
+    )
 
 
 def _steps(x: Tensor, dimensions: int) -> Tensor:

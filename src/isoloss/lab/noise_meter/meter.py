@@ -101,7 +101,7 @@ class NoiseMeter:
         *,
         examples: int = 0,
         groups: Groups | None = None,
-        window: int | None = None,
+        window: int | None = 1_000,
         weights: Weights = "tokens",
         level: float = 0.9,
     ) -> None:
@@ -109,8 +109,9 @@ class NoiseMeter:
 
         examples: sequences of each part whose own gradients are measured, 0 for none; needed where
         there is one part and one process. groups: names for lists of parameters that are measured
-        apart too. window: steps that a reading looks back, None for all. weights: how the parts
-        weigh in the gradient, by their tokens or all alike. level: of the intervals.
+        apart too. window: steps that a reading looks back, None for all, which are then kept.
+        weights: how the parts weigh in the gradient, by their tokens or all alike. level: of the
+        intervals.
         Raises InputError for a model with nothing to train, groups that are not of the model, and
         models shared in a way that is not known.
         """
@@ -167,10 +168,11 @@ class NoiseMeter:
             raise InputError("step() without part(): call part() before each backward pass")
         if not 0 < scale < math.inf:
             raise InputError(f"scale is {scale}; it is what the loss was multiplied by")
-        if self._examples is None and len(parts) * self._team.size < 2:
+        count = len(parts) if self._examples is None else sum(part.sequences for part in parts)
+        if count * self._team.size < 2:
             raise InputError(
-                "one part in one process has no smaller batch beside it: use several parts "
-                "(`split` makes them), or give NoiseMeter examples=8"
+                "one part in one process, or one sequence, has no smaller batch beside it: use "
+                "several parts (`split` makes them), or give NoiseMeter examples=8"
             )
         tokens = np.array([part.tokens for part in parts])
         weights = (
@@ -185,7 +187,10 @@ class NoiseMeter:
                 norms, count = part.examples
                 small = small + norms * part.sequences**2 / (count * weight)
                 rate += weight * part.sequences / part.tokens
-        big = self._parameters.sums(gradients_left(self._model, self._parameters))
+        left = list(gradients_left(self._model, self._parameters))
+        if self._examples is None:
+            self._check_seen(parts, left)
+        big = self._parameters.sums(left)
         sequences = sum(part.sequences for part in parts)
         sizes = (rate, float((weights**2 / tokens).sum()), float(tokens.sum()), sequences)
         self._steps.append(_Step(small / scale**2, big if unscaled else big / scale**2, sizes))
@@ -265,6 +270,27 @@ class NoiseMeter:
     def _see(self, name: str, norm: Tensor) -> None:
         if self._parts:  # a backward pass that nobody announced is not measured
             self._parts[-1].norms.append((name, norm))
+
+    def _check_seen(self, parts: Sequence[_Part], left: Sequence[tuple[str, Tensor]]) -> None:
+        """Raise InputError unless the hooks have seen every gradient, once in each part."""
+        for part in parts:
+            names = [name for name, _ in part.norms]
+            if len(set(names)) < len(names):
+                twice = next(name for name in names if names.count(name) > 1)
+                raise InputError(
+                    f"{twice} had two gradients in one part: call part() before each backward "
+                    "pass; reentrant checkpoints of a weight used again cannot be measured"
+                )
+        if self._steps:  # found out once, for looking at a number waits for the device
+            return
+        seen = {name for part in parts for name, _ in part.norms}
+        for name, norm in left:
+            if name not in seen and bool(norm != 0):
+                raise InputError(
+                    f"{name} has a gradient that the meter has not seen: the model is shared in a "
+                    "way that it does not know (tensor parallel), or part() came after the "
+                    "backward pass"
+                )
 
     def _end_part(self) -> None:
         if self._examples is not None and self._parts and self._parts[-1].examples is None:

@@ -76,5 +76,7 @@ class Parameters:
 
 def squared(gradient: Tensor) -> Tensor:
     """The squared norm of a gradient, on its device, added up in 32 bits."""
+    if gradient.is_sparse:
+        gradient = gradient.coalesce().values()
     norm: Tensor = torch.linalg.vector_norm(gradient, dtype=torch.float32)
     return norm.square()

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from isoloss.errors import InputError
-from isoloss.lab.noise_meter.parameters import Parameters, squared
+from isoloss.lab.noise_meter.parameters import NoiseWarning, Parameters, squared
 
 Take = Callable[[str, Tensor], None]
 """Is given the name of a parameter and the squared norm of its local gradient."""
@@ -28,24 +29,28 @@ Take = Callable[[str, Tensor], None]
 
 @dataclass(frozen=True)
 class Team:
-    """The processes that average their gradients; `parts` of them hold one copy of the model."""
+    """The processes that average their gradients, and how many copies of the model they hold."""
 
     group: Any = None  # None: this process alone
     size: int = 1
     copies: int = 1
 
-    @property
-    def parts(self) -> int:
-        return self.size // self.copies
-
 
 def team_of(model: nn.Module) -> Team:
-    """Find out who trains a model together; InputError for ways that are not known."""
+    """Find out who trains a model together: nobody, DDP, or FSDP2 on one mesh of all processes.
+
+    Raises InputError for a model that is cut in another way, as far as that can be seen here.
+    """
     sharded = [p for p in model.parameters() if isinstance(p, DTensor)]
     if sharded:
         mesh = sharded[0].device_mesh
         if mesh.ndim > 2 or any(p.device_mesh != mesh for p in sharded):
             raise InputError("the model is cut along several meshes; the meter knows FSDP2 on one")
+        if any(p.requires_grad and not isinstance(p, DTensor) for p in model.parameters()):
+            raise InputError(
+                "some trained parameters are cut and some are not, and the gradients of the latter "
+                "are not averaged where the meter could see it; give all of them to fully_shard"
+            )
         if mesh.size() != torch.distributed.get_world_size():
             raise InputError("the mesh of the model does not hold all processes; use one that does")
         copies = mesh.size(0) if mesh.ndim == 2 else 1
@@ -55,6 +60,14 @@ def team_of(model: nn.Module) -> Team:
             group = module.process_group
             size = torch.distributed.get_world_size(group)
             return Team(group if size > 1 else None, size, size)
+    if torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
+        warnings.warn(
+            "there are several processes, and the model is in none of the wrappers that average "
+            "gradients: what is measured is that of each process alone; give the meter the wrapped "
+            "model",
+            NoiseWarning,
+            stacklevel=3,
+        )
     return Team()
 
 
