@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -193,7 +194,9 @@ def equip(model: LanguageModel, engine: Engine) -> None:
         if isinstance(module, AttentionModule):
             module.blocked = engine.attention == "blocked"
     if engine.compiled is True:
-        model.compiled_loss = torch.compile(model.composed_loss, dynamic=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, as it loads
+            model.compiled_loss = torch.compile(model.composed_loss, dynamic=False)
 
 
 def gradients(model: LanguageModel, engine: Engine, rows: int) -> Gradients:
