@@ -180,10 +180,10 @@ def test_the_interval_of_two_processes_holds_the_exact_noise_scale(
     parts: int, rows: Tensor
 ) -> None:
     truth = toy.exact(toy.make(), rows).tokens
-    found = toy.by_torchrun(kinds=["ddp", "fsdp"], trials=40, steps=30, parts=parts)
+    found = toy.by_torchrun(kinds=["ddp", "fsdp"], trials=20, steps=30, parts=parts)
     for kind in ("ddp", "fsdp"):
         held = [low <= truth <= high for low, _, high in found[kind]["trials"]]
-        assert np.mean(held) >= 0.85
+        assert np.mean(held) >= 0.8  # 0.95, less three standard errors of 20 trials
 
 
 @pytest.mark.full
