@@ -34,33 +34,42 @@ _WINDOW = 5.0  # autocorrelation times that an estimate of one sums over
 _FEWEST_BLOCKS = 8
 
 
-@dataclass(frozen=True)
-class NoiseScale:
-    """A noise scale with its interval, in the unit that `small` and `big` were given in.
+@dataclass(frozen=True, kw_only=True)
+class _Ratio:
+    """What every ratio of two averaged series comes with.
 
-    b_simple: tr_sigma / g2; infinite where g2 came out zero or less, zero where tr_sigma alone did.
-    low, high: the ends of the
-    interval at `level`; high is infinite where g2 cannot be told from zero, and low a bound then,
-    at a level of (1 + level) / 2 for itself. g2: |G|^2. tr_sigma: tr(Sigma) for one unit.
-    g2_se, tr_sigma_se: standard errors. steps: how many were averaged. block: steps whose mean is
-    held to be independent of the next. status: `NOT_MEASURABLE`, `FEW_STEPS`, or none.
+    low, high: the ends of the interval at `level`; high is infinite where the lower term cannot be
+    told from zero, and low then a bound, at a level of (1 + level) / 2 for itself. steps: how many
+    were averaged. block: steps whose mean is held to be independent of the next. status:
+    `NOT_MEASURABLE`, `FEW_STEPS`, or none.
     """
 
-    b_simple: float
     low: float
     high: float
-    g2: float
-    tr_sigma: float
-    g2_se: float
-    tr_sigma_se: float
     level: float
     steps: int
     block: int
     status: tuple[Status, ...]
 
 
-@dataclass(frozen=True)
-class HessianNoiseScale:
+@dataclass(frozen=True, kw_only=True)
+class NoiseScale(_Ratio):
+    """B_simple with its interval (low, high), in the unit that `small` and `big` were given in.
+
+    b_simple: tr_sigma / g2; infinite where g2 came out zero or less, zero where tr_sigma alone did.
+    g2: |G|^2. tr_sigma: tr(Sigma) for one unit. g2_se, tr_sigma_se: their standard errors. Of the
+    interval and the rest: high is infinite where g2 cannot be told from zero, and low a bound then.
+    """
+
+    b_simple: float
+    g2: float
+    tr_sigma: float
+    g2_se: float
+    tr_sigma_se: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class HessianNoiseScale(_Ratio):
     """B_noise with its interval, as `NoiseScale`; ghg is G'HG and tr_h_sigma is tr(H Sigma).
 
     b_noise is not a number where G'HG came out zero or less: the loss does not curve upwards along
@@ -68,16 +77,10 @@ class HessianNoiseScale:
     """
 
     b_noise: float
-    low: float
-    high: float
     ghg: float
     tr_h_sigma: float
     ghg_se: float
     tr_h_sigma_se: float
-    level: float
-    steps: int
-    block: int
-    status: tuple[Status, ...]
 
 
 def noise_scale(
@@ -105,19 +108,14 @@ def noise_scale(
     with np.errstate(over="ignore", invalid="ignore"):
         g2 = (big * sq_big - small * sq_small) / (big - small)
         tr_sigma = (sq_small - sq_big) / (1.0 / small - 1.0 / big)
-    found = _ratio(tr_sigma, g2, big, level)
+    (above, above_se), (below, below_se), interval = _ratio(tr_sigma, g2, big, level)
     return NoiseScale(
-        b_simple=found.value if found.below > 0 else math.inf,
-        low=found.low,
-        high=found.high,
-        g2=found.below,
-        tr_sigma=found.above,
-        g2_se=found.below_se,
-        tr_sigma_se=found.above_se,
-        level=level,
-        steps=found.steps,
-        block=found.block,
-        status=found.status,
+        b_simple=max(above / below, 0.0) if below > 0 else math.inf,
+        g2=below,
+        tr_sigma=above,
+        g2_se=below_se,
+        tr_sigma_se=above_se,
+        **vars(interval),
     )
 
 
@@ -137,19 +135,14 @@ def hessian_noise_scale(
     cross, same, _, batch = _columns(ghg, ghg_same, 0.5, batch)
     with np.errstate(over="ignore", invalid="ignore"):
         tr_h_sigma = batch * (same - cross)
-    found = _ratio(tr_h_sigma, cross, batch, level)
+    (above, above_se), (below, below_se), interval = _ratio(tr_h_sigma, cross, batch, level)
     return HessianNoiseScale(
-        b_noise=found.value if found.below > 0 else math.nan,
-        low=found.low,
-        high=found.high,
-        ghg=found.below,
-        tr_h_sigma=found.above,
-        ghg_se=found.below_se,
-        tr_h_sigma_se=found.above_se,
-        level=level,
-        steps=found.steps,
-        block=found.block,
-        status=found.status,
+        b_noise=max(above / below, 0.0) if below > 0 else math.nan,
+        ghg=below,
+        tr_h_sigma=above,
+        ghg_se=below_se,
+        tr_h_sigma_se=above_se,
+        **vars(interval),
     )
 
 
@@ -164,22 +157,6 @@ def effective_small(sizes: ArrayLike) -> float:
     if parts.ndim != 1 or not parts.size or not (np.isfinite(parts) & (parts > 0)).all():
         raise InputError("sizes are the examples of each part: a list of numbers above 0")
     return float(parts.sum() / parts.size)
-
-
-@dataclass(frozen=True)
-class _Ratio:
-    """The ratio of the means of two series."""
-
-    value: float
-    low: float
-    high: float
-    above: float
-    below: float
-    above_se: float
-    below_se: float
-    steps: int
-    block: int
-    status: tuple[Status, ...]
 
 
 def _columns(*given: ArrayLike) -> tuple[Array, ...]:
@@ -201,8 +178,12 @@ def _columns(*given: ArrayLike) -> tuple[Array, ...]:
     return first[kept], second[kept], small[kept], big[kept]
 
 
-def _ratio(above: Array, below: Array, weight: Array, level: float) -> _Ratio:
-    """The ratio of two weighted means, with Fieller's interval on means of blocks."""
+_Mean: TypeAlias = tuple[float, float]
+"""A mean and its standard error."""
+
+
+def _ratio(above: Array, below: Array, weight: Array, level: float) -> tuple[_Mean, _Mean, _Ratio]:
+    """Two weighted means, and Fieller's interval of their ratio on means of blocks."""
     if not 0 < level < 1:
         raise InputError(f"level is a share between 0 and 1, such as 0.9, not {level!r}")
     pair = np.stack([above, below])  # (2, steps)
@@ -222,20 +203,11 @@ def _ratio(above: Array, below: Array, weight: Array, level: float) -> _Ratio:
     low, high = _fieller(mean, covariance, quantile)
     if not math.isfinite(high):
         status.append(Status.NOT_MEASURABLE)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = float(mean[0] / mean[1])
-    return _Ratio(
-        value=max(value, 0.0),
-        low=low,
-        high=high,
-        above=float(mean[0]),
-        below=float(mean[1]),
-        above_se=float(np.sqrt(covariance[0, 0])),
-        below_se=float(np.sqrt(covariance[1, 1])),
-        steps=steps,
-        block=block,
-        status=tuple(status),
+    errors = np.sqrt(np.diag(covariance)).tolist()
+    interval = _Ratio(
+        low=low, high=high, level=level, steps=steps, block=block, status=tuple(status)
     )
+    return (float(mean[0]), errors[0]), (float(mean[1]), errors[1]), interval
 
 
 def _block(away: Array) -> int:

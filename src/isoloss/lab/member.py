@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     tell: Send = _Talk()
     if options.job:
         tell = take_over_stdout()
-        listen(lambda message: None)  # there are none; their end is this process's
+        listen(lambda message: None, status=1)  # there are none; torchrun ends the others
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that started all
     try:
         return _train(json.loads(options.job) if options.job else _job(options), tell)

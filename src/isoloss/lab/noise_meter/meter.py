@@ -159,8 +159,9 @@ class NoiseMeter:
 
         scale: what the loss was multiplied by, an AMP scaler's `get_scale()`. unscaled: whether its
         `unscale_` has divided `.grad` by that already. Clipping comes after this in any case.
-        Raises InputError without a part before it, with no smaller batch to compare with, and for a
-        gradient of a parameter that was frozen when the meter was made.
+        Raises InputError without a part before it, with no smaller batch to compare with, for a
+        gradient that no hook has seen or that one has seen twice in a part, and for a parameter
+        that was frozen when the meter was made.
         """
         self._end_part()
         parts, self._parts = self._parts, []
@@ -168,8 +169,9 @@ class NoiseMeter:
             raise InputError("step() without part(): call part() before each backward pass")
         if not 0 < scale < math.inf:
             raise InputError(f"scale is {scale}; it is what the loss was multiplied by")
-        count = len(parts) if self._examples is None else sum(part.sequences for part in parts)
-        if count * self._team.size < 2:
+        sequences = sum(part.sequences for part in parts)
+        samples = len(parts) if self._examples is None else sequences
+        if samples * self._team.size < 2:
             raise InputError(
                 "one part in one process, or one sequence, has no smaller batch beside it: use "
                 "several parts (`split` makes them), or give NoiseMeter examples=8"
@@ -191,7 +193,6 @@ class NoiseMeter:
         if self._examples is None:
             self._check_seen(parts, left)
         big = self._parameters.sums(left)
-        sequences = sum(part.sequences for part in parts)
         sizes = (rate, float((weights**2 / tokens).sum()), float(tokens.sum()), sequences)
         self._steps.append(_Step(small / scale**2, big if unscaled else big / scale**2, sizes))
 

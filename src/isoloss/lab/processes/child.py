@@ -47,8 +47,8 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def listen(take: Callable[[Any], None]) -> None:
-    """Take messages from standard input in a thread, and leave when it ends.
+def listen(take: Callable[[Any], None], *, status: int = 0) -> None:
+    """Take messages from standard input in a thread, and leave with `status` when it ends.
 
     Only a living parent holds it open, so the parent's end is noticed in the midst of any work.
     """
@@ -57,7 +57,7 @@ def listen(take: Callable[[Any], None]) -> None:
         for line in sys.stdin.buffer:
             take(json.loads(line))
         # Leaving at once is always safe: a record is good at every moment, and so is a checkpoint.
-        os._exit(1)
+        os._exit(status)
 
     threading.Thread(target=read, name="parent", daemon=True).start()
 

@@ -9,6 +9,7 @@ instead of looking up every id, and so is the fastest for each of them.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -39,24 +40,14 @@ def take_windows(ids: Ids, starts: NDArray[np.int64], length: int) -> Array:
     return rows[starts]
 
 
-class ShardedIds:
-    """Ids that lie in several files, as one read-only array of one dimension.
-
-    files: the files in order, with the ids in each. dtype: of an id, as it lies in the file.
-    A slice is a view, not a copy; only its own files are ever opened.
-    """
+class _OneDimension(ABC):
+    """What numpy would say of an array of ids."""
 
     ndim = 1
+    dtype: np.dtype[Any]
 
-    def __init__(self, files: Sequence[tuple[Path, int]], dtype: np.dtype[Any]) -> None:
-        self.dtype = dtype
-        self._files = tuple(files)
-        self._edges = np.cumsum([0, *(size for _, size in files)], dtype=np.int64)
-        self._maps: list[Array | None] = [None] * len(files)  # shared by all views
-        self._start, self._stop = 0, int(self._edges[-1])
-
-    def __len__(self) -> int:
-        return self._stop - self._start
+    @abstractmethod
+    def __len__(self) -> int: ...
 
     @property
     def shape(self) -> tuple[int]:
@@ -67,6 +58,24 @@ class ShardedIds:
     def nbytes(self) -> int:
         """Bytes of the ids, on disk."""
         return len(self) * self.dtype.itemsize
+
+
+class ShardedIds(_OneDimension):
+    """Ids that lie in several files, as one read-only array of one dimension.
+
+    files: the files in order, with the ids in each. dtype: of an id, as it lies in the file.
+    A slice is a view, not a copy; only its own files are ever opened.
+    """
+
+    def __init__(self, files: Sequence[tuple[Path, int]], dtype: np.dtype[Any]) -> None:
+        self.dtype = dtype
+        self._files = tuple(files)
+        self._edges = np.cumsum([0, *(size for _, size in files)], dtype=np.int64)
+        self._maps: list[Array | None] = [None] * len(files)  # shared by all views
+        self._start, self._stop = 0, int(self._edges[-1])
+
+    def __len__(self) -> int:
+        return self._stop - self._start
 
     @overload
     def __getitem__(self, key: int | np.integer[Any]) -> np.unsignedinteger[Any]: ...
@@ -143,7 +152,7 @@ class ShardedIds:
         return np.concatenate(parts)
 
 
-class SampledIds:
+class SampledIds(_OneDimension):
     """Contexts chosen from a longer text, in the order of the text, as one array of ids.
 
     ids: the text. contexts: (k,) numbers of the contexts kept, context i being the n_ctx ids from
@@ -152,24 +161,12 @@ class SampledIds:
     target of a context's last id is the id that follows it in the text.
     """
 
-    ndim = 1
-
     def __init__(self, ids: Array | ShardedIds, contexts: NDArray[np.int64], n_ctx: int) -> None:
         self._ids, self._contexts, self._n_ctx = ids, contexts, n_ctx
         self.dtype: np.dtype[Any] = ids.dtype
 
     def __len__(self) -> int:
         return len(self._contexts) * self._n_ctx + 1
-
-    @property
-    def shape(self) -> tuple[int]:
-        """(ids,), as numpy writes it."""
-        return (len(self),)
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the ids, on disk."""
-        return len(self) * self.dtype.itemsize
 
     @overload
     def __getitem__(self, key: int | np.integer[Any]) -> np.unsignedinteger[Any]: ...
