@@ -348,7 +348,7 @@ def large_rows(
     used = ours["speed"] * flops_per_token(large(small)[0], "exact") / ours["peak"]
     beside, ratio, share = "not measured", "", ""
     if "speed" in plain:
-        beside, ratio = f"{plain['speed']:,.0f}", f"{ours['speed'] / plain['speed']:.2f}"
+        beside, ratio = f"{plain['speed']:,.0f}", f"{ours['speed'] / plain['speed']:.3g}"
         share = f"{used * plain['speed'] / ours['speed']:.1%}"
     rows.append(("124M, tokens/s", f"{ours['speed']:,.0f}", beside, ratio, ">= 1.1"))
     rows.append(("124M, part of the peak", f"{used:.1%}", share, "", ">= 45 %"))
@@ -365,7 +365,7 @@ def sweep_rows(
     beside, ratio, timed = "not measured", "", 0
     if told:
         total, timed = one_after_another(told, specs)
-        beside, ratio = f"{total:.1f}", f"{total / ours['seconds']:.2f}"
+        beside, ratio = f"{total:.1f}", f"{total / ours['seconds']:.3g}"
     what = f"sweep of {len(specs)} runs, s (opponent: {timed} timed)"
     return [(what, f"{ours['seconds']:.1f}", beside, ratio, ">= 6")]
 
