@@ -9,6 +9,9 @@
     forecasts_and_outcomes  what was forecast, and what then happened
     backtest_errors         the same for runs held out of a fit
     steps_against_batch     steps to a loss against batch, and the critical batch
+    steps_against_tokens    the same as steps against tokens, of one size
+    time_against_compute    the bargain between time and compute that batches offer
+    critical_batch_against_loss  the critical batch as the loss falls, and the noise scale
     tuning_curves           loss against learning rate, with the optimum of each model
     size_costs              what leaving the best size costs, for laws side by side
     position_curves         final loss along the context
@@ -27,6 +30,12 @@ from isoloss.figures.forecasts import backtest_errors, forecasts_and_outcomes
 from isoloss.figures.held_out import position_curves, transfer_points
 from isoloss.figures.isoflops import isoflop_curves
 from isoloss.figures.loss import loss_against
+from isoloss.figures.noise_scales import (
+    NoiseAlong,
+    critical_batch_against_loss,
+    steps_against_tokens,
+    time_against_compute,
+)
 from isoloss.figures.residuals import residuals
 from isoloss.figures.size_costs import size_costs
 from isoloss.figures.style import house_style, loss_unit, panels, power_of_ten, short_number
@@ -36,7 +45,9 @@ from isoloss.figures.walks import exponent_walks
 
 __all__ = [
     "COLOURS",
+    "NoiseAlong",
     "backtest_errors",
+    "critical_batch_against_loss",
     "curve_ahead",
     "exponent_walks",
     "forecasts_and_outcomes",
@@ -56,6 +67,8 @@ __all__ = [
     "short_number",
     "size_costs",
     "steps_against_batch",
+    "steps_against_tokens",
+    "time_against_compute",
     "transfer_points",
     "tuning_curves",
 ]
