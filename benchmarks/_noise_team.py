@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from _noise_toy import accumulate, draws, make, population
+from _noise_toy import accumulate, adam_after, draws, make, population
 from torch import Tensor, nn
 from torch.distributed.fsdp import fully_shard
 from torch.nn.parallel import DistributedDataParallel
@@ -44,10 +44,12 @@ def batches(seed: int, rank: int, steps: int, parts: int) -> Iterator[list[Tenso
 
 def study(job: dict[str, Any], kind: str, rank: int) -> dict[str, Any]:
     model = share(make(tied=job.get("tied", False)), kind)
+    optimizer = adam_after(model, population()) if job.get("adam") else None
     found = []
     for trial in range(job["trials"]):
         groups = {"up": [p for name, p in model.named_parameters() if "up." in name]}
-        with NoiseMeter(model, level=0.95, groups=groups, examples=job.get("examples", 0)) as meter:
+        options = {"groups": groups, "optimizer": optimizer, "examples": job.get("examples", 0)}
+        with NoiseMeter(model, level=0.95, **options) as meter:
             one = accumulate(meter, model, batches(trial, rank, job["steps"], job["parts"]))
         found.append([one.scale.low, one.scale.b_simple, one.scale.high])
         if not trial:

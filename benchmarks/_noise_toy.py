@@ -95,6 +95,16 @@ def exact(model: nn.Module, rows: Tensor, *names: str) -> Exact:
     return Exact(float(mean @ mean), float((stacked - mean).square().sum(dim=1).mean()))
 
 
+def adam_after(model: nn.Module, rows: Tensor, steps: int = 5) -> torch.optim.Adam:
+    """An Adam that has trained the model for some steps on all rows."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01, betas=(0.9, 0.95))
+    for _ in range(steps):
+        model.zero_grad()
+        loss_of(model, rows).backward()
+        optimizer.step()
+    return optimizer
+
+
 def draws(rows: Tensor, generator: torch.Generator, count: int) -> Tensor:
     return rows[torch.randint(len(rows), (count,), generator=generator)]
 

@@ -33,6 +33,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from isoloss.errors import InputError
@@ -101,6 +102,7 @@ class NoiseMeter:
         *,
         examples: int = 0,
         groups: Groups | None = None,
+        optimizer: torch.optim.Optimizer | None = None,
         window: int | None = 1_000,
         weights: Weights = "tokens",
         level: float = 0.9,
@@ -109,11 +111,13 @@ class NoiseMeter:
 
         examples: sequences of each part whose own gradients are measured, 0 for none; needed where
         there is one part and one process. groups: names for lists of parameters that are measured
-        apart too. window: steps that a reading looks back, None for all, which are then kept.
-        weights: how the parts weigh in the gradient, by their tokens or all alike. level: of the
-        intervals.
-        Raises InputError for a model with nothing to train, groups that are not of the model, and
-        models shared in a way that is not known.
+        apart too. optimizer: the Adam or AdamW that trains the model, to measure gradients as it
+        weighs them, tr(P Sigma) / G'P G (`adam`). window: steps that a reading looks back, None for
+        all, which are then kept. weights: how the parts weigh in the gradient, by their tokens or
+        all alike. level: of the intervals.
+        Raises InputError for a model with nothing to train, groups that are not of the model,
+        models shared in a way that is not known, and an optimizer that is not Adam, or comes with
+        examples or FSDP.
         """
         if window is not None and window < 1:
             raise InputError(f"window is {window}; a reading needs at least one step")
@@ -124,6 +128,13 @@ class NoiseMeter:
         self._model, self._weights, self._level = model, weights, level
         self._team = team_of(model)
         self._parameters = Parameters(model, groups or {})
+        if optimizer is not None:
+            if examples:
+                raise InputError(
+                    "examples measures norms without the gradients that an optimizer would weigh: "
+                    "leave one of them out, or make parts with split()"
+                )
+            self._parameters.weigh_by(optimizer, model)
         self._steps: deque[_Step] = deque(maxlen=window)
         self._parts: list[_Part] = []
         self._examples = ExampleNorms(model, self._parameters, examples) if examples else None
@@ -161,7 +172,8 @@ class NoiseMeter:
         `unscale_` has divided `.grad` by that already. Clipping comes after this in any case.
         Raises InputError without a part before it, with no smaller batch to compare with, for a
         gradient that no hook has seen or that one has seen twice in a part, and for a parameter
-        that was frozen when the meter was made.
+        that was frozen when the meter was made. Before an optimizer that weighs gradients has a
+        state, that is before its own first step, nothing is measured.
         """
         self._end_part()
         parts, self._parts = self._parts, []
@@ -180,6 +192,8 @@ class NoiseMeter:
         weights = (
             tokens / tokens.sum() if self._weights == "tokens" else np.ones(len(parts)) / len(parts)
         )
+        if self._parameters.scales is not None and not self._parameters.scales.ready():
+            return
         small, rate = self._parameters.sums([]), 0.0
         for part, weight in zip(parts, weights.tolist(), strict=True):
             if part.examples is None:
@@ -229,14 +243,7 @@ class NoiseMeter:
         Raises InputError where nothing was measured yet, or processes measured unlike numbers of
         steps.
         """
-        if not self._steps:
-            raise InputError("nothing was measured yet: call step() after a backward pass")
-        norms = (
-            torch.stack([getattr(one, name) for one in self._steps]) for name in ("small", "big")
-        )
-        small, big = (one.double().cpu() for one in norms)
-        sizes = torch.tensor([one.sizes for one in self._steps], dtype=torch.float64)
-        small, big, sizes = total(self._team, small, big, sizes)
+        small, big, sizes = self._totals()
         found = {
             name: noise_scale(
                 small[:, columns].sum(axis=1),
@@ -254,6 +261,14 @@ class NoiseMeter:
             steps=len(self._steps),
         )
 
+    def norms(self) -> NDArray[np.float64]:
+        """(steps, 4) small and big sizes in tokens, and squared norms of all parameters at them.
+
+        What `read` makes its answer of. Every process of a team calls this; raises as `read`.
+        """
+        small, big, sizes = self._totals()
+        return np.stack([1 / sizes[:, 0], 1 / sizes[:, 1], small.sum(1), big.sum(1)], axis=1)
+
     def close(self) -> None:
         """Take the hooks off the model."""
         for handle in self._handles:
@@ -267,6 +282,17 @@ class NoiseMeter:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    def _totals(self) -> tuple[NDArray[np.float64], ...]:
+        """Small and big squared norms (steps, groups) and sizes (steps, 4) of all processes."""
+        if not self._steps:
+            raise InputError("nothing was measured yet: call step() after a backward pass")
+        norms = (
+            torch.stack([getattr(one, name) for one in self._steps]) for name in ("small", "big")
+        )
+        small, big = (one.double().cpu() for one in norms)
+        sizes = torch.tensor([one.sizes for one in self._steps], dtype=torch.float64)
+        return total(self._team, small, big, sizes)
 
     def _see(self, name: str, norm: Tensor) -> None:
         if self._parts:  # a backward pass that nobody announced is not measured

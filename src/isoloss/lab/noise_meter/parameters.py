@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from isoloss.errors import InputError
+from isoloss.lab.noise_meter.adam import AdamScales
 
 ALL = "all"
 """The name of all parameters together."""
@@ -51,6 +52,19 @@ class Parameters:
                     raise InputError(f"{found} is in two groups; put it into one")
                 self._index[found] = number
         self.left_out: set[str] = set()
+        self.scales: AdamScales | None = None
+
+    def weigh_by(self, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+        """Have squared norms weighed as Adam weighs gradients (`adam`)."""
+        trained = {name: p for p in model.parameters() if (name := self.name_of(p)) is not None}
+        self.scales = AdamScales(optimizer, trained)
+
+    def norm(self, name: str, gradient: Tensor) -> Tensor:
+        """The squared norm g'g of a parameter's gradient, or g'P g where Adam weighs it."""
+        if self.scales is None:
+            return squared(gradient)
+        weighed: Tensor = (gradient.float().square() * self.scales[name]).sum()
+        return weighed
 
     def name_at(self, path: str) -> str | None:
         """The one name of the parameter at a path of modules, None where it is not trained."""

@@ -21,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from isoloss.errors import InputError
-from isoloss.lab.noise_meter.parameters import NoiseWarning, Parameters, squared
+from isoloss.lab.noise_meter.parameters import NoiseWarning, Parameters
 
 Take = Callable[[str, Tensor], None]
 """Is given the name of a parameter and the squared norm of its local gradient."""
@@ -75,7 +75,7 @@ def watch_gradients(model: nn.Module, parameters: Parameters, take: Take) -> lis
     """Have `take` called with every local gradient of a backward pass; returns what removes it."""
 
     def see(name: str, gradient: Tensor) -> None:
-        take(name, squared(gradient.detach()))
+        take(name, parameters.norm(name, gradient.detach()))
 
     handles: list[Any] = []
 
@@ -122,7 +122,7 @@ def gradients_left(model: nn.Module, parameters: Parameters) -> Iterator[tuple[s
                     f"the gradient of {name} is not added up yet; call step() after it is"
                 )
             gradient = gradient.to_local()
-        yield name, squared(gradient.detach())
+        yield name, parameters.norm(name, gradient.detach())
 
 
 def total(team: Team, small: Tensor, big: Tensor, sizes: Tensor) -> tuple[Any, Any, Any]:
