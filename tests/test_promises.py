@@ -48,6 +48,7 @@ LAB_FLOORS = {
     "eval_sets": 1,
     "models": 2,
     "noise_meter": 2,
+    "batch_size": 3,
     "parallel": 3,
     "training": 3,
     "engine": 3,
