@@ -30,6 +30,7 @@ from isoloss.lab.training.batches import Batches
 from isoloss.lab.training.best_state import BestState
 from isoloss.lab.training.checkpoint import State, try_load, try_save
 from isoloss.lab.training.memory import peak_memory_gb, start_counting_memory
+from isoloss.lab.training.noise import NoiseLines, check_noise
 from isoloss.lab.training.optim import learning_rate, make_optimizer, set_rate
 from isoloss.lab.training.points import evaluation_steps
 from isoloss.lab.training.provenance import check_same_text, corpus_facts
@@ -74,6 +75,7 @@ def train(
     on_progress: Callable[[Progress], None] | None = None,
     checkpoint_seconds: float = 20.0,
     keep: Collection[int] = (),
+    noise_every: int = 0,
     engine: Engine | None = None,
     team: Team = ALONE,
     eval_sets: Mapping[str, TokenSet] | None = None,
@@ -83,6 +85,7 @@ def train(
     on_progress: called about twice a second. checkpoint_seconds: time between
     checkpoints (`<run_id>.ckpt.npz`, removed at the end). keep: steps after which the state is kept
     for branches (`training.trunk`). A run whose spec has a trunk starts from what that has kept.
+    noise_every: steps between noise lines (`training.noise`), 0 for none; no loss depends on it.
     engine: how it is computed; what that leaves open is chosen by measuring (`lab.engine`), or is
     as the record has it.
     team: the processes that train it together (`parallel.team`); all call this and get the same.
@@ -95,6 +98,7 @@ def train(
     """
     check_corpus(spec, tokens)
     others = check_eval_sets(spec, tokens, eval_sets or {})
+    check_noise(spec, noise_every)
     make_folder(folder)
     path = folder / f"{spec.run_id}.jsonl"
     checkpoint = folder / f"{spec.run_id}.ckpt.npz"
@@ -136,6 +140,7 @@ def train(
             checkpoint=checkpoint,
             best_state=best_state,
             keep=set(keep),
+            noise_every=noise_every,
             watches=tuple(watch(text) for text in (tokens, *others.values())),
             team=team,
             engine=engine,
@@ -161,6 +166,7 @@ class _Run:
     checkpoint: Path
     best_state: BestState
     keep: Collection[int]
+    noise_every: int
     watches: Sequence[Watch]
     team: Team
     engine: Engine
@@ -176,14 +182,15 @@ def _train(
 ) -> End:
     spec, model, optimizer, state = run.spec, run.model, run.optimizer, run.state
     batches = Batches(run.tokens, spec, run.team)
-    add_gradients = gradients(run.shared, run.engine, spec.micro_batch // spec.shape.n_ctx)
+    add = gradients(run.shared, run.engine, spec.micro_batch // spec.shape.n_ctx)
+    noise = NoiseLines(run.shared, add, run.noise_every, spec, run.engine, run.team)
     text = held_out_text(spec, run.tokens, run.others)
     points = set(evaluation_steps(spec, text.block_tokens, text.final_tokens))
     clock, told, saved = _Clock(state), -math.inf, time.perf_counter()
     for step in range(state.step, spec.steps):
         set_rate(optimizer, learning_rate(spec, step))
         seed_dropout(spec, step, run.team.rank)
-        loss = add_gradients(*batches(step))
+        loss = noise(*batches(step), state)
         if spec.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), spec.clip)
         optimizer.step()
@@ -195,6 +202,7 @@ def _train(
         clock.tick()
         if not math.isfinite(value):
             return _end(run, (), f"training loss was not finite at step {state.step}")
+        noise.write(run.writer, state)
         state.loss_sum, state.loss_count = state.loss_sum + value, state.loss_count + 1
         if on_progress and (state.seconds - told >= PROGRESS_SECONDS or state.step == spec.steps):
             told = state.seconds

@@ -3,6 +3,7 @@
 from isoloss.runs.held_out import HeldOutLosses, OtherLoss
 from isoloss.runs.journal import RecordInUseError
 from isoloss.runs.machine import describe_machine, versions
+from isoloss.runs.noise_series import NoiseSeries, NoiseWindow, noise_along, read_noise
 from isoloss.runs.rate_rules import RATE_RULES, ruled_decay, ruled_rate
 from isoloss.runs.reading import read_runs, write_runs
 from isoloss.runs.record import (
@@ -38,6 +39,8 @@ __all__ = [
     "End",
     "HeldOutLosses",
     "Noise",
+    "NoiseSeries",
+    "NoiseWindow",
     "OtherLoss",
     "Point",
     "RecordInUseError",
@@ -50,9 +53,11 @@ __all__ = [
     "cooldown_runs",
     "describe_machine",
     "kept_path",
+    "noise_along",
     "on_corpus",
     "pack_records",
     "rate_sum",
+    "read_noise",
     "read_record",
     "read_runs",
     "read_sweep",

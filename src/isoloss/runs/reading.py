@@ -93,13 +93,16 @@ def read_runs(
     text = _read_text(path, packed)
     if form in (".jsonl", ".ndjson") and is_record(text.partition("\n")[0].encode()):
         return _from_records([parse_record(text.encode(), path)], _source(path), n, c, [])
-    if form in (".csv", ".tsv"):
-        raw = _parse_csv(text, _source(path), "\t" if form == ".tsv" else None)
-    elif form == ".json":
-        raw = _parse_json(text, _source(path))
-    else:
-        raw = _parse_json_lines(text, _source(path))
-    return Runs(**table_fields(raw, **options))
+    return Runs(**table_fields(_parse(form, text, _source(path)), **options))
+
+
+def read_table(path: str | Path) -> RawTable:
+    """Read the columns of a table as they are, whatever they hold; InputError where it is none."""
+    path = Path(path)
+    form, packed = _form(path)
+    if form in _PARQUET:
+        return _read_parquet(path)
+    return _parse(form, _read_text(path, packed), _source(path))
 
 
 def write_runs(runs: Runs, path: str | Path) -> None:
@@ -156,6 +159,12 @@ def _read_text(path: Path, packed: bool) -> str:
         raise InputError(f"{path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from None
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path}: cannot be read ({error})") from None
+
+
+def _parse(form: str, text: str, source: str) -> RawTable:
+    if form in (".csv", ".tsv"):
+        return _parse_csv(text, source, "\t" if form == ".tsv" else None)
+    return _parse_json(text, source) if form == ".json" else _parse_json_lines(text, source)
 
 
 def _parse_csv(text: str, source: str, delimiter: str | None) -> RawTable:

@@ -53,12 +53,16 @@ class Point:
 
 @dataclass(frozen=True)
 class Noise:
-    """Squared gradient norms of mean gradients over `small` and over `big` tokens."""
+    """Squared gradient norms of mean gradients over `small` and over `big` tokens.
+
+    step, tokens: with the update made of these gradients. Parts of unlike size stand for equal ones
+    of a size that need not be whole (`noise.effective_small`).
+    """
 
     step: int
     tokens: int
-    small: int
-    big: int
+    small: float
+    big: float
     sq_small: float
     sq_big: float
 
@@ -253,9 +257,11 @@ class RecordWriter:
         self._write({"kind": "held_out", **asdict(losses)})
 
     def noise(
-        self, step: int, tokens: int, *, small: int, big: int, sq_small: float, sq_big: float
+        self, step: int, tokens: int, *, small: float, big: float, sq_small: float, sq_big: float
     ) -> None:
         """Append one pair of squared gradient norms (fields as in `Noise`)."""
+        # A size that is whole is written so: what reads a record may be older than this.
+        small, big = (int(size) if size == int(size) else size for size in (small, big))
         self._write({"kind": "noise", **asdict(Noise(step, tokens, small, big, sq_small, sq_big))})
 
     def end(self, status: EndStatus, *, step: int, tokens: int, **measured: Any) -> End:

@@ -20,6 +20,8 @@ mean loss, detached, in nats per token."""
 Context: TypeAlias = Callable[[], AbstractContextManager[Any]]
 """What a forward pass is made in: autocast or nothing."""
 
+Announce: TypeAlias = Callable[[Tensor], object]
+
 _BEFORE_RECORDING = 3  # passes: libraries choose their kernels in the first ones
 
 
@@ -30,16 +32,20 @@ def backward(
     rows: int = 0,
     *,
     context: Context = nullcontext,
+    announce: Announce | None = None,
 ) -> Tensor:
     """Add the gradients of the mean loss of a batch, `rows` sequences at a time, 0 for all at once.
 
     ids, targets: (b, t). Parts give the loss and the gradients of the whole to rounding.
+    announce: is given the ids of each part before its forward pass.
     Returns the loss, detached, in nats per token.
     """
     rows, total = rows or len(ids), torch.zeros((), device=ids.device)
     parts = zip(torch.split(ids, rows), torch.split(targets, rows), strict=True)
     for number, (some_ids, some_targets) in enumerate(parts, start=1):
         last_part(model, number * rows >= len(ids))
+        if announce:
+            announce(some_ids)
         with context():
             loss = model.loss(some_ids, some_targets)
         if len(some_ids) < len(ids):
@@ -50,13 +56,17 @@ def backward(
 
 
 def plain_gradients(
-    model: LanguageModel, device: torch.device, context: Context, rows: int
+    model: LanguageModel,
+    device: torch.device,
+    context: Context,
+    rows: int,
+    announce: Announce | None = None,
 ) -> Gradients:
-    """Gradients computed as they come, on `device`, `rows` sequences at a time."""
+    """Gradients computed as they come, on `device`, `rows` sequences at a time; see `backward`."""
 
     def add(ids: Tensor, targets: Tensor) -> Tensor:
         ids, targets = (x.to(device, non_blocking=True) for x in (ids, targets))
-        return backward(model, ids, targets, rows, context=context)
+        return backward(model, ids, targets, rows, context=context, announce=announce)
 
     return add
 
