@@ -308,6 +308,22 @@ class Positions(toy.Toy):
         return super().forward(ids) + self.head(self.positions(torch.arange(ids.shape[1])))
 
 
+@pytest.mark.parametrize("options", [{}, {"examples": 4}])
+def test_an_update_that_is_left_out_changes_nothing(options: dict[str, Any], rows: Tensor) -> None:
+    model = toy.make()
+    batches = [list(toy.draws(rows, toy.seeded(k), 16).split(4)) for k in range(12)]
+    with NoiseMeter(model, **options) as meter:
+        expected = toy.accumulate(meter, model, iter(batches))
+    with NoiseMeter(model, **options) as meter:
+        for start in (0, 6):
+            meter.part(4 * toy.LENGTH, 4)
+            toy.loss_of(model, rows[:4]).backward()
+            meter.skip()
+            found = toy.accumulate(meter, model, iter(batches[start : start + 6]))
+    assert (found.steps, found.scale) == (14, expected.scale)
+    assert found.tokens_per_sequence == toy.LENGTH
+
+
 def test_what_examples_cannot_see_is_left_out_and_named(rows: Tensor) -> None:
     torch.manual_seed(0)
     model = Positions()

@@ -84,6 +84,11 @@ class ExampleNorms:
         sums = [(name, norms[:count].sum()) for name, norms in self._norms.items()]
         return self._parameters.sums(sums), count
 
+    def drop(self) -> None:
+        """Forget the part that was begun."""
+        self._open = False
+        self._waiting.clear()
+
     def close(self) -> None:
         """Take the hooks off the model."""
         for handle in (*self._handles, *self._watching):

@@ -42,7 +42,7 @@ from isoloss.lab.noise_meter.parameters import ALL, Groups, NoiseWarning, Parame
 from isoloss.lab.noise_meter.sharing import gradients_left, team_of, total, watch_gradients
 from isoloss.noise import NoiseScale, noise_scale
 
-Weights: TypeAlias = Literal["tokens", "equal"]
+Weights: TypeAlias = Literal["tokens", "all_tokens", "equal"]
 
 
 @dataclass(frozen=True)
@@ -113,16 +113,17 @@ class NoiseMeter:
         there is one part and one process. groups: names for lists of parameters that are measured
         apart too. optimizer: the Adam or AdamW that trains the model, to measure gradients as it
         weighs them, tr(P Sigma) / G'P G (`adam`). window: steps that a reading looks back, None for
-        all, which are then kept. weights: how the parts weigh in the gradient, by their tokens or
-        all alike. level: of the intervals.
+        all, which are then kept. weights: how parts weigh in the gradient, by their tokens or
+        all alike; processes weigh alike, or, with all_tokens, by theirs too, as where the loss is
+        divided by the tokens of the whole batch. level: of the intervals.
         Raises InputError for a model with nothing to train, groups that are not of the model,
         models shared in a way that is not known, and an optimizer that is not Adam, or comes with
         examples or FSDP.
         """
         if window is not None and window < 1:
             raise InputError(f"window is {window}; a reading needs at least one step")
-        if weights not in ("tokens", "equal"):
-            raise InputError(f"weights is {weights!r}; use tokens or equal")
+        if weights not in ("tokens", "all_tokens", "equal"):
+            raise InputError(f"weights is {weights!r}; use all_tokens, tokens or equal")
         if examples < 0:
             raise InputError(f"examples is {examples}; it is a number of sequences, 0 for none")
         self._model, self._weights, self._level = model, weights, level
@@ -136,6 +137,7 @@ class NoiseMeter:
                 )
             self._parameters.weigh_by(optimizer, model)
         self._steps: deque[_Step] = deque(maxlen=window)
+        self._checked = False  # whether the hooks have been seen to see every gradient
         self._parts: list[_Part] = []
         self._examples = ExampleNorms(model, self._parameters, examples) if examples else None
         self._handles = [] if examples else watch_gradients(model, self._parameters, self._see)
@@ -189,10 +191,9 @@ class NoiseMeter:
                 "several parts (`split` makes them), or give NoiseMeter examples=8"
             )
         tokens = np.array([part.tokens for part in parts])
-        weights = (
-            tokens / tokens.sum() if self._weights == "tokens" else np.ones(len(parts)) / len(parts)
-        )
-        if self._parameters.scales is not None and not self._parameters.scales.ready():
+        equal = self._weights == "equal"
+        weights = np.ones(len(parts)) / len(parts) if equal else tokens / tokens.sum()
+        if self._waits():
             return
         small, rate = self._parameters.sums([]), 0.0
         for part, weight in zip(parts, weights.tolist(), strict=True):
@@ -209,6 +210,18 @@ class NoiseMeter:
         big = self._parameters.sums(left)
         sizes = (rate, float((weights**2 / tokens).sum()), float(tokens.sum()), sequences)
         self._steps.append(_Step(small / scale**2, big if unscaled else big / scale**2, sizes))
+
+    def skip(self) -> None:
+        """Leave out an update, instead of `step`: a loop's last one that has but one part, say.
+
+        It counts as one whose gradients are not finite, so that processes stay in step.
+        """
+        self._parts = []
+        if self._examples is not None:
+            self._examples.drop()
+        if not self._waits():
+            nothing = self._parameters.sums([]) * math.nan
+            self._steps.append(_Step(nothing, nothing, (1.0, 0.5, 0.0, 0.0)))
 
     def split(
         self,
@@ -231,7 +244,7 @@ class NoiseMeter:
         for piece in zip(*(one.tensor_split(parts) for one in batch), strict=True):
             count = len(piece[0])
             self.part(count * tokens_per_sequence, count)
-            weight = count / rows if self._weights == "tokens" else 1 / parts
+            weight = 1 / parts if self._weights == "equal" else count / rows
             loss = loss_of(*piece) * weight
             loss.backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
@@ -292,7 +305,7 @@ class NoiseMeter:
         )
         small, big = (one.double().cpu() for one in norms)
         sizes = torch.tensor([one.sizes for one in self._steps], dtype=torch.float64)
-        return total(self._team, small, big, sizes)
+        return total(self._team, small, big, sizes, by_tokens=self._weights == "all_tokens")
 
     def _see(self, name: str, norm: Tensor) -> None:
         if self._parts:  # a backward pass that nobody announced is not measured
@@ -308,8 +321,9 @@ class NoiseMeter:
                     f"{twice} had two gradients in one part: call part() before each backward "
                     "pass; reentrant checkpoints of a weight used again cannot be measured"
                 )
-        if self._steps:  # found out once, for looking at a number waits for the device
+        if self._checked:  # found out once, for looking at a number waits for the device
             return
+        self._checked = True
         seen = {name for part in parts for name, _ in part.norms}
         for name, norm in left:
             if name not in seen and bool(norm != 0):
@@ -318,6 +332,10 @@ class NoiseMeter:
                     "way that it does not know (tensor parallel), or part() came after the "
                     "backward pass"
                 )
+
+    def _waits(self) -> bool:
+        """Whether the optimizer that weighs gradients has no state yet."""
+        return self._parameters.scales is not None and not self._parameters.scales.ready()
 
     def _end_part(self) -> None:
         if self._examples is not None and self._parts and self._parts[-1].examples is None:

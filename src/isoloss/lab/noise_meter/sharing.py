@@ -125,10 +125,14 @@ def gradients_left(model: nn.Module, parameters: Parameters) -> Iterator[tuple[s
         yield name, parameters.norm(name, gradient.detach())
 
 
-def total(team: Team, small: Tensor, big: Tensor, sizes: Tensor) -> tuple[Any, Any, Any]:
+def total(
+    team: Team, small: Tensor, big: Tensor, sizes: Tensor, *, by_tokens: bool = False
+) -> tuple[Any, Any, Any]:
     """Small and big norms (steps, groups) and sizes (steps, 4) of all processes, in numpy.
 
-    sizes: sum w / b, sum w^2 / b, tokens and sequences of each. Each process weighs alike.
+    sizes: sum w / b, sum w^2 / b, tokens and sequences of each. Each process weighs alike; with
+    by_tokens by its tokens T_p: its weights are then f = size T_p / sum T_p times what it held them
+    for, and its small norms, which are divided by them, 1 / f.
     """
     if team.size > 1:
         device = small.device
@@ -138,6 +142,13 @@ def total(team: Team, small: Tensor, big: Tensor, sizes: Tensor) -> tuple[Any, A
         torch.distributed.all_reduce(counts, torch.distributed.ReduceOp.MAX, group=team.group)
         if counts[0] != -counts[1]:
             raise InputError("the processes have measured different numbers of steps")
+        if by_tokens:
+            tokens = sizes[:, 2].to(device)
+            torch.distributed.all_reduce(tokens, group=team.group)
+            share = team.size * sizes[:, 2] / tokens.cpu()
+            share = torch.where(sizes[:, 2] > 0, share, 1.0)[:, None]  # a step left out has none
+            small = small / share
+            sizes = torch.cat([sizes[:, :1] * share, sizes[:, 1:2] * share**2, sizes[:, 2:]], dim=1)
         columns = small.shape[1]
         sums = torch.cat([small, big, sizes], dim=1).to(device)
         torch.distributed.all_reduce(sums, group=team.group)
