@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from isoloss.lab.batch_size.task import Learner, Task
 
-WARMUP = 0.02  # of the steps a run may make, and
-LEAST_WARMUP = 10  # steps at least
+WARMUP = 10  # steps
 SPACING = 1.06  # from one evaluation to the next, in steps
 _HOPELESS = 3.0  # times the first loss: a run that is there has diverged
 
@@ -29,18 +28,24 @@ class Curve:
 
 
 def train_curve(
-    task: Task, *, batch: int, rate: float, seed: int, most_steps: int, until: float
+    task: Task,
+    *,
+    batch: int,
+    rate: float,
+    seed: int,
+    most_steps: int,
+    until: float,
+    warmup: int = WARMUP,
 ) -> Curve:
     """Train until the held-out loss is below `until`, for `most_steps` at most.
 
-    batch: examples. rate: reached by a linear warm-up, then constant. until: three evaluations in
-    turn must be below it, for one may be by luck.
+    batch: examples. rate: reached by a linear warm-up over `warmup` steps, then constant. until:
+    three evaluations in turn must be below it, for one may be by luck.
     """
     learner = Learner(task, seed=seed)
-    warmup = min(max(LEAST_WARMUP, round(WARMUP * most_steps)), most_steps)
     steps, losses, below, due = [0], [learner.held_out()], 0, 1
     while learner.steps < most_steps and below < 3:
-        share = min(1.0, (learner.steps + 1) / warmup)
+        share = min(1.0, (learner.steps + 1) / max(1, warmup))
         trained = learner.update(batch, rate * share)
         if learner.steps < due and learner.steps < most_steps:
             if not math.isfinite(trained):
