@@ -137,7 +137,7 @@ def describe(name: str, *, progress: Progress | None = None) -> dict[str, str]:
 def cache_folder(what: str = "corpora") -> Path:
     """Where things fetched are kept: $ISOLOSS_CORPORA, or isoloss/corpora in the user's cache.
 
-    what: `corpora` or `tokens`.
+    what: `corpora`, `tokens`, `speeds` or `images`, in the variable's name too.
     """
     own = os.environ.get(f"ISOLOSS_{what.upper()}")
     if own:

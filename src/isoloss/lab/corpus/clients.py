@@ -21,7 +21,8 @@ from isoloss.errors import InputError
 Progress = Callable[[str, int, int | None], None]
 """Called as progress(what is being done, amount done, amount in all or None where unknown)."""
 
-_OFFLINE = "check the network, or use python-stdlib, which needs none"
+_OFFLINE = "check the network, or"
+_FALLBACK = "use python-stdlib, which needs no download"
 _POLL_SECONDS = 0.25
 
 # pip asks every source distribution for its metadata and would run its setup.py for the answer.
@@ -108,19 +109,20 @@ def apt_download(
     *,
     size: int | None = None,
     progress: Progress | None = None,
+    instead: str = _FALLBACK,
 ) -> tuple[tuple[Download, ...], tuple[str, ...]]:
     """Download Debian packages (`apt-get download`); returns them and the names apt does not know.
 
     The machine's package lists are used first; where they are absent or stale, lists are fetched
     into a private folder, which needs no administrator's rights.
-    size: bytes expected in all, for progress.
+    size: bytes expected in all, for progress. instead: what to do without them, for messages.
     Raises InputError if apt is missing, or no package can be had.
     """
     apt = shutil.which("apt-get")
     if apt is None:
         raise InputError(
             f"{_several(packages)} come from Debian and need apt-get, which this system lacks: "
-            f"run it on Debian or Ubuntu, or {_FALLBACK}"
+            f"run it on Debian or Ubuntu, or {instead}"
         )
     options = ["-q", "-o", "Dpkg::Use-Pty=0"]
     if os.geteuid() == 0:
@@ -128,7 +130,8 @@ def apt_download(
     wanted = f"{_several(packages)} from Debian"
 
     def attempt(options: list[str], names: Sequence[str]) -> None:
-        _run([apt, *options, "download", *names], wanted, {}, folder, size, progress)
+        command = [apt, *options, "download", *names]
+        _run(command, wanted, {}, folder, size, progress, instead=instead)
 
     known = _known_to_apt(packages, options)
     try:
@@ -137,12 +140,12 @@ def apt_download(
         attempt(options, known)
     except InputError:
         options = [*options, *_private_lists(folder)]
-        _run([apt, *options, "update"], "Debian's package lists", {})
+        _run([apt, *options, "update"], "Debian's package lists", {}, instead=instead)
         known = _known_to_apt(packages, options)
         if not known:
             raise InputError(
                 f"apt knows none of {_several(packages)} on this system; they are Debian 12's: "
-                f"run it there, or {_FALLBACK}"
+                f"run it there, or {instead}"
             ) from None
         attempt(options, known)
     shutil.rmtree(folder / "apt", ignore_errors=True)
@@ -186,6 +189,7 @@ def _run(
     progress: Progress | None = None,
     *,
     missing: str = "",
+    instead: str = _FALLBACK,
 ) -> None:
     """Run a client to its end in `folder`; raise InputError with its own last word if it fails."""
     try:
@@ -204,9 +208,10 @@ def _run(
             raise
     if process.returncode:
         if "No module named pip" in talk and missing:
-            raise InputError(f"cannot fetch {wanted}: {missing}, or {_FALLBACK}")
+            raise InputError(f"cannot fetch {wanted}: {missing}, or {instead}")
         client = "pip" if "pip" in command else Path(command[0]).name
-        raise InputError(f"{client} could not fetch {wanted} ({_last_word(talk)}); {_OFFLINE}")
+        word = _last_word(talk)
+        raise InputError(f"{client} could not fetch {wanted} ({word}); {_OFFLINE} {instead}")
 
 
 def _wait(
@@ -252,7 +257,7 @@ def _downloads(
             digest = hashlib.file_digest(stream, "sha256").hexdigest()
         found.append(Download(name, version, digest, path))
     if not found:
-        raise InputError(f"nothing came of fetching {wanted}; {_OFFLINE}")
+        raise InputError(f"nothing came of fetching {wanted}; {_OFFLINE} {_FALLBACK}")
     return tuple(found)
 
 
@@ -265,6 +270,3 @@ def _several(packages: Sequence[str]) -> str:
     if len(packages) <= 3:
         return ", ".join(packages)
     return f"{packages[0]} and {len(packages) - 1} other packages"
-
-
-_FALLBACK = "use python-stdlib, which needs no download"
