@@ -151,5 +151,5 @@ def _optimizer(task: Task, model: nn.Module) -> torch.optim.Optimizer:
     if task.optimizer == "sgd":
         return torch.optim.SGD(model.parameters(), lr=task.rate)
     if task.optimizer == "adam":
-        return torch.optim.Adam(model.parameters(), lr=task.rate, betas=task.betas)
+        return torch.optim.Adam(model.parameters(), lr=task.rate, betas=task.betas, fused=True)
     raise InputError(f"optimizer is {task.optimizer!r}; use sgd or adam")
