@@ -1,5 +1,6 @@
 """From runs to a law: parametric fit, IsoFLOP profiles, envelope of curves, power trends."""
 
+from isoloss.fitting.batch_rates import BatchRateFit, batch_rate_rule
 from isoloss.fitting.critical_batch import CriticalBatchFit, critical_batch
 from isoloss.fitting.crossings import Crossings, crossings
 from isoloss.fitting.downstream import DownstreamFit, fit_downstream
@@ -7,6 +8,7 @@ from isoloss.fitting.envelope import Envelope, envelope
 from isoloss.fitting.frontier import Frontier, frontier
 from isoloss.fitting.isoflop import IsoFlop, IsoFlopBudget, isoflop
 from isoloss.fitting.isoflop_bias import CorrectedIsoFlop, VertexShift, correct_isoflop
+from isoloss.fitting.line_search import LineSearchFit, fit_line_search
 from isoloss.fitting.overfitting import earliest_stop, overfitting, tokens_needed
 from isoloss.fitting.parametric import Fit, fit
 from isoloss.fitting.positions import PositionFit, fit_positions
@@ -16,6 +18,7 @@ from isoloss.fitting.trend import PowerTrend, power_trend
 from isoloss.fitting.tuning import Configuration, RuleCheck, Tuning, TuningLaw, tune
 
 __all__ = [
+    "BatchRateFit",
     "Configuration",
     "CorrectedIsoFlop",
     "CriticalBatchFit",
@@ -27,6 +30,7 @@ __all__ = [
     "Frontier",
     "IsoFlop",
     "IsoFlopBudget",
+    "LineSearchFit",
     "PositionFit",
     "PowerTrend",
     "RuleCheck",
@@ -34,6 +38,7 @@ __all__ = [
     "Tuning",
     "TuningLaw",
     "VertexShift",
+    "batch_rate_rule",
     "correct_isoflop",
     "critical_batch",
     "crossings",
@@ -41,6 +46,7 @@ __all__ = [
     "envelope",
     "fit",
     "fit_downstream",
+    "fit_line_search",
     "fit_positions",
     "fit_shared",
     "frontier",

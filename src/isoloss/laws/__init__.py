@@ -18,7 +18,7 @@ from isoloss.laws.joint import ChinchillaTied, DataConstrained, Farseer, Overtra
 from isoloss.laws.kaplan import KaplanFrontier, contradiction, trade_off
 from isoloss.laws.published import PublishedLaw
 from isoloss.laws.published_tuning import TUNING_RULES
-from isoloss.laws.relations import CriticalBatch, KaplanNS, PowerRelation
+from isoloss.laws.relations import BatchRate, CriticalBatch, KaplanNS, PowerRelation
 from isoloss.laws.required import compute_at_size, compute_for_loss, tokens_for_loss
 from isoloss.laws.tuning_rules import TuningRule
 from isoloss.laws.variants import FineGrainedMoE, OffsetPrecision, Precision, QuantizationLoss
@@ -29,6 +29,7 @@ __all__ = [
     "TUNING_RULES",
     "Allocation",
     "Annealing",
+    "BatchRate",
     "BrokenPowerLaw",
     "Chinchilla",
     "ChinchillaFrontier",

@@ -1,7 +1,8 @@
 """Kaplan's relations beside the losses of n and d: loss against steps, critical batch, trends.
 
 `KaplanNS` is a loss law like those of `forms`; `CriticalBatch` turns between what was spent and
-the least steps or compute that would have done; `PowerRelation` is any other trend.
+the least steps or compute that would have done; `BatchRate` is the learning rate that a batch
+wants; `PowerRelation` is any other trend.
 """
 
 from __future__ import annotations
@@ -77,6 +78,30 @@ class CriticalBatch:
 
     def coefficients(self) -> dict[str, Coefficient]:
         return {"b_star": self.b_star, "alpha_b": self.alpha_b}
+
+
+@dataclass(frozen=True)
+class BatchRate:
+    """The learning rate that a batch wants: rate = rate_max / (1 + b_star / batch) ** alpha.
+
+    rate_max: that of very large batches. b_star: in the unit of the batch; far below it rates grow
+    as batch ** alpha. alpha: 1 for SGD, between 1/2 and 1 for Adam.
+    Source: McCandlish et al. 2018, Eq. 2.6 and appendix A.3.
+    """
+
+    rate_max: float
+    b_star: float
+    alpha: float = 1.0
+
+    variables: ClassVar[tuple[str, ...]] = ("batch",)
+
+    def __call__(self, batch: ArrayLike) -> Array:
+        """Return the rate at a batch."""
+        ratio = self.b_star / np.asarray(batch, dtype=np.float64)
+        return np.asarray(self.rate_max * (1.0 + ratio) ** -self.alpha)
+
+    def coefficients(self) -> dict[str, Coefficient]:
+        return {"rate_max": self.rate_max, "b_star": self.b_star, "alpha": self.alpha}
 
 
 @dataclass(frozen=True)
