@@ -143,7 +143,7 @@ def total(
         if counts[0] != -counts[1]:
             raise InputError("the processes have measured different numbers of steps")
         if by_tokens:
-            tokens = sizes[:, 2].to(device)
+            tokens = sizes[:, 2].clone().to(device)  # reduced in place
             torch.distributed.all_reduce(tokens, group=team.group)
             share = team.size * sizes[:, 2] / tokens.cpu()
             share = torch.where(sizes[:, 2] > 0, share, 1.0)[:, None]  # a step left out has none
