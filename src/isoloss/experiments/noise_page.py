@@ -1,0 +1,200 @@
+"""The page of a study of one domain: numbers beside the paper's, as Markdown, JSON and figures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from isoloss.experiments.noise_study import Study, mean_noise
+from isoloss.files import write_whole
+from isoloss.fitting import CriticalBatchFit
+from isoloss.lab.batch_size.noise import NoisePoint
+from isoloss.runs import describe_machine
+from isoloss.units import format_number
+
+
+def write_page(found: Study, folder: Path) -> str:
+    """Write study.md, study.json and the figures into a folder; returns the page."""
+    page = as_markdown(found)
+    write_whole(folder / "study.json", json.dumps(_plain(as_json(found)), indent=1) + "\n")
+    draw(found, folder)
+    write_whole(folder / "study.md", page)
+    return page
+
+
+def as_markdown(found: Study) -> str:
+    """The page of a study: the paper's numbers and ours, targets, and what differs."""
+    task, plan, fit = found.task, found.plan, found.fit
+    unit = task.unit
+    ours = [_first_and_last(found), _noise_words(found)]
+    lines = [
+        f"### {task.name}",
+        "",
+        f"| in {unit} | B_crit, start | B_crit, average | B_simple, start | B_simple, average |",
+        "|---|---|---|---|---|",
+        f"| here | {ours[0][0]} | {ours[0][1]} | {ours[1][0]} | {ours[1][1]} |",
+        f"| McCandlish et al., {plan.paper.domain} | {plan.paper.b_crit_start} | "
+        f"{plan.paper.b_crit_average} | {plan.paper.b_simple_start} | "
+        f"{plan.paper.b_simple_average} |",
+        "",
+        f"Not a replication: {plan.differs}",
+        "",
+        f"Held-out loss {found.reached:.4g} reached, against {task.baseline:.4g} of "
+        f"{task.trivial}. B_crit at the start is that of the first target, on average that of the "
+        "last, with 90 % intervals; B_simple at the start is that of the weights before training, "
+        "on average over the steps of a run.",
+    ]
+    if found.refusal:
+        lines += ["", f"The critical batch is not identified: {found.refusal}."]
+    if fit is not None:
+        lines += ["", *_targets(found, fit)]
+        if fit.law is not None and fit.alpha_b is not None and not found.refusal:
+            lines += [
+                "",
+                f"Law: B_crit = {format_number(fit.law.b_star)} / L^(1/alpha_B), alpha_B "
+                f"{float(fit.alpha_b.mid):.3g} ({float(fit.alpha_b.low):.3g} to "
+                f"{float(fit.alpha_b.high):.3g}).",
+            ]
+    if task.optimizer == "adam":
+        lines += [
+            "",
+            "B_simple of the gradients as Adam weighs them: "
+            f"{format_number(mean_noise(found.noise, adam=True))} {unit} on average.",
+        ]
+    runs = len(found.scan.curves)
+    lines += ["", f"{runs} runs at {len(plan.scan.batches)} batches. {_machine()}"]
+    return "\n".join(lines) + "\n"
+
+
+def _first_and_last(found: Study) -> tuple[str, str]:
+    fit = found.fit
+    if fit is None:
+        return "not identified", "not identified"
+    b = fit.b_crit
+    first, last = (
+        f"{format_number(float(b.mid[i]))} ({format_number(float(b.low[i]))} to "
+        f"{format_number(float(b.high[i]))})"
+        for i in (int(np.argmax(fit.target)), int(np.argmin(fit.target)))
+    )
+    return first, last
+
+
+def _noise_words(found: Study) -> tuple[str, str]:
+    first = found.noise[0].scale
+    high = "..." if math.isinf(first.high) else format_number(first.high)
+    start = f"{format_number(first.b_simple)} ({format_number(first.low)} to {high})"
+    return start, format_number(mean_noise(found.noise))
+
+
+def _targets(found: Study, fit: CriticalBatchFit) -> list[str]:
+    unit = found.task.unit
+    lines = [
+        f"| loss | S_min, steps | E_min, {unit} | B_crit, {unit} | B_simple there, {unit} |",
+        "|---|---|---|---|---|",
+    ]
+    for i in np.argsort(-fit.target):
+        b = fit.b_crit
+        cells = [
+            f"{fit.target[i]:.4g}",
+            format_number(float(fit.s_min.mid[i])),
+            format_number(float(fit.e_min.mid[i])),
+            f"{format_number(float(b.mid[i]))} ({format_number(float(b.low[i]))} to "
+            f"{format_number(float(b.high[i]))})",
+            _noise_at(found.noise, float(fit.target[i])),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _noise_at(points: tuple[NoisePoint, ...], loss: float) -> str:
+    """The reading nearest to a loss."""
+    nearest = min(points, key=lambda one: abs(math.log(one.loss / loss)))
+    scale = nearest.scale
+    if math.isinf(scale.high):
+        return f"at least {format_number(scale.low)}"
+    return f"{format_number(scale.b_simple)}"
+
+
+def as_json(found: Study) -> dict[str, Any]:
+    """All numbers of a study."""
+    fit, tuned = found.fit, found.scan.tuned
+    about = {name: getattr(found.task, name) for name in ("name", "unit", "units", "optimizer")}
+    about |= {"baseline": found.task.baseline, "trivial": found.task.trivial}
+    rows = {
+        "target": tuned.crossings.target,
+        "batch": tuned.crossings.batch,
+        "steps": tuned.crossings.steps,
+        "censored": tuned.crossings.censored,
+        "rate": tuned.rate,
+        "bracketed": tuned.bracketed,
+    }
+    fitted: dict[str, Any] | None = None
+    if fit is not None:
+        fitted = {"target": fit.target, "spread": fit.spread, "level": fit.level}
+        for name in ("s_min", "e_min", "b_crit", "b_star", "alpha_b"):
+            fitted[name] = None if (ends := getattr(fit, name)) is None else ends._asdict()
+    return {
+        "task": about,
+        "plan": asdict(found.plan),
+        "tuned": rows,
+        "fit": fitted,
+        "refusal": found.refusal,
+        "noise": [asdict(one) for one in found.noise],
+        "b_simple_average": mean_noise(found.noise),
+        "machine": describe_machine(),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has: lists for arrays, names for codes, null for what is not finite."""
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _machine() -> str:
+    about = describe_machine()
+    return f"{about['cpu']}, {about['cores']} cores."
+
+
+def draw(found: Study, folder: Path) -> None:
+    """Draw the figures: steps against batch, time against compute, and both noise scales."""
+    if found.fit is None:
+        return
+    from isoloss.figures import (
+        NoiseAlong,
+        critical_batch_against_loss,
+        steps_against_batch,
+        time_against_compute,
+    )
+    from isoloss.figures.svg import save_figure
+
+    fit = found.fit
+    near = [one for one in found.noise if one.loss <= 1.5 * float(fit.target.max())]
+    loss, b_simple, low, high = np.array(
+        [(one.loss, one.scale.b_simple, one.scale.low, one.scale.high) for one in near]
+    ).T
+    along = NoiseAlong(float(fit.n[0]), loss, b_simple, low, high)
+    pictures = {
+        "steps": steps_against_batch(fit),
+        "bargain": time_against_compute(fit),
+        "noise": critical_batch_against_loss(fit, measured=[along]),
+    }
+    for name, ax in pictures.items():
+        save_figure(ax, folder / f"{name}.svg")
+        save_figure(ax, folder / f"{name}.png")
