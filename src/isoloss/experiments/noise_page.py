@@ -184,16 +184,16 @@ def draw(found: Study, folder: Path) -> None:
     )
     from isoloss.figures.svg import save_figure
 
-    fit = found.fit
+    fit, unit = found.fit, found.task.unit
     near = [one for one in found.noise if one.loss <= 1.5 * float(fit.target.max())]
     loss, b_simple, low, high = np.array(
         [(one.loss, one.scale.b_simple, one.scale.low, one.scale.high) for one in near]
     ).T
     along = NoiseAlong(float(fit.n[0]), loss, b_simple, low, high)
     pictures = {
-        "steps": steps_against_batch(fit),
-        "bargain": time_against_compute(fit),
-        "noise": critical_batch_against_loss(fit, measured=[along]),
+        "steps": steps_against_batch(fit, unit=unit),
+        "bargain": time_against_compute(fit, unit=unit),
+        "noise": critical_batch_against_loss(fit, measured=[along], unit=unit),
     }
     for name, ax in pictures.items():
         save_figure(ax, folder / f"{name}.svg")

@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def steps_against_batch(found: CriticalBatchFit, *, ax: Axes | None = None) -> Axes:
+def steps_against_batch(
+    found: CriticalBatchFit, *, unit: str = "tokens", ax: Axes | None = None
+) -> Axes:
     """Draw the steps to each target loss against the batch, the fit, and the critical batches.
 
     Points are runs, hollow and pointing up where the run stopped before it reached the target.
     Lines are S_min (1 + B_crit / B); a diamond sits at each critical batch, at twice the least
-    steps, with its interval. Returns the axes, a new figure's if `ax` is None.
+    steps, with its interval. unit: what batches are counted in. Returns
+    the axes, a new figure's if `ax` is None.
     Source: the picture of McCandlish et al. 2018, figure 4, and Kaplan et al. 2020, figure 18.
     """
     data = found.crossings
@@ -73,7 +76,7 @@ def steps_against_batch(found: CriticalBatchFit, *, ax: Axes | None = None) -> A
             marks.append((b_crit, 2 * s_min))
             name = f"{target:.3g} nats" + (f", {short_number(n)}" if many else "")
             ends.append((float(batches[-1]), float(curve[-1]), name, INK))
-        count_axis(ax.xaxis, "batch, tokens per step")
+        count_axis(ax.xaxis, f"batch, {unit} per step")
         count_axis(ax.yaxis, "steps to reach the loss")
         label_line_ends(ax, ends)
         place_labels(ax, _outer_labels(marks))

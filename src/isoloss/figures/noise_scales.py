@@ -54,13 +54,14 @@ def critical_batch_against_loss(
     *,
     apart: Sequence[CriticalBatchFit] = (),
     measured: Sequence[NoiseAlong] = (),
+    unit: str = "tokens",
     ax: Axes | None = None,
 ) -> Axes:
     """Draw the critical batch of each size against the loss, the law, and the noise scale.
 
     found: the fit whose law is the line, with its band. apart: fits of one size and target each,
     whose critical batches are the points; `found`'s own without them. measured: noise scales,
-    hollow and joined, or carets where they are lower bounds.
+    hollow and joined, or carets where they are lower bounds. unit: what batches are counted in.
     The loss falls to the right, as a run goes. Returns the axes, a new figure's if `ax` is None.
     Source: the picture of Kaplan et al. 2020, figure 10.
     """
@@ -81,9 +82,9 @@ def critical_batch_against_loss(
             across = np.geomspace(found.target.min(), found.target.max(), 80)
             ax.plot(across, found.law(across), color=LAW, linewidth=1.6, zorder=3)
         ax.margins(x=0.05, y=0.1)
-        loss_axis(ax.xaxis)
+        loss_axis(ax.xaxis, "loss, nats per token" if unit == "tokens" else "loss, held out")
         ax.invert_xaxis()
-        count_axis(ax.yaxis, "tokens per step")
+        count_axis(ax.yaxis, f"{unit} per step")
         right = float(ax.get_xlim()[1])
         names = [
             (right, at, f"{short_number(n)} parameters", looks[n][0]) for n, at in ends.items()
@@ -95,7 +96,11 @@ def critical_batch_against_loss(
 
 
 def steps_against_tokens(
-    found: CriticalBatchFit, n: float | None = None, *, ax: Axes | None = None
+    found: CriticalBatchFit,
+    n: float | None = None,
+    *,
+    unit: str = "tokens",
+    ax: Axes | None = None,
 ) -> Axes:
     """Draw the steps and the tokens that each batch needed to reach each loss, and the fit.
 
@@ -121,7 +126,7 @@ def steps_against_tokens(
             name = f"{found.target[i]:.3g} nats"
             ends.append((float(batches[-1] * steps[-1]), float(steps[-1]), name, INK))
         ax.margins(x=0.1, y=0.1)
-        count_axis(ax.xaxis, "tokens to reach the loss")
+        count_axis(ax.xaxis, f"{unit} to reach the loss")
         count_axis(ax.yaxis, "steps to reach the loss")
         label_line_ends(ax, ends)
         if n is not None:
@@ -131,7 +136,9 @@ def steps_against_tokens(
     return ax
 
 
-def time_against_compute(found: CriticalBatchFit, *, ax: Axes | None = None) -> Axes:
+def time_against_compute(
+    found: CriticalBatchFit, *, unit: str = "tokens", ax: Axes | None = None
+) -> Axes:
     """Draw what the runs of every target needed, in the least steps and the least compute.
 
     Across S / S_min, the time; up E / E_min, the compute, as text of one model costs the same
@@ -158,7 +165,7 @@ def time_against_compute(found: CriticalBatchFit, *, ax: Axes | None = None) -> 
         ax.plot(2, 2, "D", color=LAW, markersize=8, markeredgecolor=PAPER, zorder=6)
         ax.margins(0.06)
         count_axis(ax.xaxis, "time: steps over the least")
-        count_axis(ax.yaxis, "compute: tokens over the least")
+        count_axis(ax.yaxis, f"compute: {unit} over the least")
         batches = "the critical batch:\ntwice the least of both"
         place_labels(ax, [Label(2, 2, batches, 8, 8, "left", "bottom", LAW)], everything=True)
         _note(ax, _range_of(found) + ("; hollow: stopped before" if data.censored.any() else ""))
