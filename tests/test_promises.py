@@ -75,6 +75,7 @@ VERBS = [
     "track",
     "plan",
     "next",
+    "gns",
     "report",
     "laws",
 ]

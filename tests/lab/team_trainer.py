@@ -1,8 +1,9 @@
 """Trains runs one after another as one process of a team, for `test_parallel`.
 
 Started by torchrun. The argument is JSON: `tokens`, and `jobs`, each with spec, folder, kind,
-`keep`, and `kill`: the step after which the second process kills itself, as a machine that fails
-would, 0 for never. All is computed in the one plain way, so that only the processes differ.
+`keep`, `noise_every`, and `kill`: the step after which the second process kills itself, as a
+machine that fails would, 0 for never. All is computed in the one plain way, so that only the
+processes differ.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def do(job: dict[str, Any], tokens: Any, team: Team) -> None:
             on_progress=die_at(job["kill"], team) if job["kill"] else None,
             checkpoint_seconds=0.0 if job["kill"] else 20.0,
             keep=job["keep"],
+            noise_every=job["noise_every"],
             engine=PLAIN,
             team=team,
         )

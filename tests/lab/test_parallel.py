@@ -76,10 +76,12 @@ class Killed(Exception):
     """Stands for a kill: nothing after it runs."""
 
 
-def job(spec: RunSpec, folder: Path, kind: str, *, kill: int = 0, keep: Any = ()) -> dict[str, Any]:
+def job(
+    spec: RunSpec, folder: Path, kind: str, *, kill: int = 0, keep: Any = (), noise_every: int = 0
+) -> dict[str, Any]:
     """What `team_trainer` is to do."""
     told = {"spec": spec.to_dict(), "folder": str(folder), "kind": kind}
-    return {**told, "kill": kill, "keep": list(keep)}
+    return {**told, "kill": kill, "keep": list(keep), "noise_every": noise_every}
 
 
 def environment() -> dict[str, str]:
@@ -256,6 +258,41 @@ def test_every_model_and_option_gives_the_loss_of_one(tokens: TokenSet, tmp_path
 
 def run_id(one: dict[str, Any]) -> str:
     return RunSpec.from_dict(one["spec"]).run_id
+
+
+@pytest.mark.full
+def test_a_team_measures_its_gradient_noise_and_its_losses_are_the_same(
+    tokens: TokenSet, tmp_path: Path
+) -> None:
+    """Two processes, each with its half of a batch of 8 sequences, whole or in parts of two."""
+    specs = {
+        128: replace(SPEC, tokens=2_048),
+        64: replace(SPEC, tokens=2_048, micro_batch=64),
+    }
+    jobs = [
+        job(spec, tmp_path / f"{kind}-{small}-{every}", kind, noise_every=every)
+        for small, spec in specs.items()
+        for kind in ("ddp", "fsdp")
+        for every in (0, 2)
+    ]
+    by_torchrun(tokens, *jobs)
+    for small, spec in specs.items():
+        train(spec, tokens, tmp_path / f"alone-{small}", noise_every=2)
+        alone = record(spec, tmp_path / f"alone-{small}")
+        for kind in ("ddp", "fsdp"):
+            measured, plain = (
+                record(spec, tmp_path / f"{kind}-{small}-{every}") for every in (2, 0)
+            )
+            assert measured.points[-1].loss == plain.points[-1].loss
+            assert measured.end is not None
+            assert plain.end is not None
+            assert (measured.end.loss, plain.noise) == (plain.end.loss, ())
+            assert [line.step for line in measured.noise] == [2, 4, 6, 8]
+            for line, expected in zip(measured.noise, alone.noise, strict=True):
+                assert (line.small, line.big) == (small, 256)
+                assert line.sq_big == pytest.approx(expected.sq_big, rel=1e-4)
+                if small == expected.small:  # one process alone in parts of two has these too
+                    assert line.sq_small == pytest.approx(expected.sq_small, rel=1e-4)
 
 
 @pytest.mark.full

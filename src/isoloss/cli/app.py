@@ -26,6 +26,7 @@ VERBS = {
     "track": ("track:track", "Say whether a run in progress is on its law's course."),
     "plan": ("plan:plan", "Say which model to train with a budget, on how many tokens."),
     "next": ("next:next_runs", "Propose the runs to buy next, to be surer of the size."),
+    "gns": ("gns:gns", "Measure the gradient noise scale of a run or at a checkpoint."),
     "report": ("report:report", "Write one HTML file with fits, figures and checks."),
     "laws": ("laws:laws", "List the published laws."),
 }

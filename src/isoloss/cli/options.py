@@ -65,6 +65,12 @@ Precision = Annotated[
 ]
 
 
+NoiseEvery = Annotated[
+    Count | None,
+    Parameter(help="Measure the gradient noise scale at every so many steps, for `isoloss gns`."),
+]
+
+
 def engine_fields(device: str | None, precision: str | None) -> dict[str, str]:
     """The fields of an `Engine` that are decided by hand."""
     given = {"device": device, "precision": precision}
@@ -150,14 +156,17 @@ class Reading:
     def _mapping(self) -> dict[str, str] | None:
         if self.columns is None:
             return None
-        pairs = [pair.partition("=") for pair in self.columns.split(",")]
-        for name, equals, column in pairs:
-            if not (name.strip() and equals and column.strip()):
-                raise UsageError(
-                    f"--columns {self.columns!r} is not of the form n=params,d=tokens,loss=val_loss"
-                )
-        _once("--columns", [name.strip() for name, _, _ in pairs])
-        return {name.strip(): column.strip() for name, _, column in pairs}
+        return column_mapping(self.columns, "n=params,d=tokens,loss=val_loss")
+
+
+def column_mapping(text: str, example: str) -> dict[str, str]:
+    """What --columns says: role to column name."""
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    for name, equals, column in pairs:
+        if not (name.strip() and equals and column.strip()):
+            raise UsageError(f"--columns {text!r} is not of the form {example}")
+    _once("--columns", [name.strip() for name, _, _ in pairs])
+    return {name.strip(): column.strip() for name, _, column in pairs}
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from isoloss.cli.options import Count, Device, EvalTokens, Json, Precision, engine_fields
+from isoloss.cli.options import (
+    Count,
+    Device,
+    EvalTokens,
+    Json,
+    NoiseEvery,
+    Precision,
+    engine_fields,
+)
 from isoloss.cli.output import emit_json, say
 from isoloss.cli.progress import progress
 from isoloss.cli.sweep_design import design
@@ -41,6 +49,7 @@ def sweep(
     ] = None,
     device: Device = None,
     precision: Precision = None,
+    noise_every: NoiseEvery = None,
     dry_run: Annotated[
         bool, Parameter(show_default=False, help="Show what would be trained, and write nothing.")
     ] = False,
@@ -78,6 +87,7 @@ def sweep(
         workers=workers,
         eval_sets={name: other.folder for name, other in others.items()},
         engine=engine_fields(device, precision),
+        noise_every=noise_every or 0,
     )
     if json:
         emit_json(result)

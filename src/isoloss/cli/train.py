@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from isoloss.cli.options import Count, Device, EvalTokens, Json, Precision, engine_fields
+from isoloss.cli.options import (
+    Count,
+    Device,
+    EvalTokens,
+    Json,
+    NoiseEvery,
+    Precision,
+    engine_fields,
+)
 from isoloss.cli.output import emit_json, plain, say
 from isoloss.cli.progress import Report, progress
 from isoloss.errors import InputError, UsageError
@@ -45,6 +53,11 @@ def train(
     parallel: Annotated[
         Literal["ddp", "fsdp"] | None,
         Parameter(help="What each process holds: all of the model (ddp, the default) or a part."),
+    ] = None,
+    noise_every: NoiseEvery = None,
+    keep: Annotated[
+        list[Count] | None,
+        Parameter(help="A step whose state is kept, as RUN.stepN.npz; several, each with --keep."),
     ] = None,
     json: Json = False,
 ) -> int:
@@ -92,13 +105,13 @@ def train(
     if record.exists() and read_record(record).ended:
         say(f"{spec.run_id} was trained before; nothing is left to do")
     with progress("steps") as show:
-        engine = engine_fields(device, precision)
+        how: dict[str, Any] = {"engine": engine_fields(device, precision)}
+        how |= {"noise_every": noise_every or 0, "keep": keep or []}
         if nproc == 1:
-            end = _alone(spec, token_set, others, folder, threads, engine, show)
+            end = _alone(spec, token_set, others, folder, threads, how, show)
         else:
-            sharing: dict[str, Any] = {"processes": nproc, "kind": parallel or "ddp"}
-            sharing |= {"threads": threads, "engine": engine}
-            end = _together(spec, token_set, others, folder, sharing, show)
+            how |= {"processes": nproc, "kind": parallel or "ddp", "threads": threads}
+            end = _together(spec, token_set, others, folder, how, show)
     if json:
         emit_json({"run": spec.run_id, "record": record, "end": plain(end)})
     else:
@@ -120,7 +133,7 @@ def _alone(
     others: Mapping[str, TokenSet],
     folder: Path,
     threads: int,
-    engine: Mapping[str, Any],
+    how: dict[str, Any],
     show: Report,
 ) -> End:
     import torch
@@ -133,8 +146,8 @@ def _alone(
     def on_progress(now: Progress) -> None:
         show("training", now.step, now.steps, f"loss {now.loss:.3f}")
 
-    chosen = Engine(**engine)
-    return train_run(spec, tokens, folder, on_progress=on_progress, eval_sets=others, engine=chosen)
+    how = {**how, "engine": Engine(**how["engine"])}
+    return train_run(spec, tokens, folder, on_progress=on_progress, eval_sets=others, **how)
 
 
 def _together(
@@ -142,7 +155,7 @@ def _together(
     tokens: TokenSet,
     others: Mapping[str, TokenSet],
     folder: Path,
-    sharing: dict[str, Any],
+    how: dict[str, Any],
     show: Report,
 ) -> End:
     from isoloss.lab.parallel.launch import train_together
@@ -154,7 +167,7 @@ def _together(
         spec,
         tokens.folder,
         folder,
-        **sharing,
+        **how,
         eval_sets={name: other.folder for name, other in others.items()},
         on_progress=on_progress,
         on_note=_warn,

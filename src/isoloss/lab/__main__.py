@@ -92,6 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint-seconds", type=float, default=20.0, help="most work a kill may cost a run"
     )
+    parser.add_argument(
+        "--noise-every", type=int, default=0, help="measure the gradient noise at so many steps"
+    )
     parser.add_argument("--dry-run", action="store_true", help="show what would be trained")
     return parser
 
@@ -137,6 +140,7 @@ def _run(
         folder,
         workers=options.workers,
         checkpoint_seconds=options.checkpoint_seconds,
+        noise_every=options.noise_every,
         eval_sets={name: other.folder for name, other in others.items()},
         engine={
             name: value

@@ -76,6 +76,8 @@ def _train(job: dict[str, Any], tell: Send) -> int:
             team=team,
             eval_sets=others,
             engine=Engine(**job.get("engine", {})),
+            noise_every=job["noise_every"],
+            keep=job.get("keep", ()),
         )
         if team.leads:
             record = folder / f"{spec.run_id}.jsonl"
@@ -111,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint-seconds", type=float, default=20.0, help="most work a kill may cost"
     )
+    parser.add_argument(
+        "--noise-every", type=int, default=0, help="measure the gradient noise at so many steps"
+    )
     parser.add_argument("--job", help=argparse.SUPPRESS)  # all of it in JSON, from `launch`
     return parser
 
@@ -134,6 +139,7 @@ def _job(options: argparse.Namespace) -> dict[str, Any]:
         "kind": options.parallel,
         "threads": options.threads,
         "checkpoint_seconds": options.checkpoint_seconds,
+        "noise_every": options.noise_every,
         "eval_sets": parse_folders(options.eval_tokens) if options.eval_tokens else {},
         "engine": {"precision": options.precision} if options.precision else {},
     }

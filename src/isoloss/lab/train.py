@@ -30,7 +30,7 @@ from isoloss.lab.training.batches import Batches
 from isoloss.lab.training.best_state import BestState
 from isoloss.lab.training.checkpoint import State, try_load, try_save
 from isoloss.lab.training.memory import peak_memory_gb, start_counting_memory
-from isoloss.lab.training.noise import NoiseLines, check_noise
+from isoloss.lab.training.noise import NoiseLines
 from isoloss.lab.training.optim import learning_rate, make_optimizer, set_rate
 from isoloss.lab.training.points import evaluation_steps
 from isoloss.lab.training.provenance import check_same_text, corpus_facts
@@ -48,6 +48,7 @@ from isoloss.runs import (
     read_record,
     versions,
 )
+from isoloss.runs.noise_series import check_noise
 
 PROGRESS_SECONDS = 0.5
 

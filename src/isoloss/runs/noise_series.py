@@ -19,6 +19,7 @@ from isoloss.noise import NoiseScale, noise_scale
 from isoloss.runs.cells import RawTable, listed, to_number
 from isoloss.runs.reading import read_table
 from isoloss.runs.record import Run, parse_record
+from isoloss.runs.spec import RunSpec
 from isoloss.runs.stored import is_record, stored_records
 from isoloss.units import plural
 
@@ -113,6 +114,19 @@ def read_noise(
         if is_record(content):
             return _of_records([parse_record(content, path)], path, [], columns)
     return _of_table(read_table(path), columns or {})
+
+
+def check_noise(spec: RunSpec, every: int) -> None:
+    """Raise InputError unless the noise scale of a run can be measured at every so many steps."""
+    if isinstance(every, bool) or not isinstance(every, int) or every < 0:
+        raise InputError(
+            f"noise_every= (--noise-every) is {every!r}; give a number of steps, 0 for never"
+        )
+    if every and spec.batch == spec.shape.n_ctx:
+        raise InputError(
+            f"run {spec.run_id} has batches of one sequence: nothing smaller is there to measure "
+            "the noise scale by; give it a larger batch, or leave out noise_every= (--noise-every)"
+        )
 
 
 def _of_records(

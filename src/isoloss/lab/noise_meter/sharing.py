@@ -3,7 +3,8 @@
 * DDP averages what each process has in `.grad`. A hook on a parameter runs before that.
 * FSDP2 makes a parameter whole for a forward pass, and its whole gradient is local until it is
   averaged and cut into parts. The whole parameter is another tensor than the model's own, and is
-  there from the moment its module begins; so a hook before the module's forward pass finds it.
+  there from the moment a module that was given to fully_shard begins; a hook before that one's
+  forward pass finds it.
 """
 
 from __future__ import annotations
@@ -86,21 +87,26 @@ def watch_gradients(model: nn.Module, parameters: Parameters, take: Take) -> lis
     hooked = WeakTensorKeyDictionary()  # whole parameters: torch may make them anew
 
     def enter(prefix: str, module: nn.Module, given: Any) -> None:
-        for own, whole in module._parameters.items():
-            name = parameters.name_at(f"{prefix}.{own}" if prefix else own)
-            if name is None or whole is None or isinstance(whole, DTensor) or whole in hooked:
-                continue
-            if whole.requires_grad:
-                hooked[whole] = True
-                hook(name, whole)
+        # All that lies in the module: a weight may be used without the forward pass of its own.
+        for path, inner in module.named_modules(prefix=prefix):
+            for own, whole in inner._parameters.items():
+                name = parameters.name_at(f"{path}.{own}" if path else own)
+                if name is None or whole is None or isinstance(whole, DTensor) or whole in hooked:
+                    continue
+                if whole.requires_grad:
+                    hooked[whole] = True
+                    hook(name, whole)
 
     for parameter in model.parameters():
         name = parameters.name_of(parameter)
         if name is not None and not isinstance(parameter, DTensor):
             hook(name, parameter)
-    for prefix, module in model.named_modules():
-        if any(isinstance(p, DTensor) for p in module.parameters(recurse=False)):
-            handles.append(module.register_forward_pre_hook(partial(enter, prefix)))
+    if any(isinstance(p, DTensor) for p in model.parameters()):
+        from torch.distributed.fsdp import FSDPModule  # slow to load, and only this needs it
+
+        for prefix, module in model.named_modules():
+            if issubclass(type(module), FSDPModule):
+                handles.append(module.register_forward_pre_hook(partial(enter, prefix)))
     return handles
 
 

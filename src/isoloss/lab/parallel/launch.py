@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -45,6 +45,8 @@ def train_together(
     checkpoint_seconds: float = 20.0,
     eval_sets: Mapping[str, Path] | None = None,
     engine: Mapping[str, Any] | None = None,
+    noise_every: int = 0,
+    keep: Collection[int] = (),
     on_progress: Callable[[Mapping[str, Any]], None] | None = None,
     on_note: Callable[[str], None] | None = None,
 ) -> End:
@@ -53,6 +55,7 @@ def train_together(
     kind: ddp (every process holds the model) or fsdp (each a part of it). threads: of each process.
     eval_sets: folders of token ids by the names in the run's eval_corpora. engine: fields of
     `lab.engine.Engine`; each process has its own device, and what is left out all choose alike.
+    noise_every, keep: as of `train`.
     on_progress: called with the fields of a `Progress`. on_note: with what the run warns of.
     Returns the record's end. Raises InputError for what cannot be shared, IsolossError with the
     reason if a process fails or dies; after it, and after a kill, the same call goes on from the
@@ -73,6 +76,8 @@ def train_together(
         "checkpoint_seconds": checkpoint_seconds,
         "eval_sets": {name: str(place) for name, place in (eval_sets or {}).items()},
         "engine": dict(engine or {}),
+        "noise_every": noise_every,
+        "keep": list(keep),
     }
     with tempfile.TemporaryFile() as errors, _stopped_by_sigterm():
         process = _start(job, processes, threads, errors)

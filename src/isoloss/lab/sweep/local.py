@@ -48,6 +48,7 @@ from isoloss.lab.sweep.tracked import Tracked, alone, picture
 from isoloss.lab.tokens import check_corpus, load_tokens
 from isoloss.lab.tokens.watch import check_ids
 from isoloss.runs import RunSpec
+from isoloss.runs.noise_series import check_noise
 from isoloss.units import plural
 
 _REPORT_EVERY = 0.5  # seconds
@@ -66,6 +67,7 @@ def run_sweep(
     retries: int = 2,
     eval_sets: Mapping[str, str | Path] | None = None,
     engine: Mapping[str, str] | None = None,
+    noise_every: int = 0,
 ) -> SweepResult:
     """Train every run of the sweep exactly once, each to its own record in `folder`.
 
@@ -82,6 +84,7 @@ def run_sweep(
     eval_sets: folders of token ids by the names in the runs' eval_corpora, as `prepare_eval_sets`
     makes them.
     engine: how runs are computed, fields of `lab.engine.Engine`; what is left out is chosen there.
+    noise_every: steps between the noise lines of a record, as of `train`, 0 for none.
     Returns SweepResult, in the order of the specs and then the trunks, whose counts are read from
     the records. A run that fails does not stop the others, but for the branches of a trunk that
     failed before them; it is named in `failures`.
@@ -100,13 +103,14 @@ def run_sweep(
     for job in jobs:
         check_corpus(job.spec, tokens)
         check_eval_sets(job.spec, tokens, others)
+        check_noise(job.spec, noise_every)
     make_folder(folder)
     crowded = workers is None and wants_crowd((engine or {}).get("device", "auto"))
     crowd = Crowd(usable_cores()) if crowded else None
     workers = workers or usable_cores()
     sweep = _Sweep(jobs, tokens.hash, workers, retries, progress or auto_display(), crowd)
     told = (Path(tokens_folder), folder, trainer, checkpoint_seconds, tokens.hash)
-    config = worker_config(*told, eval_sets, engine)
+    config = worker_config(*told, eval_sets, engine, noise_every)
     try:
         sweep.run(config)
     except KeyboardInterrupt:

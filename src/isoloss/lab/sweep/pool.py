@@ -45,6 +45,7 @@ def worker_config(
     text: str | None = None,
     eval_sets: Mapping[str, str | Path] | None = None,
     engine: Mapping[str, str] | None = None,
+    noise_every: int = 0,
 ) -> dict[str, Any]:
     """What a worker is told at its start; see `worker.py`."""
     return {
@@ -53,6 +54,7 @@ def worker_config(
         "text": text,
         "eval_sets": {name: str(place) for name, place in (eval_sets or {}).items()},
         "engine": dict(engine or {}),
+        "noise_every": noise_every,
         "folder": str(folder),
         "trainer": trainer,
         "checkpoint_seconds": checkpoint_seconds,

@@ -148,6 +148,7 @@ def _do(
                 checkpoint_seconds=config["checkpoint_seconds"],
                 **({"keep": job["keep"]} if job.get("keep") else {}),
                 **({"eval_sets": eval_sets} if spec.eval_corpora else {}),
+                **({"noise_every": every} if (every := config["noise_every"]) else {}),
             )
     except RecordInUseError:  # something other than a sweep is training it
         send(event="elsewhere")

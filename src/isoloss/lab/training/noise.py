@@ -15,7 +15,6 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from isoloss.errors import InputError
 from isoloss.lab.engine import Engine
 from isoloss.lab.models import LanguageModel
 from isoloss.lab.noise_meter import NoiseMeter
@@ -102,19 +101,6 @@ class NoiseLines:
         state.eval_seconds += time.perf_counter() - started
         sq_small = sum(alone) / len(alone)
         self._norms = spec.shape.n_ctx, spec.batch, sq_small, sq_big
-
-
-def check_noise(spec: RunSpec, every: int) -> None:
-    """Raise InputError unless the noise scale of a run can be measured at every so many steps."""
-    if isinstance(every, bool) or not isinstance(every, int) or every < 0:
-        raise InputError(
-            f"noise_every= (--noise-every) is {every!r}; give a number of steps, 0 for never"
-        )
-    if every and spec.batch == spec.shape.n_ctx:
-        raise InputError(
-            f"run {spec.run_id} has batches of one sequence: nothing smaller is there to measure "
-            "the noise scale by; give it a larger batch, or leave out noise_every= (--noise-every)"
-        )
 
 
 def _squared(gradients: Iterable[Tensor | None]) -> float:
