@@ -61,6 +61,15 @@ def test_rates_that_never_got_there_are_sides_and_not_points() -> None:
     assert found.rate == pytest.approx([1.2 * best_rate(90.0)])
 
 
+def test_a_run_that_ended_at_once_is_a_side_too() -> None:
+    made = curves([90.0], [0.1, 1.2, 9.0])
+    last = np.char.startswith(made.run, "90.0 9.0")
+    kept = ~last | (np.cumsum(last) == 1)
+    found = tuned_steps(made[kept], [4.0])
+    assert found.bracketed.all()
+    assert found.rate == pytest.approx([1.2 * best_rate(90.0)])
+
+
 def test_a_batch_that_never_got_there_is_censored_at_the_steps_it_made() -> None:
     made = curves([8.0, 2000.0], [0.5, 1.0, 2.0], most=2.0 * S_MIN)
     found = tuned_steps(made, [4.0])

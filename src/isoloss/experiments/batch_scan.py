@@ -27,7 +27,7 @@ from isoloss.errors import InputError
 from isoloss.files import make_folder, write_whole
 from isoloss.fitting.tuned_steps import TunedSteps, tuned_steps
 from isoloss.lab.batch_size.task import Task
-from isoloss.lab.batch_size.training import Curve, train_curve
+from isoloss.lab.batch_size.training import HOPELESS, Curve, train_curve
 from isoloss.runs import Runs
 
 MakeTask: TypeAlias = Callable[[], Task]
@@ -36,8 +36,11 @@ MakeTask: TypeAlias = Callable[[], Task]
 Tell: TypeAlias = Callable[[str, float, float | None, str], None]
 """What is done, how much of it, of how much, and a note."""
 
+_ByRate: TypeAlias = dict[float, list[Curve]]
+
 _PLAN = "scan.json"
 _MOST_RATES = 9  # of one batch
+_MOST_BLIND = 5  # of one at which nothing was reached yet
 _SLOWER = 3.0  # times the fewest steps so far: a run that is slower is cut short there
 
 
@@ -99,35 +102,41 @@ def scan(
     task = make_task()
     _claim(folder, task, plan)
     ahead = _Ahead(tell, len(plan.batches))
-    done: dict[int, dict[float, list[Curve]]] = {}
-    guess = task.rate * (plan.batches[0] / task.rate_batch) ** plan.rate_grows
+    curves: list[Curve] = []
+    seeds = range(plan.seeds)
+    batches = sorted(plan.batches)
+    guess = task.rate * (batches[0] / task.rate_batch) ** plan.rate_grows
     with _pool(make_task, workers or os.cpu_count() or 1) as pool:
-        for number, batch in enumerate(sorted(plan.batches)):
-            if number:
-                before = sorted(plan.batches)[number - 1]
-                guess = _best(done[before], plan) * (batch / before) ** plan.rate_grows
-            found = done[batch] = {}
+        for number, batch in enumerate(batches):
             ahead.begin(number, batch)
-            while rates := _next_rates(found, guess, plan):
-                limit = _limit(found, plan, batch)
-                asked = [
-                    (batch, rate, seed, limit) for rate, seed in product(rates, range(plan.seeds))
-                ]
-                for curve in _made(pool, folder, plan, asked):
+            found: _ByRate = {}
+            tuned: TunedSteps | None = None
+            while rates := _next_rates(found, tuned, guess, plan.factor):
+                limit = _limit(tuned, plan, batch)
+                for curve in _made(
+                    pool, folder, plan, [(batch, *one, limit) for one in product(rates, seeds)]
+                ):
                     found.setdefault(curve.rate, []).append(curve)
                     ahead.ran(curve)
-    curves = tuple(c for by_rate in done.values() for _, cs in sorted(by_rate.items()) for c in cs)
-    return Scan(curves, tuned_steps(as_runs(task, curves), plan.targets))
+                tuned = _tuned(task, found, plan)
+            curves += [one for _, one in _sorted(found)]
+            if number + 1 < len(batches):
+                guess = _best(found, tuned) * (batches[number + 1] / batch) ** plan.rate_grows
+    return Scan(tuple(curves), tuned_steps(as_runs(task, curves), plan.targets))
 
 
 def as_runs(task: Task, curves: Sequence[Curve]) -> Runs:
-    """Curves as evaluations along runs, batches and amounts of data in the task's unit."""
-    rows = [
-        (steps, loss, one.batch * task.units, one.rate, f"{one.batch} {one.rate:.6g} {one.seed}")
-        for one in curves
-        for steps, loss in zip(one.steps, one.loss, strict=True)
-        if steps
-    ]
+    """Curves as evaluations along runs, batches and amounts of data in the task's unit.
+
+    The loss before the first step is left out; a run that diverged ends at one far above it.
+    """
+    rows = []
+    for one in curves:
+        about = one.batch * task.units, one.rate, f"{one.batch} {one.rate:.6g} {one.seed}"
+        points = list(zip(one.steps, one.loss, strict=True))[1:]
+        if one.diverged:
+            points.append((one.steps[-1] + 1, HOPELESS * one.loss[0]))
+        rows += [(*point, *about) for point in points]
     steps, losses, batches, rates, names = zip(*rows, strict=True)
     size = sum(parameter.numel() for parameter in task.model().parameters())
     return Runs(
@@ -145,81 +154,68 @@ def as_runs(task: Task, curves: Sequence[Curve]) -> Runs:
 # ---- which rates -----------------------------------------------------------------------------
 
 
-def steps_to(curve: Curve, target: float) -> float:
-    """Steps to a loss as the scan compares rates: the first three evaluations in turn below it."""
-    below = np.array(curve.loss) <= target
-    run = np.flatnonzero(below[:-2] & below[1:-1] & below[2:])
-    return float(curve.steps[run[0]]) if run.size else math.inf
+def _tuned(task: Task, found: _ByRate, plan: ScanPlan) -> TunedSteps | None:
+    """Steps at the best rate of one batch so far; None where no target was reached."""
+    try:
+        return tuned_steps(as_runs(task, [one for _, one in _sorted(found)]), plan.targets)
+    except InputError:
+        return None
 
 
-def _by_rate(found: dict[float, list[Curve]], target: float) -> dict[float, float]:
-    return {
-        rate: float(np.mean([math.log(steps_to(one, target)) for one in curves]))
-        for rate, curves in sorted(found.items())
-    }
-
-
-def _next_rates(found: dict[float, list[Curve]], guess: float, plan: ScanPlan) -> list[float]:
+def _next_rates(
+    found: _ByRate, tuned: TunedSteps | None, guess: float, factor: float
+) -> list[float]:
     """The rates to try now: none when every target that is reached has its best between others."""
-    if not found:
-        return [guess]
     rates = sorted(found)
+    if not rates:
+        return [guess]
+    if len(rates) == 1:
+        return [guess / factor, guess * factor]
     if len(rates) >= _MOST_RATES:
         return []
-    if len(rates) == 1:
-        return [guess / plan.factor, guess * plan.factor]
-    wanted: set[float] = set()
-    for target in plan.targets:
-        needed = _by_rate(found, target)
-        best = min(needed, key=lambda rate: needed[rate])
-        if math.isinf(needed[best]):
-            continue
-        if best == rates[0]:
-            wanted.add(rates[0] / plan.factor)
-        elif best == rates[-1]:
-            wanted.add(rates[-1] * plan.factor)
-    if not wanted and not any(
-        math.isfinite(min(_by_rate(found, target).values())) for target in plan.targets
-    ):
-        return _blind(found, plan)
-    return sorted(wanted)
+    if tuned is None:
+        return _blind(found, factor)
+    open_ended = tuned.rate[~tuned.crossings.censored & ~tuned.bracketed]
+    middle = math.sqrt(rates[0] * rates[-1])
+    low = [rates[0] / factor] if (open_ended < middle).any() else []
+    return low + ([rates[-1] * factor] if (open_ended >= middle).any() else [])
 
 
-def _blind(found: dict[float, list[Curve]], plan: ScanPlan) -> list[float]:
+def _blind(found: _ByRate, factor: float) -> list[float]:
     """Where no rate reached a target: on towards the side whose runs came closest."""
     rates = sorted(found)
-    if len(rates) >= 5:
+    if len(rates) >= _MOST_BLIND:
         return []
-    lowest = {
-        rate: float(np.mean([math.inf if one.diverged else min(one.loss) for one in curves]))
-        for rate, curves in found.items()
-    }
-    best = min(lowest, key=lambda rate: lowest[rate])
+    lowest = dict.fromkeys(rates, 0.0)
+    for rate, one in _sorted(found):
+        lowest[rate] += math.inf if one.diverged else min(one.loss)
+    best = min(rates, key=lambda rate: lowest[rate])
     if math.isinf(lowest[best]):
-        return [rates[0] / plan.factor**2]
+        return [rates[0] / factor**2]
     if best == rates[0]:
-        return [rates[0] / plan.factor]
-    return [rates[-1] * plan.factor] if best == rates[-1] else []
+        return [rates[0] / factor]
+    return [rates[-1] * factor] if best == rates[-1] else []
 
 
-def _best(found: dict[float, list[Curve]], plan: ScanPlan) -> float:
-    """The best rate for the lowest target that any rate reached."""
-    for target in sorted(plan.targets):
-        needed = _by_rate(found, target)
-        best = min(needed, key=lambda rate: needed[rate])
-        if math.isfinite(needed[best]):
-            return best
-    return sorted(found)[len(found) // 2]
+def _best(found: _ByRate, tuned: TunedSteps | None) -> float:
+    """The best rate for the lowest target that any rate reached; the middle one where none was."""
+    if tuned is None:
+        return sorted(found)[len(found) // 2]
+    reached = np.flatnonzero(~tuned.crossings.censored)
+    return float(tuned.rate[reached[np.argmin(tuned.crossings.target[reached])]])
 
 
-def _limit(found: dict[float, list[Curve]], plan: ScanPlan, batch: int) -> int:
+def _limit(tuned: TunedSteps | None, plan: ScanPlan, batch: int) -> int:
     """Steps for the next runs of a batch: those that may be slower than what is known, no more."""
-    fewest = min(
-        (steps_to(one, min(plan.targets)) for curves in found.values() for one in curves),
-        default=math.inf,
-    )
     limit = plan.limit(batch)
-    return min(limit, math.ceil(_SLOWER * fewest)) if math.isfinite(fewest) else limit
+    if tuned is None:
+        return limit
+    last = (tuned.crossings.target == min(plan.targets)) & ~tuned.crossings.censored
+    return min(limit, math.ceil(_SLOWER * tuned.crossings.steps[last][0])) if last.any() else limit
+
+
+def _sorted(found: _ByRate) -> list[tuple[float, Curve]]:
+    return [(rate, one) for rate in sorted(found) for one in found[rate]]
 
 
 # ---- making and keeping runs -----------------------------------------------------------------

@@ -9,6 +9,7 @@ and the row is not `bracketed`: a rate beyond may be better.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -39,7 +40,8 @@ def tuned_steps(curves: Runs, targets: ArrayLike | None = None) -> TunedSteps:
     """Find the steps to each loss at the best rate of every batch.
 
     ln S(rate) = ln S_best + k (ln rate - ln rate_best)^2 near the lowest; S is the geometric mean
-    over runs of one rate, and a rate at which one of them never got there is held to be slower.
+    over runs of one rate, and a rate at which one of them never got there is held to be slower,
+    as is one whose run ended after one evaluation.
     curves: evaluations, named by `run`, with `steps`, `batch` (tokens) and `lr`. targets: as in
     `crossings`.
     Returns TunedSteps, ready for `critical_batch`. The runs of one size and batch have become one,
@@ -50,37 +52,67 @@ def tuned_steps(curves: Runs, targets: ArrayLike | None = None) -> TunedSteps:
     if curves.lr is None:
         raise InputError("rates are tuned by the column 'lr' of the curves, which is missing")
     found = crossings(curves, targets)
-    rate_of = dict(zip(curves.run.tolist(), curves.lr.tolist(), strict=True))
-    rates = np.array([rate_of[name] for name in found.run.tolist()])
-    if not np.all(np.isfinite(rates) & (rates > 0)):
-        raise InputError("every run needs a rate above 0 in the column 'lr'")
-    cells = np.stack([found.n, found.batch, -found.target], axis=1)
-    groups, where = np.unique(cells, axis=0, return_inverse=True)
+    begun = _begun(curves)
+    got_there = {
+        (str(run), float(target)): float(np.log(steps))
+        for run, target, steps in zip(
+            found.run[~found.censored],
+            found.target[~found.censored],
+            found.steps[~found.censored],
+            strict=True,
+        )
+    }
+    cells = np.unique(np.stack([found.n, found.batch, -found.target], axis=1), axis=0)
     steps, best, censored, bracketed = [], [], [], []
-    for number in range(len(groups)):
-        rows = where.reshape(-1) == number
-        at, missed = np.unique(rates[rows]), found.censored[rows]
-        if missed.all():
+    for n, batch, negative in cells:
+        target = -negative
+        rows = (found.n == n) & (found.batch == batch) & (found.target == target)
+        # A run that was above the loss and is not in `found` ended at once, and never got there.
+        needed: dict[float, list[float]] = {}
+        for one in begun:
+            if (one.n, one.batch) == (n, batch) and one.loss > target:
+                log_steps = got_there.get((one.run, target), np.inf)
+                needed.setdefault(one.rate, []).append(log_steps)
+        missed = bool(found.censored[rows].all())
+        if missed:
             answer = (float(found.steps[rows].max()), np.nan, False)
         else:
-            log_steps = np.array([_log_steps(found, rows & (rates == one)) for one in at])
-            answer = _lowest(np.log(at), log_steps)
+            rates = np.array(sorted(needed))
+            answer = _lowest(np.log(rates), np.array([np.mean(needed[rate]) for rate in rates]))
         steps.append(answer[0])
         best.append(answer[1])
         bracketed.append(answer[2])
-        censored.append(bool(missed.all()))
+        censored.append(missed)
     return TunedSteps(
-        Crossings.of(-groups[:, 2], groups[:, 1], steps, censored=censored, n=groups[:, 0]),
+        Crossings.of(-cells[:, 2], cells[:, 1], steps, censored=censored, n=cells[:, 0]),
         np.array(best),
         np.array(bracketed),
     )
 
 
-def _log_steps(found: Crossings, rows: NDArray[np.bool_]) -> float:
-    """The mean of ln S over the runs of one rate, infinite if one never got there."""
-    if found.censored[rows].any():
-        return float("inf")
-    return float(np.log(found.steps[rows]).mean())
+class _Begun(NamedTuple):
+    """A run: its size, batch and rate, and the loss it began with."""
+
+    run: str
+    n: float
+    batch: float
+    rate: float
+    loss: float
+
+
+def _begun(curves: Runs) -> list[_Begun]:
+    assert curves.steps is not None  # `crossings` has looked
+    assert curves.batch is not None
+    assert curves.lr is not None
+    if not np.all(np.isfinite(curves.lr) & (curves.lr > 0)):
+        raise InputError("every run needs a rate above 0 in the column 'lr'")
+    order = np.argsort(curves.steps, kind="stable")
+    names, first = np.unique(curves.run[order], return_index=True)
+    columns = curves.n, curves.batch, curves.lr, curves.loss
+    return [
+        _Begun(str(name), *(float(column[row]) for column in columns))
+        for name, row in zip(names, order[first], strict=True)
+    ]
 
 
 def _lowest(x: Array, y: Array) -> tuple[float, float, bool]:

@@ -9,7 +9,7 @@ from isoloss.lab.batch_size.task import Learner, Task
 
 WARMUP = 10  # steps
 SPACING = 1.06  # from one evaluation to the next, in steps
-_HOPELESS = 3.0  # times the first loss: a run that is there has diverged
+HOPELESS = 3.0  # times the first loss: a run that is there has diverged
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def train_curve(
             continue
         due = max(learner.steps + 1, math.ceil(learner.steps * SPACING))
         loss = learner.held_out()
-        if not loss < _HOPELESS * losses[0]:
+        if not loss < HOPELESS * losses[0]:
             return Curve(batch, rate, seed, tuple(steps), tuple(losses), True)
         steps.append(learner.steps)
         losses.append(loss)
