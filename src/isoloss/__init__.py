@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from isoloss.fitting import Frontier as Frontier
     from isoloss.fitting import SharedFit as SharedFit
     from isoloss.fitting import Tuning as Tuning
+    from isoloss.fitting import batch_rate_rule as batch_rate_rule
     from isoloss.fitting import correct_isoflop as correct_isoflop
     from isoloss.fitting import critical_batch as critical_batch
     from isoloss.fitting import crossings as crossings
@@ -73,6 +74,7 @@ if TYPE_CHECKING:
     from isoloss.laws import published as published
     from isoloss.noise import HessianNoiseScale as HessianNoiseScale
     from isoloss.noise import NoiseScale as NoiseScale
+    from isoloss.noise import adaptive_gain as adaptive_gain
     from isoloss.noise import hessian_noise_scale as hessian_noise_scale
     from isoloss.noise import noise_scale as noise_scale
     from isoloss.planning import Design as Design
@@ -134,12 +136,12 @@ _ROOMS = {
     "shape_near training_memory",
     "errors": "FitError InputError IsolossError Status UnidentifiedError",
     "fitting": "CriticalBatchFit Crossings DownstreamFit Fit Frontier SharedFit Tuning "
-    "correct_isoflop critical_batch crossings earliest_stop envelope fit fit_downstream "
+    "batch_rate_rule correct_isoflop critical_batch crossings earliest_stop envelope fit fit_downstream "
     "fit_positions fit_shared frontier inspect_runs isoflop overfitting tokens_needed tune",
     "laws": "Allocation BrokenPowerLaw Chinchilla ChinchillaTied CriticalBatch DataConstrained "
     "DownstreamError FineGrainedMoE KaplanND KaplanNS M3 M4 Overtraining PowerLaw "
     "Precision SaturatingPowerLaw allocate near_optimal published",
-    "noise": "HessianNoiseScale NoiseScale hessian_noise_scale noise_scale",
+    "noise": "HessianNoiseScale NoiseScale adaptive_gain hessian_noise_scale noise_scale",
     "planning": "Design Plan Recipe grid_design isoflop_design kaplan_design ladder_design plan "
     "published_plans",
     "reporting": "report",

@@ -159,6 +159,34 @@ def effective_small(sizes: ArrayLike) -> float:
     return float(parts.sum() / parts.size)
 
 
+def adaptive_gain(b_noise: ArrayLike, steps: ArrayLike) -> float:
+    """What a batch that follows the noise scale leaves of the price of a fixed one: gamma <= 1.
+
+        gamma = (integral sqrt(B) ds)^2 / (integral ds * integral B ds)
+
+    With a batch of sqrt(r B), (S/S_min - 1)(E/E_min - 1) is gamma, whatever r; with a fixed one, 1.
+    b_noise: (m,) the noise scale. steps: (m,) at which it is that, rising, counted as if batches
+    were very large: one at a batch b counts 1 / (1 + B/b). Straight between them.
+    Returns gamma; 24/25 for B in proportion to sqrt(s). Raises InputError for columns of unlike
+    length, fewer than two entries, noise scales below zero or all zero, and steps that do not rise.
+    Source: McCandlish et al. 2018, appendix D.
+    """
+    b, s = (np.asarray(one, dtype=np.float64) for one in (b_noise, steps))
+    if b.ndim != 1 or b.shape != s.shape or b.size < 2:
+        raise InputError("b_noise and steps are lists of one length, of two or more")
+    if not (np.isfinite(b) & (b >= 0)).all() or not b.any():
+        raise InputError("noise scales are finite and not below zero, and one is above it")
+    if not np.isfinite(s).all() or not (np.diff(s) > 0).all():
+        raise InputError("steps must rise from one entry to the next")
+    # Of a straight piece, exactly: sqrt(B) averages to 2/3 (a + c - ac / (a + c)), its ends' roots.
+    a, c = np.sqrt(b[:-1]), np.sqrt(b[1:])
+    total = np.where(a + c > 0, a + c, 1.0)
+    roots = 2.0 / 3.0 * (a + c - a * c / total)
+    middles = 0.5 * (b[:-1] + b[1:])
+    ds = np.diff(s)
+    return float((roots @ ds) ** 2 / (ds.sum() * (middles @ ds)))
+
+
 def _columns(*given: ArrayLike) -> tuple[Array, ...]:
     """The two series and the two sizes, all (steps,), steps that are not finite left out."""
     first, second, small, big = (np.asarray(one, dtype=np.float64) for one in given)

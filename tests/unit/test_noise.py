@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from isoloss.distributions import student_quantile
 from isoloss.errors import InputError, Status
 from isoloss.noise import (
+    adaptive_gain,
     effective_small,
     hessian_noise_scale,
     noise_scale,
@@ -194,3 +195,59 @@ def test_where_the_loss_does_not_curve_upwards_there_is_no_answer() -> None:
     assert math.isnan(found.b_noise)
     assert found.high == math.inf
     assert Status.NOT_MEASURABLE in found.status
+
+
+# A batch that follows the noise scale ------------------------------------------------------------
+
+
+def test_the_gain_of_a_batch_that_follows_the_noise_scale_is_the_paper_s() -> None:
+    s = np.linspace(0.0, 900.0, 4001)
+    assert adaptive_gain(10.0 * np.sqrt(s), s) == pytest.approx(24 / 25, abs=1e-4)
+    assert adaptive_gain(10.0 * s, s) == pytest.approx((4 / 9) / (1 / 2), rel=1e-12)
+    assert adaptive_gain(np.full(5, 7.0), [1, 2, 4, 8, 9]) == pytest.approx(1.0)
+    rng = np.random.default_rng(0)
+    some = rng.exponential(1.0, 20) * np.geomspace(1, 50, 20)
+    assert adaptive_gain(3.0 * some, np.arange(20)) == pytest.approx(
+        adaptive_gain(some, 5.0 * np.arange(20) + 11.0), rel=1e-12
+    )
+    assert adaptive_gain(some, np.arange(20)) < 1
+
+
+def test_following_the_noise_scale_makes_the_product_that_gain_says() -> None:
+    """The loss falls by 1 / (1 + B / b) of what a very large batch would, B a function of it."""
+
+    def noise(loss: float) -> float:
+        return 4.0 / loss**2
+
+    def run(batch_at: Any) -> tuple[float, float, list[float], list[float]]:
+        loss, steps, seen, ideal, scales, at = 2.0, 0.0, 0.0, 0.0, [], []
+        while loss > 0.1:
+            b, size = noise(loss), batch_at(noise(loss))
+            scales.append(b)
+            at.append(ideal)
+            share = 1.0 / (1.0 + b / size)
+            loss -= 3e-3 * loss * share
+            steps, seen, ideal = steps + 1, seen + size, ideal + share
+        return steps, seen, scales, at
+
+    s_min, _, scales, at = run(lambda b: 1e9)
+    e_min = run(lambda b: 0.05 * b)[1] / 1.05
+    fixed = run(lambda b: 30.0)
+    adaptive = run(lambda b: math.sqrt(30.0 * b))
+    products = [(one[0] / s_min - 1) * (one[1] / e_min - 1) for one in (fixed, adaptive)]
+    assert products[0] == pytest.approx(1.0, rel=0.02)
+    assert products[1] == pytest.approx(adaptive_gain(scales, at), rel=0.02)
+    assert adaptive_gain(scales, at) < 0.8
+    assert adaptive_gain(*adaptive[2:]) == pytest.approx(adaptive_gain(scales, at), rel=0.02)
+
+
+def test_wrong_gains_are_refused() -> None:
+    for b, s, says in (
+        ([1.0], [1.0], "two or more"),
+        ([1.0, 2.0], [1.0], "one length"),
+        ([1.0, -2.0], [1.0, 2.0], "below zero"),
+        ([0.0, 0.0], [1.0, 2.0], "above it"),
+        ([1.0, 2.0], [2.0, 2.0], "rise"),
+    ):
+        with pytest.raises(InputError, match=says):
+            adaptive_gain(b, s)

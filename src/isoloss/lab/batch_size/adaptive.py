@@ -1,0 +1,127 @@
+"""A run whose batch follows the noise scale: B(s) = sqrt(r B_noise(s)), at the rate that it wants.
+
+r is what a step is worth in examples: of all schedules that reach a loss, this one has the least
+E + r S. The noise scale is B_simple as a meter finds it in the run's own steps, each made in parts,
+averaged over the later part of the steps so far (for Adam, of gradients as it weighs them).
+
+Source: McCandlish et al. 2018, appendix D. Left out: what the Hessian would make of it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from isoloss.errors import InputError
+from isoloss.lab.batch_size.task import Learner, Task
+from isoloss.lab.batch_size.training import HOPELESS, SPACING, WARMUP
+from isoloss.lab.noise_meter import NoiseMeter
+from isoloss.laws.relations import BatchRate
+from isoloss.noise import noise_scale
+
+_PARTS = 8  # of a step; each is the small batch beside the whole
+_LATER = 3  # a reading is of the last third of the steps
+_FEWEST = 24  # steps in a reading
+
+
+@dataclass(frozen=True)
+class Moment:
+    """An adaptive run at one of its evaluations; batches are in examples.
+
+    steps, seen: updates and examples so far. loss: held out. batch: in use from here on. b_noise:
+    as measured, or as assumed at first. ideal: steps of very large batches that would have made the
+    same progress, each step counted 1 / (1 + b_noise / batch).
+    """
+
+    steps: int
+    seen: int
+    loss: float
+    batch: int
+    b_noise: float
+    ideal: float
+
+
+@dataclass(frozen=True)
+class AdaptiveRun:
+    """An adaptive run at its evaluations; diverged as in `Curve`."""
+
+    seed: int
+    moments: tuple[Moment, ...]
+    diverged: bool
+
+
+def train_adaptive(
+    task: Task,
+    *,
+    exchange: float,
+    rate: BatchRate,
+    first: int,
+    most_batch: int,
+    most_steps: int,
+    seed: int,
+    until: float,
+    warmup: int = WARMUP,
+) -> AdaptiveRun:
+    """Train until the held-out loss is below `until`, for `most_steps` at most.
+
+    exchange: r, examples that a step is worth. rate: that of each batch, in examples. first: the
+    batch until the noise scale is known. most_batch: no step is larger, and none smaller than 2.
+    until, warmup: as in `train_curve`.
+    Raises InputError for an exchange or batches that are not in order.
+    """
+    if not (0 < exchange < math.inf and 2 <= first <= most_batch):
+        raise InputError(
+            f"exchange {exchange} must be above 0, and first {first} from 2 to most_batch "
+            f"{most_batch}"
+        )
+    learner = Learner(task, seed=seed)
+    weigher = learner.optimizer if task.optimizer == "adam" else None
+    b_noise, batch, ideal, below, due = first**2 / exchange, first, 0.0, 0, 1
+    start = learner.held_out()
+    moments, diverged = [Moment(0, 0, start, batch, b_noise, 0.0)], False
+    with NoiseMeter(learner.model, window=None, optimizer=weigher) as meter:
+        while learner.steps < most_steps and below < 3 and not diverged:
+            share = min(1.0, (learner.steps + 1) / max(1, warmup))
+            _step(learner, meter, batch, float(rate(batch)) * share)
+            ideal += 1.0 / (1.0 + b_noise / batch)
+            if learner.steps < due and learner.steps < most_steps:
+                continue
+            due = max(learner.steps + 1, math.ceil(learner.steps * SPACING))
+            loss = learner.held_out()
+            diverged = not loss < HOPELESS * start
+            if not diverged:
+                b_noise = _reading(meter, learner.steps, b_noise)
+                batch = round(min(max(math.sqrt(exchange * b_noise), 2.0), most_batch))
+                moments.append(Moment(learner.steps, learner.seen, loss, batch, b_noise, ideal))
+                below = below + 1 if loss <= until else 0
+    return AdaptiveRun(seed, tuple(moments), diverged)
+
+
+def _step(learner: Learner, meter: NoiseMeter, batch: int, rate: float) -> None:
+    """As `Learner.update`, in parts that the meter sees."""
+    for group in learner.optimizer.param_groups:
+        group["lr"] = rate
+
+    def loss_of(*examples: Tensor) -> Tensor:
+        return learner.task.losses(learner.model, examples).mean()
+
+    meter.split(loss_of, *learner.draw(batch), parts=min(_PARTS, batch))
+    meter.step()
+    learner.optimizer.step()
+    learner.optimizer.zero_grad(set_to_none=True)
+    learner.steps += 1
+    learner.seen += batch
+
+
+def _reading(meter: NoiseMeter, steps: int, before: float) -> float:
+    """B_simple of the last third of the steps; what it was before where that has no number."""
+    if steps < _FEWEST:
+        return before
+    small, big, sq_small, sq_big = meter.norms()[-max(_FEWEST, steps // _LATER) :].T
+    if not np.isfinite(sq_small + sq_big).any():
+        return before
+    found = noise_scale(sq_small, sq_big, small=small, big=big).b_simple
+    return found if 0 < found < math.inf else before
