@@ -137,7 +137,8 @@ _ROOMS = {
     "errors": "FitError InputError IsolossError Status UnidentifiedError",
     "fitting": "CriticalBatchFit Crossings DownstreamFit Fit Frontier SharedFit Tuning "
     "batch_rate_rule correct_isoflop critical_batch crossings earliest_stop envelope fit "
-    "fit_downstream fit_positions fit_shared frontier inspect_runs isoflop overfitting tokens_needed tune",
+    "fit_downstream fit_positions fit_shared frontier inspect_runs isoflop "
+    "overfitting tokens_needed tune",
     "laws": "Allocation BrokenPowerLaw Chinchilla ChinchillaTied CriticalBatch DataConstrained "
     "DownstreamError FineGrainedMoE KaplanND KaplanNS M3 M4 Overtraining PowerLaw "
     "Precision SaturatingPowerLaw allocate near_optimal published",
