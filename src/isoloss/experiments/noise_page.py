@@ -23,7 +23,7 @@ from isoloss.units import format_number
 def write_page(found: Study, folder: Path) -> str:
     """Write study.md, study.json and the figures into a folder; returns the page."""
     page = as_markdown(found)
-    write_whole(folder / "study.json", json.dumps(_plain(as_json(found)), indent=1) + "\n")
+    write_whole(folder / "study.json", json.dumps(plain(as_json(found)), indent=1) + "\n")
     draw(found, folder)
     write_whole(folder / "study.md", page)
     return page
@@ -69,7 +69,7 @@ def as_markdown(found: Study) -> str:
             f"{format_number(mean_noise(found.noise, adam=True))} {unit} on average.",
         ]
     runs = len(found.scan.curves)
-    lines += ["", f"{runs} runs at {len(plan.scan.batches)} batches. {_machine()}"]
+    lines += ["", f"{runs} runs at {len(plan.scan.batches)} batches. {machine_line()}"]
     return "\n".join(lines) + "\n"
 
 
@@ -107,13 +107,13 @@ def _targets(found: Study, fit: CriticalBatchFit) -> list[str]:
             format_number(float(fit.e_min.mid[i])),
             f"{format_number(float(b.mid[i]))} ({format_number(float(b.low[i]))} to "
             f"{format_number(float(b.high[i]))})",
-            _noise_at(found.noise, float(fit.target[i])),
+            noise_at_loss(found.noise, float(fit.target[i])),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def _noise_at(points: tuple[NoisePoint, ...], loss: float) -> str:
+def noise_at_loss(points: tuple[NoisePoint, ...], loss: float) -> str:
     """The reading nearest to a loss."""
     nearest = min(points, key=lambda one: abs(math.log(one.loss / loss)))
     scale = nearest.scale
@@ -152,22 +152,23 @@ def as_json(found: Study) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """What JSON has: lists for arrays, names for codes, null for what is not finite."""
     if isinstance(value, Enum):
         return value.name
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: plain(one) for key, one in value.items()}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 
 
-def _machine() -> str:
+def machine_line() -> str:
+    """The machine of a study, in a sentence."""
     about = describe_machine()
     return f"{about['cpu']}, {about['cores']} cores."
 

@@ -151,7 +151,7 @@ def run(
             quick if options.quick else plan,
             options.folder,
             workers=options.workers,
-            tell=_tell,
+            tell=tell_lines,
         )
         print(write_page(found, options.folder), end="")
     except IsolossError as error:
@@ -163,7 +163,7 @@ def run(
     return 0
 
 
-def _tell(what: str, done: float, total: float | None, note: str) -> None:
+def tell_lines(what: str, done: float, total: float | None, note: str) -> None:
     """Progress as lines, which a log keeps too."""
     of = "" if total is None else f" ({done:.0f} of {total:.0f} done)"
     print(f"{what}{of} {note}".rstrip(), file=sys.stderr, flush=True)
