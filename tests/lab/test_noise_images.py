@@ -11,6 +11,7 @@ import struct
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ import torch
 
 from isoloss.errors import InputError
 from isoloss.experiments import images as module
+from isoloss.experiments import noise_autoencoder, noise_digits, noise_fashion, noise_vae
 from isoloss.experiments.image_tasks import autoencoder, classifier, vae
 from isoloss.experiments.images import Images, digits, fashion, load_images
 from isoloss.lab.batch_size.task import Learner, Task
@@ -251,3 +253,40 @@ def test_learning_beats_the_baseline_within_seconds(name: str, drawn: Images) ->
     )
     assert not curve.diverged
     assert curve.loss[-1] < 0.93 * task.baseline
+
+
+# ---- studies ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("study", [noise_digits, noise_fashion, noise_autoencoder, noise_vae])
+def test_a_plan_names_losses_below_the_baseline_and_reaches_far(study: ModuleType) -> None:
+    plan = study.PLAN
+    assert plan.noise_batch in plan.scan.batches
+    assert plan.scan.batches[-1] >= 256 * plan.scan.batches[0]
+    if study is not noise_fashion:
+        pytest.importorskip("sklearn", reason="the digits need scikit-learn: isoloss[experiments]")
+        assert max(plan.scan.targets) < study.task().baseline
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("study", [noise_digits, noise_autoencoder, noise_vae])
+def test_a_study_leaves_its_page(
+    study: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("sklearn", reason="the digits need scikit-learn: isoloss[experiments]")
+    assert study.main(["--quick", "--folder", str(tmp_path), "--workers", "1"]) == 0
+    page = capsys.readouterr().out
+    assert page == (tmp_path / "study.md").read_text("utf-8")
+    assert f"McCandlish et al., {study.PLAN.paper.domain}" in page
+    assert "Not a replication" in page
+
+
+def test_a_study_without_its_images_ends_with_one_line(
+    tmp_path: Path, kept: Path, published: dict[str, bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _apt(tmp_path, None)
+    assert noise_fashion.main(["--folder", str(tmp_path / "study")]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: ")
+    assert said.err.count("\n") == 1
