@@ -12,6 +12,9 @@
     steps_against_tokens    the same as steps against tokens, of one size
     time_against_compute    the bargain between time and compute that batches offer
     critical_batch_against_loss  the critical batch as the loss falls, and the noise scale
+    best_step               the best rate of one step at each batch, or what it gains
+    best_rates              the tuned rate of each batch, and the rule of it
+    branch_losses           what larger batches lose, from one checkpoint
     tuning_curves           loss against learning rate, with the optimum of each model
     size_costs              what leaving the best size costs, for laws side by side
     position_curves         final loss along the context
@@ -23,6 +26,7 @@ Without an Axes each makes its own figure, outside pyplot, so nothing is left be
 """
 
 from isoloss.figures.bands import law_of
+from isoloss.figures.batch_steps import best_rates, best_step, branch_losses
 from isoloss.figures.contours import isoloss_contours
 from isoloss.figures.critical import steps_against_batch
 from isoloss.figures.curves import curve_ahead, learning_curves
@@ -47,6 +51,9 @@ __all__ = [
     "COLOURS",
     "NoiseAlong",
     "backtest_errors",
+    "best_rates",
+    "best_step",
+    "branch_losses",
     "critical_batch_against_loss",
     "curve_ahead",
     "exponent_walks",
