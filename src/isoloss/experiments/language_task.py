@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from isoloss.counting import Shape
+from isoloss.counting import Shape, count_params
 from isoloss.errors import InputError
 from isoloss.lab.batch_size.task import Examples, Task, drawn_from
 from isoloss.lab.models import LanguageModel, make_model
@@ -45,7 +45,7 @@ def language(tokens: TokenSet, shape: Shape, *, rate: float, rate_batch: int) ->
         return each.view(len(ids), shape.n_ctx).mean(dim=1)
 
     return Task(
-        name=f"{tokens.name}, {tokens.tokenizer}",
+        name=f"{tokens.name}, {count_params(shape, 'non_embedding'):,} parameters",
         unit="tokens",
         model=lambda: make_model(shape),
         stream=drawn_from(_windows(tokens.train, shape.n_ctx)),

@@ -1,0 +1,321 @@
+"""Kaplan's B_crit(L): the critical batch of two sizes of language model as the loss falls.
+
+    python -m isoloss.experiments.noise_kaplan --folder FOLDER
+
+Both sizes are scanned at once, a process each, and fitted together: one B_crit(L) for both, a least
+number of steps for each size and target. What each would be alone is put beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from isoloss.counting import Shape, count_params
+from isoloss.errors import IsolossError, UnidentifiedError
+from isoloss.experiments.noise_language import (
+    LARGE,
+    LARGE_SCAN,
+    QUICK,
+    SMALL,
+    SMALL_SCAN,
+    plan,
+    task,
+)
+from isoloss.experiments.noise_page import machine_line, noise_at_loss, plain, write_page
+from isoloss.experiments.noise_study import Study, StudyPlan, study, tell_lines
+from isoloss.files import write_whole
+from isoloss.fitting import CriticalBatchFit, Crossings, critical_batch
+from isoloss.fitting.critical_batch import SPAN
+from isoloss.fitting.intervals import Interval
+from isoloss.laws.published import KAPLAN_2020
+from isoloss.runs import describe_machine
+from isoloss.units import format_number
+
+PLANS = {SMALL: plan(SMALL_SCAN), LARGE: plan(LARGE_SCAN)}
+
+
+@dataclass(frozen=True, eq=False)
+class Sizes:
+    """The critical batch of several sizes, together and apart.
+
+    joint: one B_crit(L) for all; None where the runs are too few, and refusal says why they do not
+    do. left_out: sizes and targets whose batches did not reach far enough. alone: the law of each
+    size. apart: B_crit of each size and target by itself.
+    """
+
+    joint: CriticalBatchFit | None
+    refusal: str
+    left_out: tuple[tuple[float, float], ...]
+    alone: Mapping[float, CriticalBatchFit]
+    apart: tuple[CriticalBatchFit, ...]
+
+
+def fit_sizes(data: Crossings) -> Sizes:
+    """Fit the critical batch to the crossings of several sizes, together and apart.
+
+    Sizes and targets at which the batches do not span 8 times B_crit on both sides are left out,
+    and named; where none is left, the fit of all stays refused.
+    """
+    left_out: list[tuple[float, float]] = []
+    joint, refusal = _fit(data)
+    while joint is not None and refusal and (short := _short(joint)):
+        kept = np.array(
+            [cell not in short for cell in zip(data.n.tolist(), data.target.tolist(), strict=True)]
+        )
+        again = _fit(data.take(kept))
+        if again[0] is None or len(np.unique(again[0].target)) < 2:
+            break
+        left_out += sorted(short)
+        data, (joint, refusal) = data.take(kept), again
+    alone, apart = {}, []
+    for n in np.unique(data.n).tolist():
+        own = data.take(data.n == n)
+        law, _ = _fit(own)
+        if law is not None:
+            alone[n] = law
+        one_by_one = [_fit(own.take(own.target == loss))[0] for loss in np.unique(own.target)]
+        apart += [one for one in one_by_one if one is not None]
+    return Sizes(joint, refusal, tuple(left_out), alone, tuple(apart))
+
+
+def _fit(data: Crossings) -> tuple[CriticalBatchFit | None, str]:
+    """The fit, or what there is of it and why it is refused."""
+    try:
+        return critical_batch(data), ""
+    except UnidentifiedError as error:
+        partial_fit = error.partial
+        return (partial_fit if isinstance(partial_fit, CriticalBatchFit) else None), str(error)
+
+
+def _short(fit: CriticalBatchFit) -> set[tuple[float, float]]:
+    """Sizes and targets whose batches do not reach far enough around the critical one."""
+    data, found = fit.crossings, set()
+    for n, target, b_crit in zip(
+        fit.n.tolist(), fit.target.tolist(), fit.b_crit.mid.tolist(), strict=True
+    ):
+        batches = data.batch[(data.n == n) & (data.target == target) & ~data.censored]
+        if batches.min() > b_crit / SPAN or batches.max() < b_crit * SPAN:
+            found.add((n, target))
+    return found
+
+
+def size_ratio(found: Sizes) -> tuple[float, Interval] | None:
+    """B_crit of the largest size over that of the smallest, at the middle target of both.
+
+    Returns that target and the ratio with its interval, of two fits that share no run; None where
+    fewer than two sizes have a fit of their own or they share no target.
+    """
+    if len(found.alone) < 2:
+        return None
+    small, large = found.alone[min(found.alone)], found.alone[max(found.alone)]
+    shared = np.intersect1d(small.target, large.target)
+    if not shared.size:
+        return None
+    target = float(shared[len(shared) // 2])
+    logs, squares = 0.0, 0.0
+    for fit, sign in ((large, 1), (small, -1)):
+        at = int(np.flatnonzero(fit.target == target)[0])
+        logs += sign * math.log(float(fit.b_crit.mid[at]))
+        squares += math.log(float(fit.b_crit.high[at] / fit.b_crit.mid[at])) ** 2
+    half = math.sqrt(squares)
+    ends = (np.asarray(math.exp(logs + shift)) for shift in (-half, 0.0, half))
+    return target, Interval(*ends)
+
+
+def as_markdown(found: Sizes, studies: Mapping[float, Study]) -> str:
+    """The page: targets of all sizes, the law, and how the sizes and the noise scale compare."""
+    lines = [
+        "### Kaplan's B_crit(L) on bytes",
+        "",
+        "| parameters | loss | S_min, steps | E_min, tokens | B_crit by itself | by the law "
+        "| B_simple there |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for one in sorted(found.apart, key=lambda fit: (fit.n[0], -fit.target[0])):
+        n, target = float(one.n[0]), float(one.target[0])
+        cells = [
+            f"{n:,.0f}",
+            f"{target:.4g}",
+            format_number(float(one.s_min.mid[0])),
+            format_number(float(one.e_min.mid[0])),
+            _words(one.b_crit, 0),
+            _by_law(found, n, target),
+            noise_at_loss(studies[n].noise, target) if n in studies else "",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", *_law_words(found), *_ratio_words(found)]
+    runs = sum(len(one.scan.curves) for one in studies.values())
+    lines += ["", f"{runs} runs. {machine_line()}"]
+    return "\n".join(lines) + "\n"
+
+
+def _by_law(found: Sizes, n: float, target: float) -> str:
+    if found.joint is None:
+        return ""
+    at = np.flatnonzero((found.joint.n == n) & (found.joint.target == target))
+    return _words(found.joint.b_crit, int(at[0])) if at.size else ""
+
+
+def _law_words(found: Sizes) -> list[str]:
+    lines = [
+        f"Left out, for the batches do not span 8 times B_crit on both sides: {target:.4g} nats at "
+        f"{n:,.0f} parameters."
+        for n, target in found.left_out
+    ]
+    if found.refusal:
+        lines.append(f"No law: {found.refusal}.")
+    fit, paper = found.joint, KAPLAN_2020.frontier.critical_batch
+    if fit is None or fit.law is None or fit.b_star is None or fit.alpha_b is None or found.refusal:
+        return lines
+    doubling, theirs = (100 * (1 - 2.0**-alpha) for alpha in (fit.law.alpha_b, paper.alpha_b))
+    last = float(fit.target.min())
+    lines.append(
+        f"One law of both sizes: B_crit = B* / L^(1/alpha_B), B* {_words(fit.b_star)} tokens, "
+        f"alpha_B {fit.alpha_b.mid:.3g} ({fit.alpha_b.low:.3g} to {fit.alpha_b.high:.3g}), with "
+        f"90 % intervals; steps scatter by {100 * fit.spread:.2g} % about it. B_crit doubles as "
+        f"the loss falls by {doubling:.2g} %. Kaplan et al. have {format_number(paper.b_star)}, "
+        f"{paper.alpha_b:g} and {theirs:.2g} %, of tokens of about four bytes: at {last:.3g} nats "
+        f"theirs is {format_number(float(paper(last) / fit.law(last)))} times as large."
+    )
+    return lines
+
+
+def _ratio_words(found: Sizes) -> list[str]:
+    measured = size_ratio(found)
+    if measured is None:
+        return []
+    target, ratio = measured
+    apart = "do not fall on one curve" if not ratio.low <= 1 <= ratio.high else "may be one curve"
+    return [
+        "",
+        f"Each fitted alone, at {target:.4g} nats B_crit of the larger is {ratio.mid:.3g} "
+        f"({ratio.low:.3g} to {ratio.high:.3g}) times that of the smaller: the sizes {apart}.",
+    ]
+
+
+def _words(value: Interval, at: int | None = None) -> str:
+    mid, low, high = (
+        float(end if at is None else end[at]) for end in (value.mid, value.low, value.high)
+    )
+    return f"{format_number(mid)} ({format_number(low)} to {format_number(high)})"
+
+
+def write(studies: Mapping[float, Study], folder: Path) -> str:
+    """Fit the sizes together and write kaplan.md, kaplan.json and the figures; returns the page."""
+    found = fit_sizes(together({n: one.scan.tuned.crossings for n, one in studies.items()}))
+    page = as_markdown(found, studies)
+    kept = {
+        "joint": None if found.joint is None else _numbers(found.joint),
+        "refusal": found.refusal,
+        "left_out": found.left_out,
+        "apart": [_numbers(one) for one in found.apart],
+        "alone": [_numbers(one) for one in found.alone.values()],
+        "machine": describe_machine(),
+    }
+    write_whole(folder / "kaplan.json", json.dumps(plain(kept), indent=1) + "\n")
+    draw(found, studies, folder)
+    write_whole(folder / "kaplan.md", page)
+    return page
+
+
+def together(by_size: Mapping[float, Crossings]) -> Crossings:
+    """The crossings of several sizes as one; the keys are the parameters, as Kaplan counts them."""
+    parts = [replace(one, n=np.full(len(one), n)) for n, one in by_size.items()]
+    names = ("target", "batch", "steps", "censored", "n", "run")
+    return Crossings(*(np.concatenate([getattr(one, name) for one in parts]) for name in names))
+
+
+def _numbers(fit: CriticalBatchFit) -> dict[str, object]:
+    kept: dict[str, object] = {"n": fit.n, "target": fit.target, "spread": fit.spread}
+    for name in ("s_min", "e_min", "b_crit", "b_star", "alpha_b"):
+        kept[name] = None if (ends := getattr(fit, name)) is None else vars(ends)
+    return kept
+
+
+def draw(found: Sizes, studies: Mapping[float, Study], folder: Path) -> None:
+    """Draw figures 10 and 18 of Kaplan et al., and the bargain of McCandlish et al."""
+    if found.joint is None:
+        return
+    from isoloss.figures import (
+        NoiseAlong,
+        critical_batch_against_loss,
+        panels,
+        save_figure,
+        steps_against_tokens,
+        time_against_compute,
+    )
+
+    highest = 1.3 * float(found.joint.target.max())
+    measured = []
+    for n, one in studies.items():
+        readings = [(at.loss, at.scale) for at in one.noise if at.loss <= highest]
+        columns = [(loss, of.b_simple, of.low, of.high) for loss, of in readings]
+        if columns:
+            measured.append(NoiseAlong(n, *np.array(columns).T))
+    sizes = np.unique(found.joint.n).tolist()
+    scans = panels(len(sizes))
+    for n, ax in zip(sizes, scans, strict=True):
+        steps_against_tokens(found.joint, n, ax=ax)
+    pictures = {
+        "critical": critical_batch_against_loss(found.joint, apart=found.apart, measured=measured),
+        "scans": scans[0],
+        "bargain": time_against_compute(found.joint),
+    }
+    for name, ax in pictures.items():
+        for kind in ("svg", "png"):
+            save_figure(ax, folder / f"kaplan_{name}.{kind}")
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Make both studies and print the page; returns the exit code."""
+    parser = argparse.ArgumentParser(description="Kaplan's B_crit(L), at two small sizes.")
+    parser.add_argument("--folder", type=Path, required=True, help="gets runs, page and figures")
+    parser.add_argument("--quick", action="store_true", help="a small plan, to try it out")
+    options = parser.parse_args(words)
+    plans = dict.fromkeys(PLANS, QUICK) if options.quick else PLANS
+    asked = [
+        (shape, of, options.folder / str(count_params(shape, "non_embedding")))
+        for shape, of in plans.items()
+    ]
+    try:
+        with ProcessPoolExecutor(len(asked), get_context("spawn")) as pool:
+            for waiting in [pool.submit(_study_alone, *one) for one in asked]:
+                waiting.result()
+        studies = {float(folder.name): _study(shape, of, folder) for shape, of, folder in asked}
+        for one, (_, _, folder) in zip(studies.values(), asked, strict=True):
+            write_page(one, folder)
+        print(write(studies, options.folder), end="")
+    except IsolossError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _study(shape: Shape, of: StudyPlan, folder: Path) -> Study:
+    return study(partial(task, shape), of, folder, workers=1, tell=tell_lines)
+
+
+def _study_alone(shape: Shape, of: StudyPlan, folder: Path) -> None:
+    """The study of a size, left in its folder, in a process of its own."""
+    import torch
+
+    torch.set_num_threads(1)
+    _study(shape, of, folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
