@@ -95,8 +95,8 @@ def branch_losses(
 ) -> Axes:
     """Draw the loss that larger batches end with above that of the smallest, from one checkpoint.
 
-    batch: (m,). excess: (m,) of the loss, and its interval. tolerance: what counts as none. Branches
-    that diverged are carets at the top. Returns the axes, a new figure's if `ax` is None.
+    batch: (m,). excess: (m,) of the loss, with its interval. tolerance: what counts as none; where
+    branches diverged there are carets at the top. Returns the axes, a new figure's if `ax` is None.
     Source: the procedure of Merrill et al. 2025.
     """
     b, mid, ends = (np.asarray(one, dtype=np.float64) for one in (batch, excess, (low, high)))
