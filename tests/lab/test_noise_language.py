@@ -14,6 +14,7 @@ from isoloss.errors import InputError  # noqa: E402
 from isoloss.experiments.language_task import HELD_OUT, language  # noqa: E402
 from isoloss.lab.batch_size.task import Learner, Task  # noqa: E402
 from isoloss.lab.batch_size.training import train_curve  # noqa: E402
+from isoloss.lab.models import LanguageModel  # noqa: E402
 from isoloss.lab.tokens import TokenSet  # noqa: E402
 
 SHAPE = Shape(n_layer=2, d_model=8, n_heads=1, vocab=256, n_ctx=16)
@@ -43,7 +44,8 @@ def test_a_batch_has_the_gradient_of_the_mean_loss_that_training_takes(task: Tas
     learner = Learner(task, seed=2)
     (ids,) = examples = learner.draw(6)
     found = learner.gradient(examples)
-    learner.model.loss(ids[:, :-1].long(), ids[:, 1:].long()).backward()
+    assert isinstance(learner.model, LanguageModel)
+    learner.model.loss(ids[:, :-1].long(), ids[:, 1:].long()).backward()  # type: ignore[no-untyped-call]
     for gradient, parameter in zip(found, learner.model.parameters(), strict=True):
         torch.testing.assert_close(gradient, parameter.grad, rtol=1e-4, atol=1e-6)
 
