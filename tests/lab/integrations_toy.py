@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from accelerate.state import DistributedType, PartialState
 from accelerate.utils import gather_object
-from lightning.pytorch import LightningModule, seed_everything
+from lightning.pytorch import LightningModule
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.utils.data import DataLoader
@@ -204,8 +204,8 @@ class Module(LightningModule):
 
 
 def loader(rows: Rows, batch: int = 2, *, shuffle: bool = True) -> Any:
-    seed_everything(0, verbose=False)
-    return DataLoader(rows, batch_size=batch, shuffle=shuffle)
+    drawn = torch.Generator().manual_seed(0)
+    return DataLoader(rows, batch_size=batch, shuffle=shuffle, generator=drawn)
 
 
 def lightning(folder: Any, callbacks: Sequence[Any], **options: Any) -> Any:

@@ -45,9 +45,14 @@ class Gauge:
         self._measured = False
         self._reset()
 
+    @property
+    def begun(self) -> bool:
+        """Whether an update has parts that are not taken in yet."""
+        return self._parts > 0
+
     def begin(self, batch: Any) -> None:
         """A part is about to be computed."""
-        if not self._parts:
+        if not self.begun:
             self._look_at_the_model()
         assert self._meter is not None
         counted = self._setting.count(batch)
@@ -68,7 +73,7 @@ class Gauge:
 
     def end(self, *, scale: float = 1.0, unscaled: bool = False) -> None:
         """All parts of an update are there, and nothing has changed their gradient."""
-        if not self._parts:
+        if not self.begun:
             return
         assert self._meter is not None
         self._measured = True

@@ -5,10 +5,11 @@
     trainer.train()
 
 The Trainer clips before it calls any callback, so that three of its methods are stood before while
-it trains: `training_step` tells of every part, `accelerator.clip_grad_norm_`, which is called
-before an AMP scaler unscales and whether or not anything is clipped, has the gradients as they
-came, and `log` is given the numbers, in the row that has the loss. They are as they were at the end
-of training. Checked against transformers 5.23 and accelerate 1.15.
+it trains: `training_step` tells of every part, `accelerator.clip_grad_norm_` has the gradients as
+they came, before it has an AMP scaler unscale them, and `log` is given the numbers, in the row that
+has the loss. They are as they were at the end of training. Checked against transformers 5.23 and
+accelerate 1.15. Transformers 5.0 divides the loss by the first labels of rows too, which are no
+targets: |G|^2 and tr(Sigma) are then of that smaller loss, and their ratio is the same.
 """
 
 from __future__ import annotations
@@ -83,6 +84,9 @@ class NoiseScaleCallback(TrainerCallback):  # type: ignore[misc]
         self._stand_before(trainer.accelerator, "clip_grad_norm_", self._clip)
         self._stand_before(trainer, "log", self._log)
 
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._end()  # without clipping, early transformers 5 call nothing before
+
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.close()
 
@@ -116,10 +120,13 @@ class NoiseScaleCallback(TrainerCallback):  # type: ignore[misc]
         return loss
 
     def _clip(self, clip_grad_norm_: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        if self._gauge is not None:
+        self._end()
+        return clip_grad_norm_(*args, **kwargs)
+
+    def _end(self) -> None:
+        if self._gauge is not None and self._gauge.begun:
             scaler = self._trainer.accelerator.scaler
             self._gauge.end(scale=1.0 if scaler is None else scaler.get_scale())
-        return clip_grad_norm_(*args, **kwargs)
 
     def _log(self, log: Callable[..., None], logs: dict[str, float], *args: Any, **kw: Any) -> None:
         if self._gauge is not None and "loss" in logs:
