@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from isoloss.errors import InputError, Status, UnidentifiedError
-from isoloss.fitting import Crossings, critical_batch, crossings
+from isoloss.fitting import Crossings, critical_batch, crossings, zhang_critical_batch
 from isoloss.fitting.crossings import falling
 from isoloss.laws import CriticalBatch, published
 from isoloss.runs import Runs
@@ -207,6 +207,48 @@ def test_a_falling_curve_is_the_closest_one() -> None:
     log_steps, log_loss = falling(steps, np.exp([3.0, 2.0, 2.4, 1.0, 0.5]))
     assert log_loss == pytest.approx([3.0, 2.2, 1.0, 0.5])
     assert log_steps == pytest.approx(np.log([1.0, np.sqrt(8.0), 8.0, 16.0]))
+
+
+def test_the_law_is_as_uncertain_at_a_loss_as_the_fit_is_there() -> None:
+    """At a target it is the interval that the fit has there; far off it widens."""
+    found = critical_batch(study(5))
+    for place, target in enumerate(found.target):
+        here = found.at(float(target))
+        assert here.mid == pytest.approx(found.b_crit.mid[place])
+        assert here.low == pytest.approx(found.b_crit.low[place], rel=1e-6)
+        assert here.high == pytest.approx(found.b_crit.high[place], rel=1e-6)
+    wide, narrow = found.at(0.5), found.at(2.5)
+    assert wide.high / wide.low - 1 > 2 * (narrow.high / narrow.low - 1)
+    assert found.at(2.5, level=0.5).low > narrow.low
+    data = study(3)
+    with pytest.raises(InputError, match="one target loss"):
+        critical_batch(data.take(data.target == TARGETS[1])).at(2.5)
+
+
+def test_zhangs_critical_batch_is_the_papers() -> None:
+    """CBS = (b + 5 a 1.2 B_opt) / (5 a), with B_opt = 256 sequences, and what it is made for."""
+    a, b = np.array([3000.0, 4200.0]), np.array([2.1e6, 9.9e6])
+    printed = (b + 5 * a * 1.2 * 256) / (5 * a)
+    found = zhang_critical_batch(a, b, optimal=256)
+    assert found == pytest.approx(printed)
+    linear = (a + b / 256) * 256 / found
+    assert a + b / found == pytest.approx(1.2 * linear)
+    assert zhang_critical_batch(a, b, optimal=1e-9) == pytest.approx(0.2 * b / a)
+    for wrong in ({"a": 0.0}, {"b": -1.0}, {"optimal": 0.0}, {"excess": np.nan}):
+        with pytest.raises(InputError, match=f"{next(iter(wrong))} must be positive"):
+            zhang_critical_batch(**{"a": 1.0, "b": 1.0, "optimal": 1.0, **wrong})
+
+
+def test_zhangs_critical_batch_of_a_fit_is_by_its_steps() -> None:
+    found = critical_batch(study(0, run_noise=0.0, noise=0.0))
+    at = found.zhang()
+    for target, batch in zip(found.target, at.mid, strict=True):
+        linear = steps_to(target, BATCHES[0]) * BATCHES[0] / batch
+        assert steps_to(target, batch) == pytest.approx(1.2 * linear, rel=1e-5)
+    assert found.zhang(optimal=1e4).mid == pytest.approx(1.2e4 + 0.2 * found.b_crit.mid)
+    noisy = critical_batch(study(5)).zhang(excess=0.5)
+    assert (noisy.low < noisy.mid).all()
+    assert (noisy.mid < noisy.high).all()
 
 
 def test_wrong_input_is_refused_in_words() -> None:

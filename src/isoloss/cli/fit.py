@@ -47,7 +47,9 @@ if TYPE_CHECKING:
 def fit(
     runs: Annotated[Path, Parameter(help="A table (CSV, JSONL, Parquet) or directory of runs.")],
     *,
-    form: Annotated[AnyForm, Parameter(help="The law to fit.")] = "chinchilla",
+    form: Annotated[
+        Literal[AnyForm, "critical-batch"], Parameter(help="The law to fit.")
+    ] = "chinchilla",
     x: Annotated[
         Literal["n", "d", "c"] | None, Parameter(help="The variable of a law of one variable.")
     ] = None,
@@ -76,6 +78,12 @@ def fit(
     flops: Annotated[
         Number | None, Parameter(help="Budget of --all and --conventions; 10x the largest run.")
     ] = None,
+    targets: Annotated[
+        str | None, Parameter(help="Losses of critical-batch, in nats: 3.2,3.0; five without it.")
+    ] = None,
+    figure: Annotated[
+        Path | None, Parameter(help="Draw steps against batch, of critical-batch, to this SVG.")
+    ] = None,
     out: Annotated[
         Path | None, Parameter(help="Write the result as JSON to this file too.")
     ] = None,
@@ -88,6 +96,7 @@ def fit(
     chinchilla: E + A/n^alpha + B/d^beta. kaplan-nd: ((Nc/n)^(alpha_n/alpha_d) + Dc/d)^alpha_d.
     power: (xc/x)^alpha. saturating-power: E + A/x^alpha; these and m3, m4, broken-power need --x.
     kaplan-ns needs --critical-batch, and data-constrained its base law held by --fix.
+    critical-batch: b_star/loss^(1/alpha_b) of B_crit, by the curves of runs of several batches.
     --all and --conventions print the best n and d at a budget instead of the coefficients.
     Exit code 3 if the runs do not identify the answer, saying which runs would.
     """
@@ -101,8 +110,21 @@ def fit(
     if flops is not None and not (approaches or conventions):
         raise UsageError("--flops belongs to --all and --conventions; isoloss plan spends a budget")
     chosen = estimating or Estimating()
-    if approaches or conventions:
-        _only_views(x, residual, delta, draws, chosen)
+    if approaches or conventions or form == "critical-batch":
+        views = "--all and --conventions fit in the plain way"
+        why = "critical-batch has a way of its own" if form == "critical-batch" else views
+        _refuse(x, residual, delta, draws, chosen, why)
+    if form == "critical-batch":
+        from isoloss.cli.critical_batch import fit_critical_batch
+
+        if approaches or conventions:
+            raise UsageError("critical-batch shares out no compute; leave out --all, --conventions")
+        return fit_critical_batch(
+            runs, reading, targets=targets, level=level, figure=figure, out=out, json=json
+        )
+    for option, value in (("--targets", targets), ("--figure", figure)):
+        if value is not None:
+            raise UsageError(f"{option} belongs to --form critical-batch; leave it out")
     if draws:
         enough(draws, level)
     table_of_runs = (reading or Reading()).read(runs)
@@ -158,8 +180,10 @@ def _content(
     return content
 
 
-def _only_views(x: str | None, residual: str, delta: float, draws: int, chosen: Estimating) -> None:
-    """Refuse what --all and --conventions would leave aside."""
+def _refuse(
+    x: str | None, residual: str, delta: float, draws: int, chosen: Estimating, why: str
+) -> None:
+    """Refuse what --all, --conventions and critical-batch would leave aside."""
     asked = {
         "--x": x is not None,
         "--residual": residual != "log",
@@ -171,7 +195,7 @@ def _only_views(x: str | None, residual: str, delta: float, draws: int, chosen: 
     }
     for option, given in asked.items():
         if given:
-            raise UsageError(f"--all and --conventions fit in the plain way; leave out {option}")
+            raise UsageError(f"{why}; leave out {option}")
 
 
 def _leave(content: object, parts: Sequence[object], out: Path | None, json: bool) -> None:

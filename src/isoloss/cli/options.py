@@ -15,6 +15,7 @@ from isoloss.errors import InputError, UsageError
 from isoloss.units import parse_number
 
 if TYPE_CHECKING:
+    from isoloss.laws import CriticalBatch
     from isoloss.laws.forms import Law
     from isoloss.runs import Runs
     from isoloss.trust import Draws
@@ -191,15 +192,18 @@ class Estimating:
         """The variables that the runs do not hold."""
         if self.critical_batch is None:
             return None
-        from isoloss.laws import CriticalBatch
+        return {"s_min": critical_batch_law(self.critical_batch)}
 
-        example = "b_star=2e8,alpha_b=0.21"
-        numbers = _named_numbers("--critical-batch", self.critical_batch, example)
-        if set(numbers) != {"b_star", "alpha_b"} or min(numbers.values()) <= 0:
-            raise UsageError(
-                f"--critical-batch {self.critical_batch!r} is not of the form {example}"
-            )
-        return {"s_min": CriticalBatch(**numbers)}
+
+def critical_batch_law(text: str) -> CriticalBatch:
+    """The law that --critical-batch gives by its numbers."""
+    from isoloss.laws import CriticalBatch
+
+    example = "b_star=2e8,alpha_b=0.21"
+    numbers = _named_numbers("--critical-batch", text, example)
+    if set(numbers) != {"b_star", "alpha_b"} or min(numbers.values()) <= 0:
+        raise UsageError(f"--critical-batch {text!r} is not of the form {example}")
+    return CriticalBatch(**numbers)
 
 
 def _named_numbers(option: str, text: str, example: str) -> dict[str, float]:

@@ -13,8 +13,10 @@ _KEYS = (
     {"form", "law", "residuals"},
     {"approaches", "disagreement"},
     {"rows", "movement"},
+    {"b_crit", "s_min", "e_min"},
 )
-"""What the results of `isoloss fit` hold: a fit, the three approaches, the conventions."""
+"""What the results of `isoloss fit` hold: a fit, the three approaches, the conventions, a critical
+batch."""
 
 _LOOKED_AT = 1 << 14
 _OPTIMA = b"run,group,params,tokens,flops,loss,"

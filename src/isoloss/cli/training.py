@@ -44,6 +44,14 @@ class Trained:
     batch: Annotated[
         Number | None, Parameter(group=_TRAINED, help="Tokens per step, where it is decided.")
     ] = None
+    critical_batch: Annotated[
+        str | None,
+        Parameter(
+            group=_TRAINED,
+            help="b_star=2e8,alpha_b=0.21, or runs of several batches to fit it to: its batch is "
+            "followed.",
+        ),
+    ] = None
     force_rules: Annotated[
         bool,
         Parameter(
@@ -64,8 +72,13 @@ class Trained:
             from isoloss.runs import read_runs
 
             tuned = tune(read_runs(self.tuned), level=level, seed=seed).check()
+        critical = None
+        if self.critical_batch is not None:
+            from isoloss.cli.critical_batch import law_or_runs
+
+            critical = law_or_runs(self.critical_batch, level=level)
         family = Family(self.vocab, self.context, self.style)
-        return Setup(family, tuned, self.batch, self.force_rules)
+        return Setup(family, tuned, self.batch, self.force_rules, critical)
 
 
 def cost_of(setup: Setup, convention: str) -> Cost:
@@ -107,7 +120,8 @@ def rules_table(training: Training) -> object:
             for one in training.rules
             if one.source == source and (one.gives == "critical_batch") == critical
         ]
-        rows.append((f"{source}, critical" if critical else source, *_rule(answers)))
+        told = critical and "critical" not in source
+        rows.append((f"{source}, critical" if told else source, *_rule(answers)))
     named = f"{format_number(training.shape.n)} parameters"
     return table(
         "rule", ">rate", ">batch", ">steps", "where it is refused, or what the batch costs",
@@ -127,10 +141,13 @@ def training_notes(plans: Sequence[Plan]) -> list[tuple[str, str]]:
 
 
 def _paid(training: Training) -> str:
-    """What the batch given costs beside the first critical batch that is known."""
-    if training.batch_by != "as given":
-        return "-"
+    """What the batch, if it is yours, costs beside the first critical batch that is known."""
+    from isoloss.planning.training.rules import OWN_CRITICAL
+
     known = [one for one in training.rules if one.over_tokens and one.over_steps]
+    if training.batch_by not in ("as given", OWN_CRITICAL):
+        return "-"
+    known = [one for one in known if one.source == OWN_CRITICAL] or known
     return "; ".join(f"{one.source}: {one.over_tokens:.2f}, {one.over_steps:.2f}" for one in known)
 
 
@@ -145,10 +162,10 @@ def _rule(answers: Sequence[RuleAnswer]) -> tuple[str, ...]:
     rate = next((one.value for one in answers if one.gives == "lr"), None)
     batch = next((one for one in answers if one.gives != "lr"), None)
     remarks = [
-        f"the plan's batch takes {one.over_tokens:.2f}x the least tokens, "
-        f"{one.over_steps:.2f}x the least steps"
+        f"the plan's: {one.over_tokens:.2f} x E_min, {format_number(one.least_tokens)} tokens, "
+        f"and {one.over_steps:.2f} x S_min, {format_number(one.least_steps)} steps"
         for one in answers
-        if one.over_tokens is not None and one.over_steps is not None
+        if one.over_tokens and one.over_steps and one.least_tokens and one.least_steps
     ]
     remarks += dict.fromkeys(one.refused for one in answers if one.refused)
     return (

@@ -16,6 +16,7 @@ from isoloss.fitting.runs_inspection import Finding, inspect_runs
 from isoloss.fitting.shared import SharedFit, fit_shared
 from isoloss.fitting.trend import PowerTrend, power_trend
 from isoloss.fitting.tuning import Configuration, RuleCheck, Tuning, TuningLaw, tune
+from isoloss.fitting.zhang import zhang_critical_batch
 
 __all__ = [
     "BatchRateFit",
@@ -56,4 +57,5 @@ __all__ = [
     "power_trend",
     "tokens_needed",
     "tune",
+    "zhang_critical_batch",
 ]

@@ -13,7 +13,7 @@ measured by leaving out whole runs.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,7 @@ from isoloss.distributions import student_quantile
 from isoloss.errors import InputError, Status, UnidentifiedError
 from isoloss.fitting.crossings import Crossings, crossings
 from isoloss.fitting.intervals import Interval, log_interval
+from isoloss.fitting.zhang import zhang_critical_batch
 from isoloss.laws.forms import Array
 from isoloss.laws.relations import CriticalBatch
 from isoloss.runs import Runs
@@ -46,6 +47,7 @@ class CriticalBatchFit:
     target: nats, n: parameters; one entry for each pair, by rising size and falling loss.
     b_crit, e_min: tokens, s_min: steps, b_star: tokens, alpha_b: each an interval at `level`.
     spread: standard deviation of ln S. crossings: what it was fitted to. status: advice.
+    covariance: (2, 2) of ln b_star and 1 / alpha_b, which go together; degrees: of freedom.
     """
 
     law: CriticalBatch | None
@@ -60,6 +62,34 @@ class CriticalBatchFit:
     level: float
     crossings: Crossings
     status: tuple[Status, ...]
+    covariance: Array | None = field(default=None, repr=False)
+    degrees: int = 1
+
+    def at(self, loss: float, *, level: float | None = None) -> Interval:
+        """Return the critical batch in tokens at a loss in nats, as uncertain as the law is there.
+
+        level: of the interval, by default that of the fit. Raises InputError for a fit of one
+        target loss, which has no law.
+        """
+        if self.law is None or self.covariance is None:
+            raise InputError(
+                "the fit has one target loss, which shows no trend: fit the critical batch at two "
+                "or more"
+            )
+        slope = np.array([1.0, -math.log(loss)])  # of ln B by ln b_star and 1 / alpha_b
+        se = math.sqrt(float(slope @ self.covariance @ slope))
+        return log_interval(self.law(loss), se, self.degrees, level or self.level)
+
+    def zhang(self, *, optimal: float | None = None, excess: float = 0.2) -> Interval:
+        """Return Zhang's critical batch at each target, in tokens: `zhang_critical_batch`.
+
+        optimal: the batch that scaling starts from, by default the smallest that was run.
+        """
+        start = float(self.crossings.batch.min()) if optimal is None else optimal
+        low, mid, high = (
+            zhang_critical_batch(1.0, end, optimal=start, excess=excess) for end in self.b_crit
+        )
+        return Interval(low, mid, high)
 
 
 @dataclass(frozen=True)
@@ -265,13 +295,15 @@ def _result(
         ]
     )
     count = len(names)
-    se = np.sqrt((count - 1) / count * ((left - found) ** 2).sum(axis=0))
+    away = (left - found) * math.sqrt((count - 1) / count)
+    se = np.sqrt((away**2).sum(axis=0))
     degrees = max(count - 3, 1)
     k = problem.cells
-    law, b_star, alpha_b = None, None, None
+    law, b_star, alpha_b, covariance = None, None, None, None
     status = []
     if problem.trend:
         gamma, gamma_se = float(at[k + 1]), float(se[3 * k + 1])
+        covariance = away[:, 3 * k :].T @ away[:, 3 * k :]
         log_star = float(found[3 * k])
         b_star = log_interval(np.exp(found[3 * k]), se[3 * k], degrees, level)
         width = student_quantile(0.5 + 0.5 * level, degrees) * gamma_se
@@ -300,6 +332,8 @@ def _result(
         level=level,
         crossings=used,
         status=tuple(status),
+        covariance=covariance,
+        degrees=degrees,
     )
 
 

@@ -74,7 +74,15 @@ def kaplan_plan(spend: Budget, setup: Setup) -> Plan:
         notes=tuple(notes + budget_notes(total) + list(spend.notes)),
     )
     doubts = unit_notes(found.tokens_per_param.mid, found.loss.mid, setup.family)
-    how = training(found.n, found.d, found.n_convention, setup, machine=spend.machine, kaplan=True)
+    how = training(
+        found.n,
+        found.d,
+        found.n_convention,
+        setup,
+        loss=found.loss,
+        machine=spend.machine,
+        kaplan=True,
+    )
     return replace(found, training=how, notes=(*found.notes, *doubts))
 
 

@@ -37,7 +37,8 @@ from isoloss.planning.training.training import training
 from isoloss.units import format_number
 
 if TYPE_CHECKING:
-    from isoloss.fitting import Fit
+    from isoloss.fitting import CriticalBatchFit, Fit
+    from isoloss.laws import CriticalBatch
     from isoloss.runs import Runs
     from isoloss.trust import Draws
 
@@ -65,6 +66,7 @@ def plan(
     cost: Cost | None = None,
     level: float = 0.9,
     setup: Setup | None = None,
+    critical_batch: CriticalBatch | CriticalBatchFit | None = None,
     **amounts: Unpack[OtherAmounts],
 ) -> Plan:
     """Plan one training run for a budget, or for a loss.
@@ -79,12 +81,15 @@ def plan(
     flops: training FLOPs; amounts: the other forms of a budget, a target loss and caps on n and d
     (`OtherAmounts`). cost: n -> training FLOPs per token, rising, default 6 n. level: of intervals.
     setup: how it is to be trained, by default modern shapes of a vocabulary of 32,000.
+    critical_batch: that you measured, in place of the setup's.
     Returns Plan. Raises InputError for a bad or contradictory budget, or what is no law;
     UnidentifiedError where the runs behind a fit do not identify the answer.
     Source: Hoffmann et al. 2022, Eq. 4, for the optimum; Kaplan et al. 2020, section B.4, for the
     range; see `training` for batch, steps, rate and memory.
     """
     spend, setup = budget({"flops": flops, **amounts}), setup or Setup()
+    if critical_batch is not None:
+        setup = replace(setup, critical_batch=critical_batch)
     if not 0 < level < 1:
         raise InputError(f"level is {level}; give a share between 0 and 1, such as 0.9")
     if isinstance(law_or_draws, published.Kaplan2020):
@@ -93,7 +98,15 @@ def plan(
         return kaplan_plan(spend, setup)
     found = _allocated(law_or_draws, spend, cost, level)
     doubts = unit_notes(found.tokens_per_param.mid, found.loss.mid, setup.family)
-    how = training(found.n, found.d, found.n_convention, setup, machine=spend.machine)
+    how = training(
+        found.n,
+        found.d,
+        found.n_convention,
+        setup,
+        loss=found.loss,
+        loss_unit=found.loss_unit,
+        machine=spend.machine,
+    )
     return replace(found, training=how, notes=(*found.notes, *doubts))
 
 
@@ -164,7 +177,7 @@ def _plan_fit(fit: Fit, spend: Budget, cost: Cost | None) -> Plan:
         *_law_notes(fit.law),
         *_fit_notes(fit, found.n.mid, found.d.mid, found.flops, cost),
     )
-    return replace(found, notes=(*notes, *found.notes))
+    return replace(found, loss_unit=fit.runs.loss_unit, notes=(*notes, *found.notes))
 
 
 def _plan_point(

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 OWN = "your sweep"
 """What a plan calls the rules that `tune` found."""
-_ORDER = (OWN, *RULE_PAIRS)
+OWN_CRITICAL = "your critical batch"
+_ORDER = (OWN, OWN_CRITICAL, *RULE_PAIRS)
 _POWER_LINES = "Power Lines"
 _BATCH_NEEDED = "it carries a batch of yours to more tokens: give a tuned sweep of batches"
 
@@ -45,7 +46,8 @@ class RuleAnswer:
     far: how many times outside the range measured the model lies; 1 inside. steps: the
     plan's tokens over that batch, None for a rate.
     over_tokens, over_steps: of a critical batch, what training at the plan's batch takes over the
-    least tokens and the least steps to the same loss. at: the values at the places of the plan.
+    least tokens and the least steps to the same loss; least_tokens, least_steps: those. at: the
+    values at the places of the plan.
     """
 
     source: str
@@ -58,6 +60,8 @@ class RuleAnswer:
     steps: Estimate | None = None
     over_tokens: float | None = None
     over_steps: float | None = None
+    least_tokens: float | None = None
+    least_steps: float | None = None
     at: tuple[float, ...] = field(default=(), repr=False)
 
 
@@ -162,11 +166,13 @@ def followed(
 ) -> RuleAnswer | None:
     """The rule to follow: of those least far from where they were measured, the first in order.
 
-    kaplan: his own plan, which follows his rules first, and for the batch his critical one.
+    kaplan: his own plan, which follows his rules first, and for the batch a critical one: yours, or
+    his.
     """
-    wanted = {("Kaplan", "critical_batch")} if kaplan else set()
+    wanted = {(OWN_CRITICAL, "critical_batch")}
+    wanted |= {("Kaplan", "critical_batch")} if kaplan else set()
     wanted |= {(source, gives) for source in _ORDER}
-    order = ("Kaplan", *_ORDER) if kaplan else _ORDER
+    order = (OWN_CRITICAL, "Kaplan", *_ORDER) if kaplan else _ORDER
     usable = [
         one
         for one in answers
@@ -177,12 +183,23 @@ def followed(
     return min(usable, key=lambda one: (one.far, order.index(one.source)), default=None)
 
 
-def against(answer: RuleAnswer, batch: float) -> RuleAnswer:
-    """Say of a critical batch what training at `batch` tokens takes beside it; others are as is."""
+def against(answer: RuleAnswer, batch: float, tokens: float) -> RuleAnswer:
+    """Say of a critical batch what training at `batch` tokens takes beside it; others are as is.
+
+    E_min = tokens / (1 + batch / b_crit), S_min = (tokens / batch) / (1 + b_crit / batch).
+    Source: Kaplan et al. 2020, Eqs 5.4 and 5.5.
+    """
     if answer.gives != "critical_batch" or answer.value is None:
         return answer
     cost = trade_off(batch, answer.value.mid)
-    return replace(answer, over_tokens=float(cost.tokens), over_steps=float(cost.steps))
+    over_tokens, over_steps = float(cost.tokens), float(cost.steps)
+    return replace(
+        answer,
+        over_tokens=over_tokens,
+        over_steps=over_steps,
+        least_tokens=tokens / over_tokens,
+        least_steps=tokens / batch / over_steps,
+    )
 
 
 def rule_notes(lr: RuleAnswer | None, batch: RuleAnswer | None, setup: Setup) -> list[str]:
@@ -204,9 +221,8 @@ def rule_notes(lr: RuleAnswer | None, batch: RuleAnswer | None, setup: Setup) ->
     if lr is not None and given:
         notes.append("the rate is the best one for the batch of its own rule, not for the given")
     elif lr is not None and batch is not None and lr.source != batch.source:
-        notes.append(
-            f"the rate is {lr.source}'s and the batch {batch.source}'s: not tuned together"
-        )
+        whose = "your critical one" if batch.source == OWN_CRITICAL else f"{batch.source}'s"
+        notes.append(f"the rate is {lr.source}'s and the batch {whose}: not tuned together")
     return notes
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from isoloss.counting import Family, NConvention, Nearby, Shape
 from isoloss.errors import InputError
+from isoloss.laws import CriticalBatch
 from isoloss.planning.estimate import Estimate
 
 if TYPE_CHECKING:
-    from isoloss.fitting import Tuning
+    from isoloss.fitting import CriticalBatchFit, Tuning
 
 MOST_PARAMS = 1e15
 """More parameters than any model has."""
@@ -23,17 +24,20 @@ class Setup:
 
     family: of the shapes. tuned: what `tune` found in a sweep of yours, to stand beside the
     published rules. batch: tokens per step, where it is decided. force: ask rules outside the range
-    they were measured in too.
+    they were measured in too. critical_batch: its law, as you measured it, or the fit of that, with
+    its doubt at its own level: the batch to follow where no sweep of yours has a best one.
     """
 
     family: Family = field(default_factory=Family)
     tuned: Tuning | None = None
     batch: float | None = None
     force: bool = False
+    critical_batch: CriticalBatch | CriticalBatchFit | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.family, Family):
             raise InputError(f"family is {self.family!r}; give a Family, such as Family(vocab=256)")
+        self._check_critical_batch()
         if self.batch is None:
             return
         if isinstance(self.batch, bool) or not isinstance(self.batch, int | float):
@@ -42,6 +46,23 @@ class Setup:
             raise InputError(
                 f"batch is {self.batch:g} tokens per step, and a sequence has {self.family.n_ctx}: "
                 "give tokens, not sequences"
+            )
+
+    def _check_critical_batch(self) -> None:
+        given = self.critical_batch
+        if given is None or isinstance(given, CriticalBatch):
+            return
+        from isoloss.fitting import CriticalBatchFit  # slow, and a plan from papers has none
+
+        if not isinstance(given, CriticalBatchFit):
+            raise InputError(
+                f"critical_batch is {given!r}; give a CriticalBatch(b_star, alpha_b), or what "
+                "critical_batch() fitted"
+            )
+        if given.law is None:
+            raise InputError(
+                "the critical batch was fitted at one target loss, which shows no trend to plan "
+                "by: fit it at two or more"
             )
 
 

@@ -19,6 +19,7 @@ from isoloss.errors import InputError
 from isoloss.laws.published_tuning import POWER_LINES_RANGE, weight_decay
 from isoloss.planning.budget import Machine
 from isoloss.planning.estimate import Estimate, estimate_of, sure
+from isoloss.planning.training.critical import critical_notes, own_critical_batch
 from isoloss.planning.training.rules import (
     RuleAnswer,
     against,
@@ -69,17 +70,20 @@ def training(
     convention: str,
     setup: Setup,
     *,
+    loss: Estimate | None = None,
+    loss_unit: str = "nats",
     machine: Machine | None = None,
     kaplan: bool = False,
 ) -> Training:
     """Say how to train n parameters on d tokens.
 
-    steps = d / batch; batch and rate each by the first of your own sweep, Step Law, DeepSeek,
-    Porian and Kaplan (the rate alone) that was measured at such a model; if forced and there is
-    none, by the one that is least far from it.
+    steps = d / batch; batch and rate each by the first of your own sweep, your critical batch (the
+    batch alone), Step Law, DeepSeek, Porian and Kaplan (the rate alone) that was measured at such a
+    model; if forced and there is none, by the one that is least far from it.
     n, d: as the plan has them, with the ends of one interval: d is low where n is high.
     convention: how n is counted; "total" is taken where it is not known. setup: see `Setup`.
-    machine: to count devices of. kaplan: follow Kaplan's rules first, as his own plan does.
+    loss: of the plan, which your critical batch goes by. machine: to count devices of. kaplan:
+    follow Kaplan's rules first, as his own plan does.
     Returns Training. Raises InputError for a setup that no shape can have.
     Source: the rules' own (`laws.published_tuning`); Bergsma et al. 2025 for the weight decay. Left
     out: warm-up, beta2 and schedule.
@@ -88,6 +92,7 @@ def training(
     places = places_of(n, d, counted, setup.family)
     here, context = places[0], setup.family.n_ctx
     answers = rule_answers(places, counted, setup)
+    answers = (*own_critical_batch(places, loss, loss_unit, setup), *answers)
     lr = followed(answers, "lr", kaplan=kaplan)
     batched = followed(answers, "batch", kaplan=kaplan)
     batch, steps = (batched.value, batched.steps) if batched else (None, None)
@@ -113,7 +118,9 @@ def training(
         weight_decay=decay,
         lr_by=lr.source if lr else "",
         batch_by="as given" if setup.batch is not None else batched.source if batched else "",
-        rules=answers if batch is None else tuple(against(one, batch.mid) for one in answers),
+        rules=answers
+        if batch is None
+        else tuple(against(one, batch.mid, d.mid) for one in answers),
         memory=states,
         activations=one_sequence,
         checkpoint=_each(places, checkpoint_bytes),
@@ -123,6 +130,7 @@ def training(
             *_shape_notes(here, states.mid, one_sequence, machine),
             *rule_notes(lr, batched, setup),
             *_decay_notes(decay),
+            *critical_notes(batched, loss, setup, kaplan=kaplan),
         ),
     )
 

@@ -9,8 +9,8 @@ import pytest
 
 from isoloss.counting import Family, count_params, flops_per_token, training_memory
 from isoloss.errors import InputError
-from isoloss.fitting import fit, tune
-from isoloss.laws import Chinchilla, allocate, published
+from isoloss.fitting import CriticalBatchFit, Crossings, critical_batch, fit, tune
+from isoloss.laws import Chinchilla, CriticalBatch, allocate, published
 from isoloss.laws.published_tuning import (
     PORIAN_BATCH,
     PORIAN_LR,
@@ -258,3 +258,115 @@ def test_the_weight_decay_goes_with_the_rate_and_the_batch_at_each_end() -> None
     assert odd.weight_decay is not None
     assert odd.weight_decay.mid > 0.5
     assert any("beyond any usual one" in note for note in odd.notes)
+
+
+# A critical batch of one's own ------------------------------------------------------------------
+
+MEASURED = CriticalBatch(b_star=2e8, alpha_b=0.21)
+
+
+def scanned(seed: int = 0) -> CriticalBatchFit:
+    """Steps to three losses at thirteen batches by that law, each run with a luck of its own."""
+    batch = 2.0 ** np.arange(13, 27)
+    target = np.array([3.5, 3.2, 2.9])
+    luck = np.exp(0.05 * np.random.default_rng(seed).standard_normal(batch.size))
+    steps = 5400 / (target - 1.7)[:, None] * (1 + MEASURED(target)[:, None] / batch) * luck
+    rows = [np.repeat(target, batch.size), np.tile(batch, target.size), steps.ravel()]
+    return critical_batch(Crossings.of(*rows))
+
+
+def sized() -> Runs:
+    """Runs of six sizes at four budgets each, with a little noise."""
+    rng = np.random.default_rng(2)
+    n = np.repeat(np.geomspace(1e7, 1e9, 6), 4)
+    d = 20 * n * np.tile([0.3, 1.0, 3.0, 9.0], 6)
+    loss = TRUE(n, d) * np.exp(0.004 * rng.standard_normal(n.size))
+    return Runs(n=n, d=d, loss=loss, n_convention="total")
+
+
+def own(found: Training):
+    return rule(found, "your critical batch", "critical_batch")
+
+
+def test_a_plan_follows_the_critical_batch_that_was_measured() -> None:
+    found = plan(published.HOFFMANN_2022, flops=1e20, critical_batch=MEASURED)
+    how, expected = of(found), float(MEASURED(found.loss.mid))
+    assert how.batch_by == "your critical batch"
+    assert how.batch == Estimate(None, pytest.approx(expected), None)
+    assert how.steps == Estimate(None, pytest.approx(found.d.mid / expected), None)
+    assert (own(how).over_tokens, own(how).over_steps) == pytest.approx((2, 2))
+    assert own(how).least_tokens == pytest.approx(found.d.mid / 2)
+    assert own(how).least_steps == pytest.approx(how.steps.mid / 2)
+    assert any("twice the least tokens" in note for note in how.notes)
+    same = plan(published.HOFFMANN_2022, flops=1e20, setup=Setup(critical_batch=MEASURED))
+    assert of(same).batch == how.batch
+    # The size, its tokens and its rate are as they were.
+    plain = plan(published.HOFFMANN_2022, flops=1e20)
+    assert (plain.n, plain.d, of(plain).lr) == (found.n, found.d, how.lr)
+
+
+def test_another_batch_costs_what_kaplans_relations_say() -> None:
+    setup = Setup(batch=4e6, critical_batch=MEASURED)
+    found = plan(published.HOFFMANN_2022, flops=1e20, setup=setup)
+    how, b_crit = of(found), float(MEASURED(found.loss.mid))
+    assert how.batch_by == "as given"
+    assert own(how).over_steps == pytest.approx(1 + b_crit / 4e6)
+    assert own(how).over_tokens == pytest.approx(1 + 4e6 / b_crit)
+    steps = found.d.mid / 4e6
+    assert own(how).least_steps == pytest.approx(float(MEASURED.s_min(steps, 4e6, found.loss.mid)))
+    assert own(how).least_tokens == pytest.approx(
+        float(MEASURED.c_min(found.d.mid, 4e6, found.loss.mid))
+    )
+
+
+def test_the_doubt_of_the_fit_and_of_the_loss_is_in_the_batch() -> None:
+    fitted = scanned()
+    sharp = plan(published.HOFFMANN_2022, flops=1e19, critical_batch=fitted)
+    low, mid, high = fitted.at(sharp.loss.mid)
+    assert of(sharp).batch == pytest.approx((float(low), float(mid), float(high)))
+    draws = bootstrap(fit(Chinchilla, sized()), draws=100, seed=0)
+    wide = plan(draws, flops=1e20, critical_batch=fitted)
+    batch, steps = of(wide).batch, of(wide).steps
+    assert batch is not None
+    assert steps is not None
+    assert batch.low == pytest.approx(float(fitted.at(wide.loss.high).low))
+    assert batch.high == pytest.approx(float(fitted.at(wide.loss.low).high))
+    assert steps.low < wide.d.mid / batch.mid < steps.high
+    assert steps.low <= wide.d.low / batch.high * (1 + 1e-9)
+
+
+def test_a_sweep_of_batches_goes_first_and_kaplans_plan_takes_yours(swept: Runs) -> None:
+    setup = Setup(tuned=tune(swept, factors=["lr", "batch"]), critical_batch=MEASURED)
+    assert of(plan(TRUE, flops=1e17, setup=setup)).batch_by == "your sweep"
+    found = plan(published.KAPLAN_2020, flops=1e20, critical_batch=MEASURED)
+    assert of(found).batch_by == "your critical batch"
+    assert of(plan_kaplan(1e20)).batch_by == "Kaplan"
+    assert not any("twice the least tokens" in note for note in of(found).notes)
+
+
+def test_a_law_carried_beyond_its_losses_says_so() -> None:
+    far = of(plan(published.HOFFMANN_2022, flops=1e23, critical_batch=scanned()))
+    assert any("from losses of 2.9 to 3.5" in note for note in far.notes)
+    near = of(plan(published.HOFFMANN_2022, loss=3.1, critical_batch=scanned()))
+    assert not any("from losses" in note for note in near.notes)
+
+
+def test_a_critical_batch_that_cannot_be_followed_says_why() -> None:
+    bits = fit(Chinchilla, sized().replace(loss_unit="bits per byte"))
+    how = of(plan(bits, flops=1e20, critical_batch=MEASURED))
+    assert "the plan's is in bits per byte" in own(how).refused
+    assert own(how).value is None
+    assert how.batch_by != "your critical batch"
+    how = of(plan(TRUE, flops=1e15, critical_batch=CriticalBatch(1e14, 0.21)))
+    assert "more than the whole run" in own(how).refused
+    forced = plan(
+        TRUE, flops=1e15, critical_batch=CriticalBatch(1e14, 0.21), setup=Setup(force=True)
+    )
+    assert of(forced).batch_by != "your critical batch"
+    one = scanned()
+    crossings = one.crossings.take(one.crossings.target == 3.2)
+    with pytest.raises(InputError, match="one target loss"):
+        Setup(critical_batch=critical_batch(crossings))
+    for wrong in (2e6, "b_star=2e8", TRUE):
+        with pytest.raises(InputError, match="give a CriticalBatch"):
+            plan(TRUE, flops=1e17, critical_batch=wrong)  # type: ignore[arg-type]

@@ -1,0 +1,169 @@
+"""The critical batch at the command line: fitted to runs of several batches, and in a plan."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Command
+
+from isoloss.laws import CriticalBatch
+from isoloss.runs import Runs, write_runs
+
+LAW = CriticalBatch(b_star=60_000.0, alpha_b=0.3)
+
+
+def write_curves(path: Path, batches: np.ndarray) -> Path:
+    """Learning curves whose steps follow S_min (1 + B_crit / B), with half a percent of noise."""
+    random = np.random.default_rng(0)
+    loss = np.linspace(4.2, 2.0, 40)
+    parts = []
+    for batch in batches:
+        steps = 2100.0 / (loss - 1.5) ** (1 / 0.76) * (1 + LAW(loss) / batch)
+        parts.append(
+            Runs(
+                n=np.full(40, 1e6),
+                d=steps * batch,
+                loss=loss * np.exp(0.005 * random.standard_normal(40)),
+                steps=steps,
+                batch=np.full(40, batch),
+                run=[f"{batch:g}"] * 40,
+            )
+        )
+    write_runs(Runs.concat(parts), path)
+    return path
+
+
+@pytest.fixture
+def curves(tmp_path: Path) -> Path:
+    return write_curves(tmp_path / "curves.csv", 2.0 ** np.arange(6, 18))
+
+
+WORDS = ("--form", "critical-batch")
+
+
+def test_fit_gives_the_critical_batch_its_law_and_zhangs(isoloss: Command, curves: Path) -> None:
+    done = isoloss("fit", curves.name, *WORDS, "--targets", "3,2.7,2.4,2.2")
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    for words in ("b_star / loss^(1/alpha_b)", "Zhang's", "12 runs", "Kaplan et al. 2020"):
+        assert words in said
+    assert max(len(line.rstrip()) for line in done.stdout.splitlines()) <= 80
+    done = isoloss("fit", curves.name, *WORDS, "--targets", "3,2.7,2.4,2.2", "--json")
+    found = json.loads(done.stdout)
+    assert found["law"]["alpha_b"] == pytest.approx(0.3, rel=0.05)
+    assert found["b_crit"]["mid"] == pytest.approx(LAW([3, 2.7, 2.4, 2.2]), rel=0.05)
+    assert found["zhang"]["mid"] == pytest.approx(
+        1.2 * 64 + 0.2 * np.array(found["b_crit"]["mid"]), rel=1e-6
+    )
+    wide = json.loads(isoloss("fit", curves.name, *WORDS, "--level", 0.99, "--json").stdout)
+    assert wide["level"] == 0.99
+    assert len(wide["target"]) == 5
+
+
+def test_fit_draws_and_writes_the_critical_batch(
+    isoloss: Command, curves: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    for _ in range(2):  # the second time over what the first has written
+        done = isoloss("fit", curves.name, *WORDS, "--figure", "s.svg", "--out", "b.json")
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "s.svg").read_text(encoding="utf-8").startswith("<?xml")
+    assert json.loads((tmp_path / "b.json").read_text("utf-8"))["zhang"]["low"]
+
+
+def test_one_target_has_no_law(isoloss: Command, curves: Path) -> None:
+    done = isoloss("fit", curves.name, *WORDS, "--targets", 2.5)
+    assert done.returncode == 0
+    assert "one target loss gives a critical batch and no law" in done.stdout
+
+
+def test_batches_that_do_not_span_it_are_exit_code_3(isoloss: Command, tmp_path: Path) -> None:
+    narrow = write_curves(tmp_path / "narrow.csv", 2.0 ** np.arange(11, 17))
+    done = isoloss("fit", narrow.name, *WORDS)
+    assert done.returncode == 3
+    assert "run batches of" in done.stderr
+    done = isoloss("plan", "--flops", "1e18", "--critical-batch", narrow.name)
+    assert done.returncode == 3
+    assert "run batches of" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--targets", "3"], 2, "--targets belongs to --form critical-batch"),
+        (["--figure", "s.svg"], 2, "--figure belongs to --form critical-batch"),
+        ([*WORDS, "--x", "n"], 2, "a way of its own; leave out --x"),
+        ([*WORDS, "--draws", "0"], 2, "leave out --draws 0"),
+        ([*WORDS, "--fix", "b_star=1"], 2, "leave out --fix"),
+        ([*WORDS, "--all"], 2, "leave out --all, --conventions"),
+        ([*WORDS, "--targets", "three"], 2, "not of the form 3.2,3.0,2.8"),
+        ([*WORDS, "--targets", "99"], 1, "choose targets between"),
+        ([*WORDS, "--figure", "curves.csv"], 1, "holds the runs themselves"),
+    ],
+)
+def test_wrong_words_are_one_line(
+    isoloss: Command, curves: Path, words: list[str], code: int, says: str
+) -> None:
+    done = isoloss("fit", curves.name, *words)
+    assert done.returncode == code
+    assert done.stdout == ""
+    assert says in done.stderr.splitlines()[-1]
+
+
+# In a plan --------------------------------------------------------------------------------------
+
+PLAN = ("plan", "--flops", "1e18", "--law", "hoffmann")
+
+
+def test_plan_follows_a_critical_batch_and_says_what_the_least_would_be(isoloss: Command) -> None:
+    words = ("--critical-batch", "b_star=2e8,alpha_b=0.21")
+    done = isoloss(*PLAN, *words)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    for part in ("your critical batch: 2.00, 2.00", "2.00 x E_min", "2.00 x S_min", "not tuned"):
+        assert part in said
+    assert max(len(line.rstrip()) for line in done.stdout.splitlines()) <= 80
+    (plan,) = json.loads(isoloss(*PLAN, *words, "--json").stdout)["plans"]
+    law = CriticalBatch(2e8, 0.21)
+    assert plan["training"]["batch"]["mid"] == pytest.approx(float(law(plan["loss"]["mid"])))
+    (fixed,) = json.loads(isoloss(*PLAN, *words, "--batch", "4M", "--json").stdout)["plans"]
+    own = fixed["training"]["rules"][0]
+    assert own["over_tokens"] == pytest.approx(1 + 4e6 / float(law(plan["loss"]["mid"])))
+    three = isoloss("plan", "--flops", "1e18", *words)
+    assert "your critical" in three.stdout
+
+
+def test_plan_fits_a_critical_batch_and_carries_its_doubt(isoloss: Command, curves: Path) -> None:
+    done = isoloss(*PLAN, "--critical-batch", curves.name, "--json")
+    assert done.returncode == 0, done.stderr
+    (plan,) = json.loads(done.stdout)["plans"]
+    low, mid, high = plan["training"]["batch"].values()
+    assert low < mid < high
+    assert mid == pytest.approx(float(LAW(plan["loss"]["mid"])), rel=0.1)
+    done = isoloss(*PLAN, "--critical-batch", curves.name, "--level", 0.5, "--json")
+    narrow = json.loads(done.stdout)["plans"][0]["training"]["batch"]
+    assert low < narrow["low"] < narrow["high"] < high
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "says"),
+    [
+        ("b_star=2e8", 2, "not of the form b_star=2e8,alpha_b=0.21"),
+        ("b_star=2e8,alpha_b=-1", 2, "not of the form"),
+        ("b_star=2e8,b_star=1,alpha_b=1", 2, "gives b_star twice"),
+        ("nothing.csv", 1, "no such file or folder"),
+        ("plain.csv", 1, "need 'steps' at every evaluation"),
+    ],
+)
+def test_a_wrong_critical_batch_is_one_line(
+    isoloss: Command, tmp_path: Path, value: str, code: int, says: str
+) -> None:
+    (tmp_path / "plain.csv").write_text("params,tokens,loss\n1e8,2e9,3.3\n", "utf-8")
+    done = isoloss(*PLAN, "--critical-batch", value)
+    assert done.returncode == code
+    assert done.stdout == ""
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
