@@ -117,7 +117,7 @@ def branched_batch(
         b_crit=ends[0],
         low=ends[1],
         high=float(over[0]) if over.size else math.inf,
-        censored=ends[0] == sizes[-1],
+        censored=bool(ends[0] == sizes[-1]),
     )
 
 
