@@ -124,6 +124,28 @@ def test_hugging_face_measures_examples_of_one_part(tmp_path: Path) -> None:
     assert numbers(trainer.state.log_history[-2]) == near(expected)
 
 
+def test_hugging_face_knows_what_shifts_its_labels(tmp_path: Path) -> None:
+    import integrations_toy as toy
+    from transformers import GPT2Config, GPT2LMHeadModel, LlamaForTokenClassification
+
+    small = GPT2Config(vocab_size=toy.VOCAB, n_embd=8, n_layer=1, n_head=1, n_positions=toy.LENGTH)
+    models = {GPT2LMHeadModel(small): 9, LlamaForTokenClassification(toy.make().config): 10}
+    for model, targets in models.items():
+        rows = toy.sequences(8)
+        for row in rows if targets == 10 else ():
+            row["labels"] = row["labels"] % 2
+        trainer = toy.hugging(tmp_path, rows, model, num_train_epochs=1)
+        callback = with_meter(trainer)
+        trainer.train()
+        assert callback.read().tokens_per_sequence == targets
+    model = GPT2LMHeadModel(small)  # whose layers are its own
+    options = {"gradient_accumulation_steps": 1}
+    trainer = toy.hugging(tmp_path, toy.sequences(8), model, **options)
+    with_meter(trainer, examples=2)
+    with pytest.raises(InputError, match=r"not known of .*c_attn.*set gradient_accumulation_steps"):
+        trainer.train()
+
+
 @pytest.fixture
 def half_on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """fp16 with a scaler, which accelerate has for accelerators alone, on the CPU."""

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 from transformers import Trainer, TrainerCallback
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.training_args import ParallelMode
 
 from isoloss.errors import InputError
@@ -29,8 +30,8 @@ from isoloss.lab.noise_meter.meter import Weights
 from isoloss.lab.noise_meter.parameters import Groups
 
 _REMEDY = (
-    "give count= for batches of another form, gradient_checkpointing_kwargs="
-    "{'use_reentrant': False} for checkpoints, or take NoiseScaleCallback out"
+    "set gradient_accumulation_steps=2 or more in place of examples=, have checkpoints with "
+    "use_reentrant=False, give count= for batches of another form, or take NoiseScaleCallback out"
 )
 
 
@@ -59,7 +60,8 @@ class NoiseScaleCallback(TrainerCallback):  # type: ignore[misc]
         tensor, context or sequence parallelism, nn.DataParallel), or there is but one part in one
         process and no examples.
         """
-        self._trainer, self._count, self._weights = trainer, count, weights
+        self._trainer, self._weights = trainer, weights
+        self._count = count or partial(count_batch, shifted=_shifts_labels(trainer))
         self._options: dict[str, Any] = {
             "examples": examples,
             "groups": groups,
@@ -136,13 +138,23 @@ class NoiseScaleCallback(TrainerCallback):  # type: ignore[misc]
     def _setting(self, items_counted: bool) -> Setting:
         trainer = self._trainer
         weights = self._weights or _weights(trainer, items_counted)
-        shifted = getattr(trainer, "_loss_shifts_labels", True)
         return Setting(
             options={**self._options, "weights": weights},
-            count=self._count or partial(count_batch, shifted=shifted),
+            count=self._count,
             alone=trainer.accelerator.num_processes == 1,
             remedy=_REMEDY,
         )
+
+
+def _shifts_labels(trainer: Any) -> bool:
+    """Whether the model's loss compares each position with the label of the next."""
+    model = trainer.model
+    model = getattr(model, "get_base_model", lambda: model)()  # of an adapter
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        return False
+    # The Trainer's own answer is no for GPT2LMHeadModel and others whose loss has no name.
+    own = getattr(trainer, "_loss_shifts_labels", False)
+    return own or type(model).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
 
 
 def _weights(trainer: Any, items_counted: bool) -> Weights:

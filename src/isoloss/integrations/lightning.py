@@ -22,8 +22,8 @@ from isoloss.lab.noise_meter.meter import Weights
 from isoloss.lab.noise_meter.parameters import Groups
 
 _REMEDY = (
-    "give count= for batches of another form, use_reentrant=False for checkpoints, or take "
-    "NoiseScaleCallback out"
+    "set accumulate_grad_batches=2 or more in place of examples=, have checkpoints with "
+    "use_reentrant=False, give count= for batches of another form, or take NoiseScaleCallback out"
 )
 
 
