@@ -62,7 +62,7 @@ def test_luck_of_runs_leaves_the_law_in_its_interval_and_the_page_says_what_it_i
     assert found.joint.alpha_b.low < ALPHA_B < found.joint.alpha_b.high
     page = as_markdown(found, {})
     assert "alpha_B 0.1" in page
-    assert "may be one curve" in page
+    assert "may fall on one curve" in page
     rows = [line for line in page.splitlines() if line.startswith(("| 6,144", "| 38,400"))]
     assert len(rows) == 2 * len(TARGETS)
 
@@ -93,7 +93,7 @@ def test_batches_on_one_side_alone_give_no_law() -> None:
     assert found.refusal
     page = as_markdown(found, {})
     assert "No law" in page
-    assert "alpha_B" not in page
+    assert "One law" not in page
 
 
 def test_the_figures_are_drawn(tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def as_markdown(found: Sizes, studies: Mapping[float, Study]) -> str:
             noise_at_loss(studies[n].noise, target) if n in studies else "",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", *_law_words(found), *_ratio_words(found)]
+    lines += ["", *_law_words(found), "", *_size_words(found)]
     runs = sum(len(one.scan.curves) for one in studies.values())
     lines += ["", f"{runs} runs. {machine_line()}"]
     return "\n".join(lines) + "\n"
@@ -191,16 +191,23 @@ def _law_words(found: Sizes) -> list[str]:
     return lines
 
 
-def _ratio_words(found: Sizes) -> list[str]:
+def _size_words(found: Sizes) -> list[str]:
+    """The law of each size by itself, and whether they are one."""
+    lines = [
+        f"* {n:,.0f} parameters alone: B* {_words(fit.b_star)}, alpha_B {fit.alpha_b.mid:.3g} "
+        f"({fit.alpha_b.low:.3g} to {fit.alpha_b.high:.3g}), scatter {100 * fit.spread:.2g} %."
+        for n, fit in found.alone.items()
+        if fit.b_star is not None and fit.alpha_b is not None
+    ]
     measured = size_ratio(found)
     if measured is None:
-        return []
+        return lines
     target, ratio = measured
-    apart = "do not fall on one curve" if not ratio.low <= 1 <= ratio.high else "may be one curve"
+    apart = "may fall" if ratio.low <= 1 <= ratio.high else "do not fall"
     return [
-        "",
-        f"Each fitted alone, at {target:.4g} nats B_crit of the larger is {ratio.mid:.3g} "
-        f"({ratio.low:.3g} to {ratio.high:.3g}) times that of the smaller: the sizes {apart}.",
+        *lines,
+        f"* At {target:.4g} nats B_crit of the larger is {ratio.mid:.3g} ({ratio.low:.3g} to "
+        f"{ratio.high:.3g}) times that of the smaller: the sizes {apart} on one curve.",
     ]
 
 
