@@ -120,16 +120,13 @@ def size_ratio(found: Sizes) -> tuple[float, Interval] | None:
         return None
     small, large = found.alone[min(found.alone)], found.alone[max(found.alone)]
     shared = np.intersect1d(small.target, large.target)
-    if not shared.size:
+    if not shared.size or small.law is None or large.law is None:
         return None
     target = float(shared[len(shared) // 2])
-    logs, squares = 0.0, 0.0
-    for fit, sign in ((large, 1), (small, -1)):
-        at = int(np.flatnonzero(fit.target == target)[0])
-        logs += sign * math.log(float(fit.b_crit.mid[at]))
-        squares += math.log(float(fit.b_crit.high[at] / fit.b_crit.mid[at])) ** 2
-    half = math.sqrt(squares)
-    ends = (np.asarray(math.exp(logs + shift)) for shift in (-half, 0.0, half))
+    below, above = small.at(target), large.at(target)
+    half = math.hypot(*(math.log(float(one.high / one.mid)) for one in (below, above)))
+    ratio = float(above.mid / below.mid)
+    ends = (np.asarray(ratio * math.exp(shift)) for shift in (-half, 0.0, half))
     return target, Interval(*ends)
 
 
@@ -139,8 +136,8 @@ def as_markdown(found: Sizes, studies: Mapping[float, Study]) -> str:
         "### Kaplan's B_crit(L) on bytes",
         "",
         "| parameters | loss | S_min, steps | E_min, tokens | B_crit by itself | by the law "
-        "| B_simple there |",
-        "|---|---|---|---|---|---|---|",
+        "| 20 % above linear | B_simple there |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for one in sorted(found.apart, key=lambda fit: (fit.n[0], -fit.target[0])):
         n, target = float(one.n[0]), float(one.target[0])
@@ -151,10 +148,12 @@ def as_markdown(found: Sizes, studies: Mapping[float, Study]) -> str:
             format_number(float(one.e_min.mid[0])),
             _words(one.b_crit, 0),
             _by_law(found, n, target),
+            _words(one.zhang(), 0),
             noise_at_loss(studies[n].noise, target) if n in studies else "",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", *_law_words(found), "", *_size_words(found)]
+    lines += ["", "Batches in tokens; 20 % above linear: Zhang et al.'s critical batch.", ""]
+    lines += [*_law_words(found), "", *_size_words(found)]
     runs = sum(len(one.scan.curves) for one in studies.values())
     lines += ["", f"{runs} runs. {machine_line()}"]
     return "\n".join(lines) + "\n"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from isoloss.errors import InputError, IsolossError, Status, UnidentifiedError
 from isoloss.experiments.batch_scan import MakeTask, Scan, ScanPlan, Tell, scan
@@ -145,6 +146,7 @@ def run(
     parser.add_argument("--workers", type=int, help="processes; as many as cores by default")
     parser.add_argument("--quick", action="store_true", help="a small plan, to try it out")
     options = parser.parse_args(words)
+    torch.set_num_threads(1)  # small models gain nothing from more, and lose much to others' work
     try:
         found = study(
             make_task,
