@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from isoloss.fitting import overfitting as overfitting
     from isoloss.fitting import tokens_needed as tokens_needed
     from isoloss.fitting import tune as tune
+    from isoloss.fitting import zhang_critical_batch as zhang_critical_batch
     from isoloss.laws import M3 as M3
     from isoloss.laws import M4 as M4
     from isoloss.laws import Allocation as Allocation
@@ -87,10 +88,14 @@ if TYPE_CHECKING:
     from isoloss.planning import plan as plan
     from isoloss.planning import published_plans as published_plans
     from isoloss.reporting import report as report
+    from isoloss.runs import NoiseSeries as NoiseSeries
+    from isoloss.runs import NoiseWindow as NoiseWindow
     from isoloss.runs import Runs as Runs
     from isoloss.runs import RunSpec as RunSpec
     from isoloss.runs import Schedule as Schedule
+    from isoloss.runs import noise_along as noise_along
     from isoloss.runs import pack_records as pack_records
+    from isoloss.runs import read_noise as read_noise
     from isoloss.runs import read_record as read_record
     from isoloss.runs import read_runs as read_runs
     from isoloss.runs import read_sweep as read_sweep
@@ -138,7 +143,7 @@ _ROOMS = {
     "fitting": "CriticalBatchFit Crossings DownstreamFit Fit Frontier SharedFit Tuning "
     "batch_rate_rule correct_isoflop critical_batch crossings earliest_stop envelope fit "
     "fit_downstream fit_positions fit_shared frontier inspect_runs isoflop "
-    "overfitting tokens_needed tune",
+    "overfitting tokens_needed tune zhang_critical_batch",
     "laws": "Allocation BrokenPowerLaw Chinchilla ChinchillaTied CriticalBatch DataConstrained "
     "DownstreamError FineGrainedMoE KaplanND KaplanNS M3 M4 Overtraining PowerLaw "
     "Precision SaturatingPowerLaw allocate near_optimal published",
@@ -146,8 +151,8 @@ _ROOMS = {
     "planning": "Design Plan Recipe grid_design isoflop_design kaplan_design ladder_design plan "
     "published_plans",
     "reporting": "report",
-    "runs": "RunSpec Runs Schedule pack_records read_record read_runs read_sweep write_runs "
-    "write_sweep",
+    "runs": "NoiseSeries NoiseWindow RunSpec Runs Schedule noise_along pack_records read_noise "
+    "read_record read_runs read_sweep write_runs write_sweep",
     "trust": "Approaches Backtest Choice Comparison Conventions Course CurveForecast Draws "
     "FittedLaw Forecast ForecastModel Interval Outcome Profile RollingBacktest Target approaches "
     "backtest backtest_fit backtest_line bootstrap choose compare compute_multiplier conventions "
