@@ -24,6 +24,7 @@ nb_execution_in_temp = True
 
 autodoc_member_order = "groupwise"
 autodoc_typehints = "none"
+autodoc_mock_imports = ["torch", "transformers", "lightning"]  # pages are made without them
 
 html_theme = "furo"
 html_title = f"isoloss {version}"

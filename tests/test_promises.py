@@ -61,7 +61,7 @@ LAB_FLOORS = {
     "__main__": 5,
 }
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "types", "misc"}
-HEAVY = ("torch", "scipy", "polars", "pandas", "matplotlib", "plotly")
+HEAVY = ("torch", "scipy", "polars", "pandas", "matplotlib", "plotly", "transformers", "lightning")
 VERBS = [
     "demo",
     "corpus",

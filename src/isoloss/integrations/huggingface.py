@@ -52,7 +52,7 @@ class NoiseScaleCallback(TrainerCallback):  # type: ignore[misc]
         """Say what is measured; `trainer.add_callback` then puts it in.
 
         trainer: that it is for. count: from a batch to its (tokens, sequences); without it they are
-        told from `labels`, shifted where the Trainer shifts them, `attention_mask` or `input_ids`.
+        told from `labels`, shifted where its loss shifts them, `attention_mask` or `input_ids`.
         weights: how the parts weigh in the gradient; without it as the Trainer makes them, by their
         tokens where it divides the loss by those of the whole batch, and alike where it does not.
         The rest as in NoiseMeter. A run that is resumed begins with an empty window.
