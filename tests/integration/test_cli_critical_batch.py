@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from conftest import Command
 
+from isoloss.counting import Shape
 from isoloss.laws import CriticalBatch
-from isoloss.runs import Runs, write_runs
+from isoloss.runs import RecordWriter, Runs, RunSpec, write_runs
 
 LAW = CriticalBatch(b_star=60_000.0, alpha_b=0.3)
 
@@ -41,7 +42,33 @@ def curves(tmp_path: Path) -> Path:
     return write_curves(tmp_path / "curves.csv", 2.0 ** np.arange(6, 18))
 
 
+def write_records(folder: Path, batches: list[int]) -> None:
+    """The same as records of finished runs."""
+    shape = Shape(n_layer=2, d_model=16, n_heads=2, vocab=256, n_ctx=32)
+    for batch in batches:
+        spec = RunSpec(shape, tokens=4096 * batch, batch=batch, lr=0.01)
+        with RecordWriter(folder / f"{spec.run_id}.jsonl") as writer:
+            writer.header(spec, {"name": "text", "hash": "ab"}, {}, {})
+            done = 0
+            for loss in np.linspace(4.2, 2.0, 40).tolist():
+                steps = 2100.0 / (loss - 1.5) ** (1 / 0.76) * (1 + float(LAW(loss)) / batch)
+                done = max(done + 1, round(steps))
+                writer.point(done, done * batch, loss)
+            writer.end("finished", step=done, tokens=done * batch, loss=2.0)
+
+
 WORDS = ("--form", "critical-batch")
+
+
+def test_a_folder_of_records_has_the_curves(isoloss: Command, tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    write_records(tmp_path / "records", [2**power for power in range(6, 18, 2)])
+    done = isoloss("fit", "records", *WORDS, "--targets", "3,2.7,2.4", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["b_crit"]["mid"] == pytest.approx(LAW([3, 2.7, 2.4]), rel=0.02)
+    plan = isoloss("plan", "--flops", "1e18", "--critical-batch", "records")
+    assert plan.returncode == 0, plan.stderr
 
 
 def test_fit_gives_the_critical_batch_its_law_and_zhangs(isoloss: Command, curves: Path) -> None:

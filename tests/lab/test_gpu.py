@@ -67,6 +67,29 @@ def test_a_recording_gives_the_loss_of_what_it_recorded(
     assert other.loss == pytest.approx(one.loss, abs=1e-4 if precision == "float32" else 1e-2)
 
 
+@pytest.mark.parametrize("variant", ["plain", "lstm"])
+@pytest.mark.parametrize("micro", [0, 64])
+def test_a_recorded_run_measures_its_noise_beside_the_recording(
+    spec: RunSpec, tokens: TokenSet, tmp_path: Path, variant: str, micro: int
+) -> None:
+    """The loss is that without, and the norms are those of a run that is not recorded."""
+    run = replace(shaped(spec, variant), micro_batch=micro)
+    graph = replace(GPU, graph=True)
+    without = train(run, tokens, tmp_path / "without", engine=graph)
+    end = train(run, tokens, tmp_path / "graph", engine=graph, noise_every=4)
+    assert end.loss == pytest.approx(without.loss, abs=1e-4)
+    train(replace(run, micro_batch=0), tokens, tmp_path / "plain", engine=GPU, noise_every=4)
+    (one,), (other,) = (
+        [read_record(path) for path in (tmp_path / place).glob("*.jsonl")]
+        for place in ("graph", "plain")
+    )
+    assert len(one.noise) == len(other.noise) == run.steps // 4
+    first, expected = one.noise[0], other.noise[0]
+    assert (first.small, first.big) == (32, 256)
+    assert first.sq_small == pytest.approx(expected.sq_small, rel=0.02)
+    assert first.sq_big == pytest.approx(expected.sq_big, rel=0.02)
+
+
 def test_a_recording_is_written_anew_each_time(spec: RunSpec) -> None:
     torch.manual_seed(0)
     model = make_model(spec.shape).to("cuda")

@@ -17,8 +17,11 @@ torch = pytest.importorskip("torch", reason="the lab needs torch: install isolos
 
 from isoloss.lab.engine import PLAIN  # noqa: E402
 from isoloss.lab.models import make_model  # noqa: E402
+from isoloss.lab.parallel.team import ALONE  # noqa: E402
 from isoloss.lab.train import Progress, train  # noqa: E402
 from isoloss.lab.training.batches import Batches  # noqa: E402
+from isoloss.lab.training.checkpoint import State  # noqa: E402
+from isoloss.lab.training.noise import NoiseLines  # noqa: E402
 
 
 def record(spec: RunSpec, folder: Path) -> Run:
@@ -90,6 +93,39 @@ def test_a_compiled_run_is_measured_without_the_compiler(
     train(spec, tokens, tmp_path, engine=replace(PLAIN, compiled=True), noise_every=1)
     assert set(seen) == {4}
     assert {line.small for line in record(spec, tmp_path).noise} == {32}
+
+
+def test_gradients_of_a_recording_are_measured_where_they_lie(
+    spec: RunSpec, tokens: TokenSet
+) -> None:
+    """A recording hands over gradients that no hook has seen (real ones: `test_gpu`)."""
+    spec = replace(spec, micro_batch=64)
+    torch.manual_seed(spec.seed)
+    model = make_model(spec.shape)
+    ids, targets = Batches(tokens, spec)(0)
+    held = torch.autograd.grad(model.loss(ids, targets), list(model.parameters()))
+
+    def replay(ids: Any, targets: Any) -> Any:
+        for parameter, gradient in zip(model.parameters(), held, strict=True):
+            parameter.grad = gradient
+        return torch.tensor(1.5)
+
+    noise = NoiseLines(model, replay, 1, spec, replace(PLAIN, graph=True), ALONE)
+    lines: list[tuple[int, int, Any]] = []
+
+    class Writer:
+        def noise(self, step: int, tokens: int, **found: Any) -> None:
+            lines.append((step, tokens, found))
+
+    state = State()
+    assert float(noise(ids, targets, state)) == 1.5
+    state.step = 1
+    noise.write(Writer(), state)  # type: ignore[arg-type]
+    noise.write(Writer(), state)  # type: ignore[arg-type]  # nothing was measured since
+    ((step, seen, found),) = lines
+    assert (step, seen, found["small"], found["big"]) == (1, 256, 32, 256)
+    assert found["sq_big"] == pytest.approx(squared_norm(spec, ids, targets), rel=1e-4)
+    assert all(p.grad is g for p, g in zip(model.parameters(), held, strict=True))
 
 
 def test_a_killed_run_goes_on_measuring_where_it_was(
