@@ -100,7 +100,6 @@ def test_the_figures_are_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     draw(fit_sizes(scans(luck=0.02)), {}, tmp_path)
     assert sorted(path.name for path in tmp_path.glob("*.svg")) == [
-        "kaplan_bargain.svg",
         "kaplan_critical.svg",
         "kaplan_scans.svg",
     ]

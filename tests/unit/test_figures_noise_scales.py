@@ -53,7 +53,10 @@ def test_the_critical_batch_of_each_size_falls_on_the_law(found: CriticalBatchFi
     assert all(y == pytest.approx(4e4 * x**-4.0, rel=0.01) for x, y in points)
     (caret,) = (line for line in lines if line.get_marker() == "^" and len(line.get_xdata()))
     assert (caret.get_xdata()[0], caret.get_ydata()[0]) == (2.2, 1500.0)
-    assert {"6.14K parameters", "38.4K parameters"} <= {text.get_text() for text in ax.texts}
+    names = {text.get_text(): text for text in ax.texts}
+    for n in ("6.14K", "38.4K"):  # beside the critical batch at the least loss
+        at = names[f"{n} parameters"].xy
+        assert at == (pytest.approx(right), pytest.approx(4e4 * TARGETS[-1] ** -4.0, rel=0.01))
 
 
 def test_points_are_of_the_fits_apart_where_there_are_some(found: CriticalBatchFit) -> None:

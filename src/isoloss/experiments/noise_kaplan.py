@@ -250,8 +250,8 @@ def _numbers(fit: CriticalBatchFit) -> dict[str, object]:
 
 
 def draw(found: Sizes, studies: Mapping[float, Study], folder: Path) -> None:
-    """Draw figures 10 and 18 of Kaplan et al., and the bargain of McCandlish et al."""
-    if found.joint is None:
+    """Draw figures 10 and 18 of Kaplan et al., the latter with the fit of each size alone."""
+    if found.joint is None or not found.alone:
         return
     from isoloss.figures import (
         NoiseAlong,
@@ -259,7 +259,6 @@ def draw(found: Sizes, studies: Mapping[float, Study], folder: Path) -> None:
         panels,
         save_figure,
         steps_against_tokens,
-        time_against_compute,
     )
 
     highest = 1.3 * float(found.joint.target.max())
@@ -269,14 +268,12 @@ def draw(found: Sizes, studies: Mapping[float, Study], folder: Path) -> None:
         columns = [(loss, of.b_simple, of.low, of.high) for loss, of in readings]
         if columns:
             measured.append(NoiseAlong(n, *np.array(columns).T))
-    sizes = np.unique(found.joint.n).tolist()
-    scans = panels(len(sizes))
-    for n, ax in zip(sizes, scans, strict=True):
-        steps_against_tokens(found.joint, n, ax=ax)
+    scans = panels(len(found.alone))
+    for (n, alone), ax in zip(found.alone.items(), scans, strict=True):
+        steps_against_tokens(alone, n, ax=ax)
     pictures = {
         "critical": critical_batch_against_loss(found.joint, apart=found.apart, measured=measured),
         "scans": scans[0],
-        "bargain": time_against_compute(found.joint),
     }
     for name, ax in pictures.items():
         for kind in ("svg", "png"):

@@ -74,7 +74,8 @@ def critical_batch_against_loss(
         ax.set_yscale("log")
         for one in measured:
             _draw_noise(ax, one, *looks[float(one.n)])
-        ends = {n: at for fit in fits for n, at in _draw_critical(ax, fit, looks).items()}
+        points = sorted(point for fit in fits for point in _draw_critical(ax, fit, looks))
+        ends = {n: at for _, n, at in reversed(points)}  # where the loss is least
         if found.law is not None:
             order = np.argsort(found.target)
             low, high = found.b_crit.low[order], found.b_crit.high[order]
@@ -167,7 +168,8 @@ def time_against_compute(
         count_axis(ax.xaxis, "time: steps over the least")
         count_axis(ax.yaxis, f"compute: {unit} over the least")
         batches = "the critical batch:\ntwice the least of both"
-        place_labels(ax, [Label(2, 2, batches, 8, 8, "left", "bottom", LAW)], everything=True)
+        label = Label(2, 2, batches, 8, 8, "left", "bottom", LAW, backed=True)
+        place_labels(ax, [label], everything=True)
         _note(ax, _range_of(found) + ("; hollow: stopped before" if data.censored.any() else ""))
     return ax
 
@@ -185,12 +187,12 @@ def _draw_noise(ax: Axes, one: NoiseAlong, colour: str, marker: str) -> None:
 
 def _draw_critical(
     ax: Axes, fit: CriticalBatchFit, looks: Mapping[float, tuple[str, str]]
-) -> dict[float, float]:
-    """The critical batches with their intervals; the last one of each size, at the least loss."""
-    ends: dict[float, float] = {}
+) -> list[tuple[float, float, float]]:
+    """The critical batches with their intervals; returns the target, the size and where it is."""
+    points = []
     found = fit.b_crit
-    for target, n, mid, low, high in sorted(
-        zip(fit.target, fit.n, found.mid, found.low, found.high, strict=True), reverse=True
+    for target, n, mid, low, high in zip(
+        fit.target, fit.n, found.mid, found.low, found.high, strict=True
     ):
         colour, marker = looks[float(n)]
         ax.errorbar(
@@ -204,8 +206,8 @@ def _draw_critical(
             linewidth=1.2,
             zorder=5,
         )
-        ends[float(n)] = float(mid)
-    return ends
+        points.append((float(target), float(n), float(mid)))
+    return points
 
 
 def _of_size(found: CriticalBatchFit, n: float | None) -> tuple[NDArray[np.bool_], list[int]]:
