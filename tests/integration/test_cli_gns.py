@@ -114,6 +114,7 @@ def test_a_table_of_your_own(isoloss: Command, tmp_path: Path) -> None:
         (["."], 1, "holds no run records"),
         (["own.csv", "--tokens", "tokens"], 2, "--tokens: it is for checkpoints"),
         (["own.csv", "--seed", "1"], 2, "--seed: it is for checkpoints"),
+        (["own.csv", "--threads", "2"], 2, "--threads: it is for checkpoints"),
         (["a.npz", "--windows", "2"], 2, "--windows: a checkpoint has no stretches"),
         (["own.csv", "--windows", "0"], 2, "--windows"),
         (["own.csv", "--level", "1"], 2, "between 0 and 1"),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter, validators
 
@@ -57,6 +58,9 @@ def gns(
         Whole | None,
         Parameter(help="Of what is drawn; 0 without it.", validator=validators.Number(gte=0)),
     ] = None,
+    threads: Annotated[
+        Count | None, Parameter(help="Threads at a checkpoint; 1 without it.")
+    ] = None,
     device: Device = None,
     level: Level = 0.9,
     json: Json = False,
@@ -70,8 +74,11 @@ def gns(
     """
     if source.suffix.lower() == ".npz":
         _refuse({"--windows": windows, "--columns": columns}, "a checkpoint has no stretches")
-        return _at(source, tokens, batches, batch, seed or 0, device, level, json)
+        os.environ["OMP_NUM_THREADS"] = str(threads or 1)  # some libraries read it when loaded
+        how: dict[str, Any] = {"batches": batches or _BATCHES, "batch": batch, "seed": seed or 0}
+        return _at(source, tokens, {**how, "level": level}, device, threads or 1, json)
     drawn = {"--tokens": tokens, "--batches": batches, "--batch": batch, "--seed": seed}
+    drawn |= {"--threads": threads}
     _refuse({**drawn, "--device": device}, "it is for checkpoints, whose name ends in .npz")
     return _along(source, columns, windows or _WINDOWS, level, json)
 
@@ -191,19 +198,20 @@ def _sentence(scale: NoiseScale, unit: str, tokens_per_sequence: float) -> str:
 def _at(
     checkpoint: Path,
     tokens: Path | None,
-    batches: int | None,
-    batch: int | None,
-    seed: int,
+    how: dict[str, Any],
     device: str | None,
-    level: float,
+    threads: int,
     json: bool,
 ) -> int:
     """Print the noise scale at the weights of a checkpoint."""
+    import torch
+
     from isoloss.cli.progress import progress
     from isoloss.lab.engine import Engine
     from isoloss.lab.tokens import load_tokens
     from isoloss.lab.training.noise_at import noise_at
 
+    torch.set_num_threads(threads)
     beside = checkpoint.with_name("tokens")
     if not checkpoint.is_file():
         raise InputError(f"{checkpoint}: no such checkpoint")
@@ -216,10 +224,7 @@ def _at(
         found = noise_at(
             checkpoint,
             text,
-            batches=batches or _BATCHES,
-            batch=batch,
-            level=level,
-            seed=seed,
+            **how,
             engine=Engine(device or "auto", "float32", "fused", False, False),
             on_progress=lambda done, all_: report("measuring", done, all_),
         )
