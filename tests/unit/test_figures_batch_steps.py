@@ -59,3 +59,4 @@ def test_branches_that_diverged_are_carets_at_the_top() -> None:
     caret = next(line for line in ax.lines if line.get_marker() == "^")
     assert list(caret.get_xdata()) == [16]
     assert [text.get_text() for text in ax.texts] == ["tolerance, +0.02"]
+    assert "diverged" in ax.get_title(loc="right")

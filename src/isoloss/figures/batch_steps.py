@@ -27,6 +27,7 @@ from isoloss.laws.relations import BatchRate
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_IN_SIGHT = 10.0  # tolerances
 _WORDS = {"eps": "best rate of one step", "gain": "fall of the loss by it"}
 
 
@@ -95,21 +96,24 @@ def branch_losses(
 ) -> Axes:
     """Draw the loss that larger batches end with above that of the smallest, from one checkpoint.
 
-    batch: (m,). excess: (m,) of the loss, with its interval. tolerance: what counts as none; where
-    branches diverged there are carets at the top. Returns the axes, a new figure's if `ax` is None.
+    batch: (m,). excess: (m,) of the loss, with its interval. tolerance: what counts as none; above
+    ten times that, and where branches diverged, there are carets at the top. Returns the axes, a
+    new figure's if `ax` is None.
     Source: the procedure of Merrill et al. 2025.
     """
     b, mid, ends = (np.asarray(one, dtype=np.float64) for one in (batch, excess, (low, high)))
-    there = np.isfinite(mid)
+    there = mid <= _IN_SIGHT * tolerance
     with house_style():
         ax = axes_or_new(ax)
         ax.axhspan(0.0, tolerance, color=GRID, zorder=0)
         _points(ax, b[there], ends[0][there], mid[there], ends[1][there])
         ax.plot(b[there], mid[there], color=RUN, linewidth=1.0)
         ax.margins(y=0.12)
-        top = ax.get_ylim()[1]
-        ax.plot(b[~there], np.full((~there).sum(), top), "^", color=RUN, clip_on=False)
-        ax.set_ylim(top=top)
+        if not there.all():
+            top = max(ax.get_ylim()[1], 2.0 * tolerance)
+            ax.plot(b[~there], np.full((~there).sum(), top), "^", color=RUN, zorder=4)
+            words = "carets: more than ten tolerances above, or diverged"
+            ax.set_title(words, color=MUTED, fontsize=8, fontweight="normal", loc="right")
         count_axis(ax.xaxis, f"batch, {unit} per step")
         ax.set_ylabel("loss above that of the smallest batch")
         words = f"tolerance, {signed(tolerance)}"
