@@ -63,7 +63,7 @@ def as_markdown(found: Mapping[str, Checks]) -> str:
             lines.append(f"| {' | '.join(cells)} |")
     for name, checks in found.items():
         if checks.refusal:
-            lines += ["", f"{name}: the critical batch is not identified: {checks.refusal}."]
+            lines += ["", f"{name}: not identified: {checks.refusal}."]
     about = describe_machine()
     lines += ["", f"{about['cpu']}, {about['cores']} cores."]
     return "\n".join(lines) + "\n"
