@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,11 @@ torch = pytest.importorskip("torch", reason="the lab needs torch: install isolos
 
 from isoloss.experiments.noise_kaplan import (  # noqa: E402
     as_markdown,
-    draw,
     fit_sizes,
     main,
     size_ratio,
     together,
+    write,
 )
 from isoloss.fitting import Crossings  # noqa: E402
 
@@ -96,9 +97,15 @@ def test_batches_on_one_side_alone_give_no_law() -> None:
     assert "One law" not in page
 
 
-def test_the_figures_are_drawn(tmp_path: Path) -> None:
+def test_page_numbers_and_figures_are_written(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    draw(fit_sizes(scans(luck=0.02)), {}, tmp_path)
+    found = fit_sizes(scans(luck=0.02))
+    assert write(found, {}, tmp_path) == (tmp_path / "kaplan.md").read_text(encoding="utf-8")
+    kept = json.loads((tmp_path / "kaplan.json").read_text(encoding="utf-8"))
+    assert found.joint is not None
+    assert found.joint.b_star is not None
+    assert kept["joint"]["b_star"]["mid"] == pytest.approx(float(found.joint.b_star.mid))
+    assert [one["n"] for one in kept["alone"]] == [[6144.0] * 5, [38400.0] * 5]
     assert sorted(path.name for path in tmp_path.glob("*.svg")) == [
         "kaplan_critical.svg",
         "kaplan_scans.svg",

@@ -44,8 +44,9 @@ def language(tokens: TokenSet, shape: Shape, *, rate: float, rate_batch: int) ->
         each = model.loss(ids[:, :-1], ids[:, 1:], reduction="none")
         return each.view(len(ids), shape.n_ctx).mean(dim=1)
 
+    n = count_params(shape, "non_embedding")
     return Task(
-        name=f"{tokens.name}, {count_params(shape, 'non_embedding'):,} parameters",
+        name=f"{tokens.name}, {n:,} parameters without embeddings",
         unit="tokens",
         model=lambda: make_model(shape),
         stream=drawn_from(_windows(tokens.train, shape.n_ctx)),

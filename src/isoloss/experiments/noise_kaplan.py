@@ -152,8 +152,13 @@ def as_markdown(found: Sizes, studies: Mapping[float, Study]) -> str:
             noise_at_loss(studies[n].noise, target) if n in studies else "",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "Batches in tokens; 20 % above linear: Zhang et al.'s critical batch.", ""]
-    lines += [*_law_words(found), "", *_size_words(found)]
+    lines += [
+        "",
+        "Parameters are those without embeddings, as Kaplan et al. count; batches are in tokens, "
+        "with 90 % intervals. 20 % above linear: the critical batch as Zhang et al. define it.",
+        "",
+    ]
+    lines += [*_law_words(found), "", *_size_words(found), *_noise_words(found, studies)]
     runs = sum(len(one.scan.curves) for one in studies.values())
     lines += ["", f"{runs} runs. {machine_line()}"]
     return "\n".join(lines) + "\n"
@@ -181,8 +186,8 @@ def _law_words(found: Sizes) -> list[str]:
     last = float(fit.target.min())
     lines.append(
         f"One law of both sizes: B_crit = B* / L^(1/alpha_B), B* {_words(fit.b_star)} tokens, "
-        f"alpha_B {fit.alpha_b.mid:.3g} ({fit.alpha_b.low:.3g} to {fit.alpha_b.high:.3g}), with "
-        f"90 % intervals; steps scatter by {100 * fit.spread:.2g} % about it. B_crit doubles as "
+        f"alpha_B {fit.alpha_b.mid:.3g} ({fit.alpha_b.low:.3g} to {fit.alpha_b.high:.3g}); "
+        f"steps scatter by {100 * fit.spread:.2g} % about it. B_crit doubles as "
         f"the loss falls by {doubling:.2g} %. Kaplan et al. have {format_number(paper.b_star)}, "
         f"{paper.alpha_b:g} and {theirs:.2g} %, of tokens of about four bytes: at {last:.3g} nats "
         f"theirs is {format_number(float(paper(last) / fit.law(last)))} times as large."
@@ -210,6 +215,23 @@ def _size_words(found: Sizes) -> list[str]:
     ]
 
 
+def _noise_words(found: Sizes, studies: Mapping[float, Study]) -> list[str]:
+    """How far the noise scale is from the critical batch, by the readings nearest each target."""
+    ratios = []
+    for one in found.apart:
+        n, target = float(one.n[0]), float(one.target[0])
+        readings = studies[n].noise if n in studies else ()
+        by_distance = sorted(readings, key=lambda at: abs(math.log(at.loss / target)))
+        ratios += [at.scale.b_simple / float(one.b_crit.mid[0]) for at in by_distance[:1]]
+    if not ratios:
+        return []
+    middle = float(np.median(ratios))
+    return [
+        f"* B_simple nearest a target is {min(ratios):.2g} to {max(ratios):.2g} times B_crit by "
+        f"itself, {middle:.2g} times in the median."
+    ]
+
+
 def _words(value: Interval, at: int | None = None) -> str:
     mid, low, high = (
         float(end if at is None else end[at]) for end in (value.mid, value.low, value.high)
@@ -217,9 +239,8 @@ def _words(value: Interval, at: int | None = None) -> str:
     return f"{format_number(mid)} ({format_number(low)} to {format_number(high)})"
 
 
-def write(studies: Mapping[float, Study], folder: Path) -> str:
-    """Fit the sizes together and write kaplan.md, kaplan.json and the figures; returns the page."""
-    found = fit_sizes(together({n: one.scan.tuned.crossings for n, one in studies.items()}))
+def write(found: Sizes, studies: Mapping[float, Study], folder: Path) -> str:
+    """Write kaplan.md, kaplan.json and the figures into a folder; returns the page."""
     page = as_markdown(found, studies)
     kept = {
         "joint": None if found.joint is None else _numbers(found.joint),
@@ -245,7 +266,7 @@ def together(by_size: Mapping[float, Crossings]) -> Crossings:
 def _numbers(fit: CriticalBatchFit) -> dict[str, object]:
     kept: dict[str, object] = {"n": fit.n, "target": fit.target, "spread": fit.spread}
     for name in ("s_min", "e_min", "b_crit", "b_star", "alpha_b"):
-        kept[name] = None if (ends := getattr(fit, name)) is None else vars(ends)
+        kept[name] = None if (ends := getattr(fit, name)) is None else ends._asdict()
     return kept
 
 
@@ -298,7 +319,8 @@ def main(words: Sequence[str] | None = None) -> int:
         studies = {float(folder.name): _study(shape, of, folder) for shape, of, folder in asked}
         for one, (_, _, folder) in zip(studies.values(), asked, strict=True):
             write_page(one, folder)
-        print(write(studies, options.folder), end="")
+        sizes = together({n: one.scan.tuned.crossings for n, one in studies.items()})
+        print(write(fit_sizes(sizes), studies, options.folder), end="")
     except IsolossError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
