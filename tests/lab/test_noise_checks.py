@@ -70,7 +70,6 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Checks:
     return result
 
 
-@pytest.mark.full
 def test_a_bowl_does_what_theory_says(found: Checks) -> None:
     held = found.held[0]
     noise = held.curvature.noise
@@ -85,7 +84,6 @@ def test_a_bowl_does_what_theory_says(found: Checks) -> None:
     assert found.temperature.low < found.temperature.ratio < found.temperature.high
 
 
-@pytest.mark.full
 def test_the_page_has_every_check_and_its_figures(found: Checks, tmp_path: Path) -> None:
     page = write_page({"SGD": found}, tmp_path)
     table = rows("SGD", found)
