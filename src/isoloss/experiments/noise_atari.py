@@ -47,7 +47,7 @@ from isoloss.units import format_number
 GAME = "space_invaders"
 BEST = 630.0  # points of its first wave: six in each of six rows, of 5 to 30 points
 SIDE, STACK = 42, 4  # pixels of a picture, and pictures that are seen at once
-EPISODES = 32  # of an evaluation
+EPISODES = 128  # of an evaluation
 METHOD = Method(frames=8, discount=0.99, blend=0.95, value=0.5, entropy=0.01)
 _EVALUATION = 20_000
 
