@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from isoloss.errors import InputError
-from isoloss.experiments import batch_scan, noise_study
-from isoloss.experiments.batch_scan import MakeTask, ScanPlan, scan
-from isoloss.experiments.noise_page import write_page
-from isoloss.experiments.noise_study import TABLE_1, StudyPlan, mean_noise, study
+from isoloss.experiments.batch_size import command
+from isoloss.experiments.batch_size import scan as module
+from isoloss.experiments.batch_size.page import write_page
+from isoloss.experiments.batch_size.scan import MakeTask, ScanPlan, scan
+from isoloss.experiments.batch_size.study import TABLE_1, StudyPlan, mean_noise, study
 from isoloss.lab.batch_size.noise import NoisePoint, noise_along, noise_at
 from isoloss.lab.batch_size.task import Draw, Examples, Learner, Task, drawn_from
 from isoloss.lab.batch_size.training import Curve, train_curve
@@ -79,16 +80,16 @@ PLAN = ScanPlan((1, 4, 16, 64, 256, 1024, 4096), (1.0, 0.8, 0.5), 1_000_000, 3_0
 
 
 def in_this_process(make_task: MakeTask, workers: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(1, initializer=batch_scan._begin, initargs=(make_task,))
+    return ThreadPoolExecutor(1, initializer=module._begin, initargs=(make_task,))
 
 
-PROCESSES = batch_scan._pool
+PROCESSES = module._pool
 
 
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs are made by a thread, for a process takes seconds to begin."""
-    monkeypatch.setattr(batch_scan, "_pool", in_this_process)
+    monkeypatch.setattr(module, "_pool", in_this_process)
 
 
 def test_a_learner_takes_the_step_of_its_optimizer() -> None:
@@ -189,13 +190,13 @@ def test_a_scan_goes_on_from_what_is_there(
     files = sorted(tmp_path.glob("b*.json"))
     files[1].unlink()
     trained = []
-    train = batch_scan._train
+    train = module._train
 
     def counted(*asked: Any) -> Curve:
         trained.append(asked)
         return train(*asked)
 
-    monkeypatch.setattr(batch_scan, "_train", counted)
+    monkeypatch.setattr(module, "_train", counted)
     again = scan(quadratic, plan, tmp_path)
     assert len(trained) == 1
     assert again.curves == first.curves
@@ -211,7 +212,7 @@ def test_two_processes_make_the_same_runs_as_one(tmp_path: Path, alone: None) ->
     plan = replace(PLAN, batches=(64, 1024), targets=(0.7, 0.5))
     one = scan(quadratic, plan, tmp_path / "one")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch_scan, "_pool", PROCESSES)
+        patch.setattr(module, "_pool", PROCESSES)
         two = scan(quadratic, plan, tmp_path / "two", workers=2)
     assert [(c.batch, c.rate, c.steps) for c in two.curves] == [
         (c.batch, c.rate, c.steps) for c in one.curves
@@ -279,7 +280,7 @@ def test_the_command_of_a_domain_says_what_is_wrong_in_a_line(tmp_path: Path, ca
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "scan.json").write_text("{}")
     plan = StudyPlan(PLAN, TABLE_1["MNIST"], "it is a quadratic.", noise_batch=64)
-    code = noise_study.run(quadratic, plan, plan, ["--folder", str(tmp_path)])
+    code = command.run(quadratic, plan, plan, ["--folder", str(tmp_path)])
     assert code == 1
     told = capsys.readouterr()
     assert told.out == ""

@@ -24,7 +24,7 @@ WIDTH, START, NOISE = 200, 3.0, 5.0
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_the_batch_follows_the_root_of_the_noise_scale(optimizer: str) -> None:
     task = quadratic([1.0] * WIDTH, [START] * WIDTH, NOISE, rate=0.01, optimizer=optimizer)
-    rate = BatchRate(0.02 if optimizer == "sgd" else 0.02, 5.0)
+    rate = BatchRate(0.02, 5.0)
     run = train_adaptive(
         task, exchange=50.0, rate=rate, first=8, most_batch=64, most_steps=400, seed=1, until=60.0
     )

@@ -15,10 +15,11 @@ torch = pytest.importorskip("torch", reason="the lab needs torch: install isolos
 from noisy_quadratic import quadratic  # noqa: E402
 
 from isoloss.errors import InputError  # noqa: E402
-from isoloss.experiments import batch_scan, noise_checks, noise_theory  # noqa: E402
-from isoloss.experiments.batch_scan import ScanPlan  # noqa: E402
-from isoloss.experiments.noise_checks_page import as_markdown, rows, write_page  # noqa: E402
-from isoloss.experiments.noise_theory import Checks, ChecksPlan, check  # noqa: E402
+from isoloss.experiments import noise_checks  # noqa: E402
+from isoloss.experiments.batch_size import scan, theory  # noqa: E402
+from isoloss.experiments.batch_size.scan import ScanPlan  # noqa: E402
+from isoloss.experiments.batch_size.theory import Checks, ChecksPlan, check  # noqa: E402
+from isoloss.experiments.batch_size.theory_page import as_markdown, rows, write_page  # noqa: E402
 from isoloss.lab.batch_size.task import Task  # noqa: E402
 
 WIDTH, NOISE = 16, 2.0
@@ -54,11 +55,11 @@ def bowl() -> Task:
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Checks:
     def here(make_task: object, workers: int) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(1, initializer=batch_scan._begin, initargs=(make_task,))
+        return ThreadPoolExecutor(1, initializer=scan._begin, initargs=(make_task,))
 
     told: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batch_scan, "_pool", here)
+        patch.setattr(scan, "_pool", here)
         result = check(
             bowl,
             PLAN,
@@ -100,9 +101,9 @@ def test_the_page_has_every_check_and_its_figures(found: Checks, tmp_path: Path)
 def test_a_crossing_lies_on_the_smoothed_curve() -> None:
     steps = [0, 1, 2, 4, 8, 16]
     loss = [9.0, 8.0, 4.0, 2.0, 1.0, 0.5]
-    assert noise_theory._crossing(steps, loss, 3.0) == pytest.approx(8 / 3)
+    assert theory._crossing(steps, loss, 3.0) == pytest.approx(8 / 3)
     with pytest.raises(InputError, match=r"did not reach 0\.1"):
-        noise_theory._crossing(steps, loss, 0.1)
+        theory._crossing(steps, loss, 0.1)
 
 
 def test_a_ratio_of_runs_has_an_interval_that_holds_it() -> None:
@@ -110,11 +111,11 @@ def test_a_ratio_of_runs_has_an_interval_that_holds_it() -> None:
     held = []
     for _ in range(200):
         above, below = 6.0 * np.exp(0.2 * rng.normal(size=6)), 2 * np.exp(0.2 * rng.normal(size=6))
-        low, middle, high = noise_theory._ratio(above, below)
+        low, middle, high = theory._ratio(above, below)
         assert low < middle < high
         held.append(low < 3.0 < high)
     assert 0.84 < np.mean(held) < 0.98
-    assert math.isnan(noise_theory._ratio(above, below - 10.0)[1])
+    assert math.isnan(theory._ratio(above, below - 10.0)[1])
 
 
 @pytest.mark.full

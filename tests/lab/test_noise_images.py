@@ -18,10 +18,10 @@ import pytest
 import torch
 
 from isoloss.errors import InputError
-from isoloss.experiments import images as module
 from isoloss.experiments import noise_autoencoder, noise_digits, noise_fashion, noise_vae
-from isoloss.experiments.image_tasks import autoencoder, classifier, vae
-from isoloss.experiments.images import Images, digits, fashion, load_images
+from isoloss.experiments.batch_size import images as module
+from isoloss.experiments.batch_size.image_tasks import autoencoder, classifier, vae
+from isoloss.experiments.batch_size.images import Images, digits, fashion, load_images
 from isoloss.lab.batch_size.task import Learner, Task
 from isoloss.lab.batch_size.training import train_curve
 

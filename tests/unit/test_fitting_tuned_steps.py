@@ -1,4 +1,4 @@
-"""Steps at the best rate of each batch: the lowest of a bowl, its sides, runs that never got there."""
+"""Steps at the best rate of each batch: a bowl's lowest, its sides, runs that never got there."""
 
 from __future__ import annotations
 
@@ -76,6 +76,14 @@ def test_a_batch_that_never_got_there_is_censored_at_the_steps_it_made() -> None
     assert found.crossings.censored.tolist() == [True, False]
     assert found.crossings.steps[0] == pytest.approx(2.0 * S_MIN)
     assert np.isnan(found.rate[0])
+
+
+def test_a_rate_at_which_one_of_two_runs_got_there_is_no_answer_by_itself() -> None:
+    made = curves([90.0], [1.2], seeds=2)
+    first = made.run == "90.0 1.2 0"
+    found = tuned_steps(made[~first | (made.loss > 4.5)], [4.0])
+    assert found.crossings.censored.all()
+    assert found.crossings.steps[0] == pytest.approx(made.steps[first & (made.loss > 4.5)].max())
 
 
 def test_the_critical_batch_is_recovered_through_it() -> None:

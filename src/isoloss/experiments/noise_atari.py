@@ -25,9 +25,9 @@ import torch
 from torch import Tensor, nn
 
 from isoloss.errors import InputError, IsolossError
-from isoloss.experiments import noise_study
-from isoloss.experiments.batch_scan import ScanPlan, Tell
-from isoloss.experiments.noise_study import TABLE_1, StudyPlan
+from isoloss.experiments.batch_size import command
+from isoloss.experiments.batch_size.scan import ScanPlan, Tell
+from isoloss.experiments.batch_size.study import TABLE_1, StudyPlan
 from isoloss.files import make_folder, write_whole
 from isoloss.lab.batch_size.actor_critic import (
     Array,
@@ -287,11 +287,11 @@ def main(words: Sequence[str] | None = None) -> int:
     if options.scan:
         rest = ["--folder", str(options.folder)]
         rest += ["--workers", str(options.workers)] if options.workers else []
-        return noise_study.run(task, SCAN, SCAN, rest)
+        return command.run(task, SCAN, SCAN, rest)
     plan = QUICK if options.quick else PLAN
     try:
         make_folder(options.folder)
-        found = noise_along(plan, noise_study.tell_lines)
+        found = noise_along(plan, command.tell_lines)
         if not options.quick and not beats_chance(found):
             raise InputError(
                 f"the agent's {np.mean(found.learnt):.1f} points are not above the "

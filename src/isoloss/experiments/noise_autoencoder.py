@@ -9,10 +9,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from isoloss.experiments.batch_scan import ScanPlan
-from isoloss.experiments.image_tasks import autoencoder
-from isoloss.experiments.images import digits
-from isoloss.experiments.noise_study import TABLE_1, StudyPlan, run
+from isoloss.experiments.batch_size.command import run
+from isoloss.experiments.batch_size.image_tasks import autoencoder
+from isoloss.experiments.batch_size.images import digits
+from isoloss.experiments.batch_size.scan import ScanPlan
+from isoloss.experiments.batch_size.study import TABLE_1, StudyPlan
 from isoloss.lab.batch_size.task import Task
 
 PLAN = StudyPlan(

@@ -2,23 +2,21 @@
 
     python -m isoloss.experiments.noise_checks --folder FOLDER
 
-By SGD and by Adam; `noise_theory` says what is done.
+By SGD and by Adam; `batch_size.theory` says what is done.
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
-from isoloss.errors import IsolossError
-from isoloss.experiments.batch_scan import MakeTask, ScanPlan
-from isoloss.experiments.images import digits
-from isoloss.experiments.noise_checks_page import write_page
+from isoloss.experiments.batch_size.command import parser, print_page, tell_lines
+from isoloss.experiments.batch_size.images import digits
+from isoloss.experiments.batch_size.scan import MakeTask, ScanPlan
+from isoloss.experiments.batch_size.theory import ChecksPlan, check
+from isoloss.experiments.batch_size.theory_page import write_page
 from isoloss.experiments.noise_digits import task as classifying
-from isoloss.experiments.noise_theory import ChecksPlan, check
 from isoloss.lab.batch_size.task import Task
 
 PLAN = ChecksPlan(
@@ -63,44 +61,24 @@ TASKS: dict[str, MakeTask] = {"SGD": by_sgd, "Adam": by_adam}
 
 def main(words: Sequence[str] | None = None) -> int:
     """Make the checks and print their page; returns the exit code."""
-    import torch
+    options = parser((__doc__ or "").split("\n")[0]).parse_args(words)
 
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--folder", type=Path, required=True, help="gets runs, page and figures")
-    parser.add_argument("--workers", type=int, help="processes of the scan; as many as cores")
-    parser.add_argument("--quick", action="store_true", help="a small plan, to try it out")
-    options = parser.parse_args(words)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    def page() -> str:
         images = digits()
-        plan = QUICK if options.quick else PLAN
         found = {
             name: check(
                 make,
-                plan,
+                QUICK if options.quick else PLAN,
                 (images.x, images.kind),
                 options.folder / f"runs-{name.lower()}",
                 workers=options.workers,
-                tell=_tell,
+                tell=tell_lines,
             )
             for name, make in TASKS.items()
         }
-        print(write_page(found, options.folder), end="")
-    except IsolossError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from the runs that are there", file=sys.stderr)
-        return 130
-    finally:
-        torch.set_num_threads(threads)
-    return 0
+        return write_page(found, options.folder)
 
-
-def _tell(what: str, done: float, total: float | None, note: str) -> None:
-    of = "" if total is None else f" ({done:.0f} of {total:.0f} done)"
-    print(f"{what}{of} {note}".rstrip(), file=sys.stderr, flush=True)
+    return print_page(page)
 
 
 if __name__ == "__main__":

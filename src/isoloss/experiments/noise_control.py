@@ -21,8 +21,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from isoloss.experiments.batch_scan import ScanPlan
-from isoloss.experiments.noise_study import TABLE_1, StudyPlan, run
+from isoloss.experiments.batch_size.command import run
+from isoloss.experiments.batch_size.scan import ScanPlan
+from isoloss.experiments.batch_size.study import TABLE_1, StudyPlan
 from isoloss.lab.batch_size.actor_critic import (
     Array,
     Method,

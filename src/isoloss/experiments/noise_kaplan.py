@@ -8,7 +8,6 @@ number of steps for each size and target. What each would be alone is put beside
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -22,7 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from isoloss.counting import Shape, count_params
-from isoloss.errors import IsolossError, UnidentifiedError
+from isoloss.errors import UnidentifiedError
+from isoloss.experiments.batch_size.command import parser, print_page, tell_lines
+from isoloss.experiments.batch_size.page import machine_line, noise_at_loss, plain, write_page
+from isoloss.experiments.batch_size.study import Study, StudyPlan, study
 from isoloss.experiments.noise_language import (
     LARGE,
     LARGE_SCAN,
@@ -32,8 +34,6 @@ from isoloss.experiments.noise_language import (
     plan,
     task,
 )
-from isoloss.experiments.noise_page import machine_line, noise_at_loss, plain, write_page
-from isoloss.experiments.noise_study import Study, StudyPlan, study, tell_lines
 from isoloss.files import write_whole
 from isoloss.fitting import CriticalBatchFit, Crossings, critical_batch
 from isoloss.fitting.critical_batch import SPAN
@@ -303,31 +303,24 @@ def draw(found: Sizes, studies: Mapping[float, Study], folder: Path) -> None:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Make both studies and print the page; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Kaplan's B_crit(L), at two small sizes.")
-    parser.add_argument("--folder", type=Path, required=True, help="gets runs, page and figures")
-    parser.add_argument("--quick", action="store_true", help="a small plan, to try it out")
-    options = parser.parse_args(words)
+    options = parser("Kaplan's B_crit(L), at two small sizes.").parse_args(words)
     plans = dict.fromkeys(PLANS, QUICK) if options.quick else PLANS
     asked = [
         (shape, of, options.folder / str(count_params(shape, "non_embedding")))
         for shape, of in plans.items()
     ]
-    try:
-        with ProcessPoolExecutor(len(asked), get_context("spawn")) as pool:
+
+    def page() -> str:
+        with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
             for waiting in [pool.submit(_study_alone, *one) for one in asked]:
                 waiting.result()
         studies = {float(folder.name): _study(shape, of, folder) for shape, of, folder in asked}
         for one, (_, _, folder) in zip(studies.values(), asked, strict=True):
             write_page(one, folder)
         sizes = together({n: one.scan.tuned.crossings for n, one in studies.items()})
-        print(write(fit_sizes(sizes), studies, options.folder), end="")
-    except IsolossError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
+        return write(fit_sizes(sizes), studies, options.folder)
+
+    return print_page(page)
 
 
 def _study(shape: Shape, of: StudyPlan, folder: Path) -> Study:

@@ -12,9 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from isoloss.counting import Shape
-from isoloss.experiments.batch_scan import ScanPlan
-from isoloss.experiments.language_task import language
-from isoloss.experiments.noise_study import TABLE_1, StudyPlan, run
+from isoloss.experiments.batch_size.command import run
+from isoloss.experiments.batch_size.language_task import language
+from isoloss.experiments.batch_size.scan import ScanPlan
+from isoloss.experiments.batch_size.study import TABLE_1, StudyPlan
 from isoloss.lab.batch_size.task import Task
 from isoloss.lab.tokens import prepare
 

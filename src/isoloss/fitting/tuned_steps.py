@@ -71,14 +71,15 @@ def tuned_steps(curves: Runs, targets: ArrayLike | None = None) -> TunedSteps:
         needed: dict[float, list[float]] = {}
         for one in begun:
             if (one.n, one.batch) == (n, batch) and one.loss > target:
-                log_steps = got_there.get((one.run, target), np.inf)
-                needed.setdefault(one.rate, []).append(log_steps)
-        missed = bool(found.censored[rows].all())
+                in_log = got_there.get((one.run, target), np.inf)
+                needed.setdefault(one.rate, []).append(in_log)
+        rates = np.array(sorted(needed))
+        log_steps = np.array([np.mean(needed[rate]) for rate in rates])
+        missed = bool(np.isinf(log_steps).all())
         if missed:
-            answer = (float(found.steps[rows].max()), np.nan, False)
+            answer = (float(found.steps[rows & found.censored].max()), np.nan, False)
         else:
-            rates = np.array(sorted(needed))
-            answer = _lowest(np.log(rates), np.array([np.mean(needed[rate]) for rate in rates]))
+            answer = _lowest(np.log(rates), log_steps)
         steps.append(answer[0])
         best.append(answer[1])
         bracketed.append(answer[2])

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from isoloss.experiments.noise_page import plain
-from isoloss.experiments.noise_theory import Checks
+from isoloss.experiments.batch_size.page import plain
+from isoloss.experiments.batch_size.theory import Checks
 from isoloss.files import write_whole
 from isoloss.fitting import BatchRateFit, batch_rate_rule
 from isoloss.fitting.intervals import Interval

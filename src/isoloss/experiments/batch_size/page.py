@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from isoloss.experiments.noise_study import Study, mean_noise
+from isoloss.experiments.batch_size.study import Study, mean_noise
 from isoloss.files import write_whole
 from isoloss.fitting import CriticalBatchFit
 from isoloss.lab.batch_size.noise import NoisePoint

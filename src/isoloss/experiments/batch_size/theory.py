@@ -16,7 +16,7 @@ import numpy as np
 
 from isoloss.distributions import student_quantile
 from isoloss.errors import InputError, UnidentifiedError
-from isoloss.experiments.batch_scan import MakeTask, Scan, ScanPlan, Tell, scan
+from isoloss.experiments.batch_size.scan import MakeTask, Scan, ScanPlan, Tell, scan
 from isoloss.fitting import (
     BatchRateFit,
     CriticalBatchFit,

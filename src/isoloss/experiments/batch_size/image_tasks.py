@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from isoloss.experiments.images import Images
+from isoloss.experiments.batch_size.images import Images
 from isoloss.lab.batch_size.task import Draw, Examples, Task, drawn_from
 
 KINDS = 10

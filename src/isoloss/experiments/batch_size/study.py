@@ -7,20 +7,16 @@ noise, the whole as JSON, a page in Markdown, and figures.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
-import sys
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from isoloss.errors import InputError, IsolossError, Status, UnidentifiedError
-from isoloss.experiments.batch_scan import MakeTask, Scan, ScanPlan, Tell, scan
+from isoloss.errors import InputError, Status, UnidentifiedError
+from isoloss.experiments.batch_size.scan import MakeTask, Scan, ScanPlan, Tell, scan
 from isoloss.files import write_whole
 from isoloss.fitting import CriticalBatchFit, critical_batch
 from isoloss.lab.batch_size.noise import NoisePoint, noise_along
@@ -129,46 +125,6 @@ def study(
             "domain does not count"
         )
     return result
-
-
-def run(
-    make_task: MakeTask, plan: StudyPlan, quick: StudyPlan, words: Sequence[str] | None = None
-) -> int:
-    """The command of a domain: make its study, leave it in a folder, print its page.
-
-    quick: the plan under --quick, which is for trying the command out. words: of the command line.
-    Returns the exit code.
-    """
-    from isoloss.experiments.noise_page import write_page
-
-    parser = argparse.ArgumentParser(description=f"{plan.paper.domain} of McCandlish et al., here.")
-    parser.add_argument("--folder", type=Path, required=True, help="gets runs, page and figures")
-    parser.add_argument("--workers", type=int, help="processes; as many as cores by default")
-    parser.add_argument("--quick", action="store_true", help="a small plan, to try it out")
-    options = parser.parse_args(words)
-    torch.set_num_threads(1)  # small models gain nothing from more, and lose much to others' work
-    try:
-        found = study(
-            make_task,
-            quick if options.quick else plan,
-            options.folder,
-            workers=options.workers,
-            tell=tell_lines,
-        )
-        print(write_page(found, options.folder), end="")
-    except IsolossError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
-    return 0
-
-
-def tell_lines(what: str, done: float, total: float | None, note: str) -> None:
-    """Progress as lines, which a log keeps too."""
-    of = "" if total is None else f" ({done:.0f} of {total:.0f} done)"
-    print(f"{what}{of} {note}".rstrip(), file=sys.stderr, flush=True)
 
 
 def _noise(

@@ -1,0 +1,1 @@
+"""What studies of the batch size share: scans, theory, tasks, and the pages they leave."""
