@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -286,3 +290,38 @@ def test_the_command_of_a_domain_says_what_is_wrong_in_a_line(tmp_path: Path, ca
     assert told.out == ""
     assert told.err.startswith("error: ")
     assert told.err.count("\n") == 1
+
+
+@pytest.mark.full
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells of a parent's death on Linux")
+def test_workers_do_not_outlive_a_scan_that_is_killed(tmp_path: Path) -> None:
+    words = ["-m", "isoloss.experiments.noise_digits", "--folder", str(tmp_path), "--workers", "2"]
+    scanning = subprocess.Popen([sys.executable, *words], stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: any(tmp_path.glob("runs/b*.json")))
+        workers = [pid for pid, parent in processes() if parent == scanning.pid]
+        assert len(workers) >= 2
+    finally:
+        scanning.kill()
+        scanning.wait()
+    wait_for(lambda: not {pid for pid, _ in processes()} & set(workers))
+
+
+def wait_for(come: Callable[[], bool], seconds: float = 120.0) -> None:
+    until = time.monotonic() + seconds
+    while not come():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def processes() -> list[tuple[int, int]]:
+    """The ids of all that run and are not waited for, each with its parent's."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+        except OSError:  # gone meanwhile
+            continue
+        if state != "Z":
+            found.append((int(path.parent.name), int(parent)))
+    return found

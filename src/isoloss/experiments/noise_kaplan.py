@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -38,6 +39,7 @@ from isoloss.files import write_whole
 from isoloss.fitting import CriticalBatchFit, Crossings, critical_batch
 from isoloss.fitting.critical_batch import SPAN
 from isoloss.fitting.intervals import Interval
+from isoloss.lab.processes.child import die_with
 from isoloss.laws.published import KAPLAN_2020
 from isoloss.runs import describe_machine
 from isoloss.units import format_number
@@ -311,7 +313,9 @@ def main(words: Sequence[str] | None = None) -> int:
     ]
 
     def page() -> str:
-        with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
+        with ProcessPoolExecutor(
+            options.workers, get_context("spawn"), die_with, (os.getpid(),)
+        ) as pool:
             for waiting in [pool.submit(_study_alone, *one) for one in asked]:
                 waiting.result()
         studies = {float(folder.name): _study(shape, of, folder) for shape, of, folder in asked}

@@ -15,6 +15,7 @@ from isoloss.figures.style import (
     axes_or_new,
     count_axis,
     house_style,
+    loss_name,
     ramp_colours,
     short_number,
 )
@@ -74,7 +75,7 @@ def steps_against_batch(
                 zorder=6,
             )
             marks.append((b_crit, 2 * s_min))
-            name = f"{target:.3g} nats" + (f", {short_number(n)}" if many else "")
+            name = loss_name(target, unit) + (f", {short_number(n)}" if many else "")
             ends.append((float(batches[-1]), float(curve[-1]), name, INK))
         count_axis(ax.xaxis, f"batch, {unit} per step")
         count_axis(ax.yaxis, "steps to reach the loss")

@@ -20,6 +20,7 @@ from isoloss.figures.style import (
     count_axis,
     house_style,
     loss_axis,
+    loss_name,
     ramp_colours,
     short_number,
 )
@@ -124,7 +125,7 @@ def steps_against_tokens(
             _draw_runs(ax, data.batch * data.steps, data.steps, of, data.censored, colour)
             steps = found.s_min.mid[i] + found.e_min.mid[i] / batches
             ax.plot(batches * steps, steps, color=colour, linewidth=1.3)
-            name = f"{found.target[i]:.3g} nats"
+            name = loss_name(found.target[i], unit)
             ends.append((float(batches[-1] * steps[-1]), float(steps[-1]), name, INK))
         ax.margins(x=0.1, y=0.1)
         count_axis(ax.xaxis, f"{unit} to reach the loss")
@@ -170,7 +171,9 @@ def time_against_compute(
         batches = "the critical batch:\ntwice the least of both"
         label = Label(2, 2, batches, 8, 8, "left", "bottom", LAW, backed=True)
         place_labels(ax, [label], everything=True)
-        _note(ax, _range_of(found) + ("; hollow: stopped before" if data.censored.any() else ""))
+        _note(
+            ax, _range_of(found, unit) + ("; hollow: stopped before" if data.censored.any() else "")
+        )
     return ax
 
 
@@ -235,9 +238,9 @@ def _draw_runs(
         )
 
 
-def _range_of(found: CriticalBatchFit) -> str:
+def _range_of(found: CriticalBatchFit, unit: str) -> str:
     high, low = float(found.target.max()), float(found.target.min())
-    return f"colours: the loss, {high:.3g} (yellow) to {low:.3g} nats (violet)"
+    return f"colours: {loss_name(high, unit)} (yellow) to {loss_name(low, unit)} (violet)"
 
 
 def _note(ax: Axes, text: str) -> None:

@@ -192,6 +192,11 @@ def loss_axis(axis: Axis, label: str = "loss, nats per token") -> None:
     axis.set_label_text(label)
 
 
+def loss_name(loss: float, unit: str) -> str:
+    """A loss in words: in nats where batches are counted in tokens, else in the task's own unit."""
+    return f"{loss:.3g} nats" if unit == "tokens" else f"loss {loss:.3g}"
+
+
 def loss_label(runs: Runs) -> str:
     """Name the loss with its unit."""
     return f"loss, {loss_unit(runs)}"

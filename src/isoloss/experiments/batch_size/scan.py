@@ -28,6 +28,7 @@ from isoloss.files import make_folder, write_whole
 from isoloss.fitting.tuned_steps import TunedSteps, tuned_steps
 from isoloss.lab.batch_size.task import Task
 from isoloss.lab.batch_size.training import HOPELESS, Curve, train_curve
+from isoloss.lab.processes.child import die_with
 from isoloss.runs import Runs
 
 MakeTask: TypeAlias = Callable[[], Task]
@@ -250,18 +251,23 @@ def _train(batch: int, rate: float, seed: int, limit: int, until: float, warmup:
     )
 
 
-def _begin(make_task: MakeTask) -> None:
-    """Make the task of a worker, which has one thread: small models gain nothing from more."""
+def _begin(make_task: MakeTask, parent: int | None = None) -> None:
+    """Make the task of a worker, which has one thread: small models gain nothing from more.
+
+    parent: the id of the process that it is not to outlive.
+    """
     global _task
     import torch
 
+    if parent is not None:
+        die_with(parent)
     torch.set_num_threads(1)
     _task = make_task()
 
 
 @contextmanager
 def _pool(make_task: MakeTask, workers: int) -> Iterator[Executor]:
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (make_task,))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (make_task, os.getpid()))
     try:
         yield pool
     finally:
