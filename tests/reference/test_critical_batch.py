@@ -223,6 +223,21 @@ def test_the_law_is_as_uncertain_at_a_loss_as_the_fit_is_there() -> None:
     data = study(3)
     with pytest.raises(InputError, match="one target loss"):
         critical_batch(data.take(data.target == TARGETS[1])).at(2.5)
+    for wrong in (0.0, -1.0, np.nan, np.inf):
+        with pytest.raises(InputError, match="above 0, in nats"):
+            found.at(wrong)
+
+
+def test_a_fit_names_the_targets_that_its_batches_do_not_span() -> None:
+    """At 3.0 nats B_crit is 1.5K, at 2.2 it is 4.3K: of batches from 256 only 3.0 is too near."""
+    assert critical_batch(study(0)).short == ()
+    with pytest.raises(UnidentifiedError, match="1 of 4 targets") as caught:
+        critical_batch(study(0, run_noise=0.0, noise=0.0, batches=2.0 ** np.arange(8, 18)))
+    assert caught.value.partial.short == ((1.0, 3.0),)
+    # Spanned exactly is spanned: what the solver leaves of a digit does not count.
+    exact = float(LAW(2.7)) * 8.0 ** np.linspace(-1, 1, 7)
+    one = study(0, run_noise=0.0, noise=0.0, batches=exact)
+    assert critical_batch(one.take(one.target == 2.7)).short == ()
 
 
 def test_zhangs_critical_batch_is_the_papers() -> None:

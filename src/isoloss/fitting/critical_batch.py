@@ -69,8 +69,10 @@ class CriticalBatchFit:
         """Return the critical batch in tokens at a loss in nats, as uncertain as the law is there.
 
         level: of the interval, by default that of the fit. Raises InputError for a fit of one
-        target loss, which has no law.
+        target loss, which has no law, and for a loss that is not above 0.
         """
+        if not 0 < loss < math.inf:
+            raise InputError(f"loss is {loss:g}; give one above 0, in nats")
         if self.law is None or self.covariance is None:
             raise InputError(
                 "the fit has one target loss, which shows no trend: fit the critical batch at two "
@@ -79,6 +81,16 @@ class CriticalBatchFit:
         slope = np.array([1.0, -math.log(loss)])  # of ln B by ln b_star and 1 / alpha_b
         se = math.sqrt(float(slope @ self.covariance @ slope))
         return log_interval(self.law(loss), se, self.degrees, level or self.level)
+
+    @property
+    def short(self) -> tuple[tuple[float, float], ...]:
+        """The pairs (n, target) whose batches do not span 8 times B_crit on each side."""
+        pairs = zip(self.n.tolist(), self.target.tolist(), _reach(self), strict=True)
+        return tuple(
+            (n, target)
+            for n, target, (low, seen, high) in pairs
+            if low > seen / SPAN * (1 + 1e-9) or high < seen * SPAN * (1 - 1e-9)
+        )
 
     def zhang(self, *, optimal: float | None = None, excess: float = 0.2) -> Interval:
         """Return Zhang's critical batch at each target, in tokens: `zhang_critical_batch`.
@@ -345,20 +357,26 @@ def _quantities(problem: _Problem, at: Array, log_loss: Array, middle: float) ->
     return np.concatenate([at[:k], log_b, at[:k] + log_b, [at[k] + gamma * middle, gamma]])
 
 
-def _complaint(result: CriticalBatchFit) -> str:
-    """The batches to run, if those there do not reach far enough around B_crit."""
-    data = result.crossings
-    low_wanted, high_wanted, short = np.inf, 0.0, 0
+def _reach(result: CriticalBatchFit) -> list[tuple[float, float, float]]:
+    """Of each pair the least batch, B_crit and the largest batch, of those that reach the loss."""
+    data, found = result.crossings, []
     for n, target, b_crit in zip(result.n, result.target, result.b_crit.mid, strict=True):
         rows = (data.n == n) & (data.target == target) & ~data.censored
-        low, high = data.batch[rows].min(), data.batch[rows].max()
+        low, high = float(data.batch[rows].min()), float(data.batch[rows].max())
         # Beyond sight of the batches B_crit is a guess: ask for one more factor of eight.
         seen = float(np.clip(b_crit, low / _OUT_OF_SIGHT, high * _OUT_OF_SIGHT))
-        short += bool(low > seen / SPAN * (1 + 1e-9) or high < seen * SPAN * (1 - 1e-9))
-        low_wanted, high_wanted = min(low_wanted, seen / SPAN), max(high_wanted, seen * SPAN)
+        found.append((low, seen, high))
+    return found
+
+
+def _complaint(result: CriticalBatchFit) -> str:
+    """The batches to run, if those there do not reach far enough around B_crit."""
+    short = len(result.short)
     if not short:
         return ""
-    reached = data.batch[~data.censored]
+    seen = [at for _, at, _ in _reach(result)]
+    low_wanted, high_wanted = min(seen) / SPAN, max(seen) * SPAN
+    reached = result.crossings.batch[~result.crossings.censored]
     wanted = []
     if low_wanted < reached.min():
         wanted.append(f"{format_number(2.0 ** math.floor(math.log2(low_wanted)))} or fewer")
