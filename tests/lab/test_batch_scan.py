@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from isoloss.errors import InputError
 from isoloss.experiments.batch_size import command
 from isoloss.experiments.batch_size import scan as module
+from isoloss.experiments.batch_size import study as noise_study
+from isoloss.experiments.batch_size.kept import write_json
 from isoloss.experiments.batch_size.page import write_page
 from isoloss.experiments.batch_size.scan import MakeTask, ScanPlan, scan
 from isoloss.experiments.batch_size.study import TABLE_1, StudyPlan, mean_noise, study
@@ -248,6 +250,26 @@ def test_a_study_finds_the_critical_batch_of_a_quadratic(tmp_path: Path, alone: 
     again = study(quadratic, plan, tmp_path)
     assert again.noise == found.noise  # read, not measured again
     assert write_page(again, tmp_path) == page
+
+
+def test_readings_without_an_upper_end_are_kept_as_json_and_read_again(tmp_path: Path) -> None:
+    unsure = noise_scale([1.0, 1.1] * 10, [1.0, 1.0] * 10, small=2, big=8)
+    weak = noise_scale([4.0, -3.9] * 10, [-3.0, 3.1] * 10, small=2, big=8)
+    assert math.isinf(weak.high)
+    points = (NoisePoint(0, 0, 2.0, unsure, None), NoisePoint(3, 48, 1.0, weak, unsure))
+    write_json(tmp_path / "noise.json", [asdict(one) for one in points])
+    kept = json.loads((tmp_path / "noise.json").read_text(), parse_constant=pytest.fail)
+    assert tuple(noise_study._point(one) for one in kept) == points
+
+
+def test_noise_that_is_damaged_is_told_in_a_line(tmp_path: Path, alone: None) -> None:
+    plan = StudyPlan(PLAN, TABLE_1["MNIST"], "it is a quadratic.", noise_batch=64)
+    plan = replace(plan, scan=replace(PLAN, batches=(64, 1024)), noise_examples=512)
+    study(quadratic, plan, tmp_path)
+    for content, word in (("{", "not whole"), ("[]", "no noise of a study")):
+        (tmp_path / "noise.json").write_text(content)
+        with pytest.raises(InputError, match=word):
+            study(quadratic, plan, tmp_path)
 
 
 def test_a_domain_that_does_not_beat_its_baseline_does_not_count(tmp_path: Path) -> None:

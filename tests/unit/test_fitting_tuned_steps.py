@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -76,6 +78,16 @@ def test_a_batch_that_never_got_there_is_censored_at_the_steps_it_made() -> None
     assert found.crossings.censored.tolist() == [True, False]
     assert found.crossings.steps[0] == pytest.approx(2.0 * S_MIN)
     assert np.isnan(found.rate[0])
+
+
+def test_a_target_that_all_begin_below_is_left_out() -> None:
+    # The first evaluation is below the loss and the second far above: smoothed, they begin above.
+    made = curves([90.0, 2000.0], [0.5, 1.0, 2.0])
+    loss, rows = made.loss.copy(), made.batch == 90.0
+    firsts = rows & np.append(True, made.run[1:] != made.run[:-1])
+    loss[firsts], loss[np.roll(firsts, 1)] = 3.9, 40.0
+    found = tuned_steps(replace(made, loss=loss), [4.0])
+    assert found.crossings.batch.tolist() == [2000.0]
 
 
 def test_a_rate_at_which_one_of_two_runs_got_there_is_no_answer_by_itself() -> None:

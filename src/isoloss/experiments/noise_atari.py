@@ -10,22 +10,20 @@ one: hours of several cores, and only with --scan.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from isoloss.errors import InputError, IsolossError
+from isoloss.errors import InputError
 from isoloss.experiments.batch_size import command
+from isoloss.experiments.batch_size.kept import write_json
 from isoloss.experiments.batch_size.scan import ScanPlan, Tell
 from isoloss.experiments.batch_size.study import TABLE_1, StudyPlan
 from isoloss.files import make_folder, write_whole
@@ -278,18 +276,18 @@ def as_markdown(found: Along, plan: AlongPlan) -> str:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Train an agent, leave its noise in a folder, print the page; returns the exit code."""
-    parser = argparse.ArgumentParser(description="The noise scale of an agent that plays Atari.")
-    parser.add_argument("--folder", type=Path, required=True, help="gets the numbers and the page")
-    parser.add_argument("--quick", action="store_true", help="a few updates, to try it out")
+    parser = command.parser("The noise scale of an agent that plays Atari.")
     parser.add_argument("--scan", action="store_true", help="scan the batches instead: hours")
-    parser.add_argument("--workers", type=int, help="processes of a scan; as many as cores")
     options = parser.parse_args(words)
     if options.scan:
+        if options.quick:
+            parser.error("--quick has no scan; leave one of the two out")
         rest = ["--folder", str(options.folder)]
         rest += ["--workers", str(options.workers)] if options.workers else []
         return command.run(task, SCAN, SCAN, rest)
     plan = QUICK if options.quick else PLAN
-    try:
+
+    def page() -> str:
         make_folder(options.folder)
         found = noise_along(plan, command.tell_lines)
         if not options.quick and not beats_chance(found):
@@ -299,15 +297,12 @@ def main(words: Sequence[str] | None = None) -> int:
                 "not count; train for longer"
             )
         numbers = {"plan": asdict(plan), "found": asdict(found), "machine": describe_machine()}
-        text = json.dumps(numbers, indent=1, default=lambda status: status.name)
-        write_whole(options.folder / "atari.json", text + "\n")
-        page = as_markdown(found, plan)
-        write_whole(options.folder / "atari.md", page)
-    except IsolossError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(page, end="")
-    return 0
+        write_json(options.folder / "atari.json", numbers)
+        made = as_markdown(found, plan)
+        write_whole(options.folder / "atari.md", made)
+        return made
+
+    return command.print_page(page)
 
 
 def _words(scale: NoiseScale) -> str:

@@ -8,7 +8,6 @@ number of steps for each size and target. What each would be alone is put beside
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import sys
@@ -24,7 +23,8 @@ import numpy as np
 from isoloss.counting import Shape, count_params
 from isoloss.errors import UnidentifiedError
 from isoloss.experiments.batch_size.command import parser, print_page, tell_lines
-from isoloss.experiments.batch_size.page import machine_line, noise_at_loss, plain, write_page
+from isoloss.experiments.batch_size.kept import write_json
+from isoloss.experiments.batch_size.page import machine_line, noise_at_loss, write_page
 from isoloss.experiments.batch_size.study import Study, StudyPlan, study
 from isoloss.experiments.noise_language import (
     LARGE,
@@ -252,7 +252,7 @@ def write(found: Sizes, studies: Mapping[float, Study], folder: Path) -> str:
         "alone": [_numbers(one) for one in found.alone.values()],
         "machine": describe_machine(),
     }
-    write_whole(folder / "kaplan.json", json.dumps(plain(kept), indent=1) + "\n")
+    write_json(folder / "kaplan.json", kept)
     draw(found, studies, folder)
     write_whole(folder / "kaplan.md", page)
     return page

@@ -62,9 +62,10 @@ def tuned_steps(curves: Runs, targets: ArrayLike | None = None) -> TunedSteps:
             strict=True,
         )
     }
-    cells = np.unique(np.stack([found.n, found.batch, -found.target], axis=1), axis=0)
+    every = np.unique(np.stack([found.n, found.batch, -found.target], axis=1), axis=0)
     steps, best, censored, bracketed = [], [], [], []
-    for n, batch, negative in cells:
+    cells: list[tuple[float, float, float]] = []
+    for n, batch, negative in every:
         target = -negative
         rows = (found.n == n) & (found.batch == batch) & (found.target == target)
         # A run that was above the loss and is not in `found` ended at once, and never got there.
@@ -73,6 +74,8 @@ def tuned_steps(curves: Runs, targets: ArrayLike | None = None) -> TunedSteps:
             if (one.n, one.batch) == (n, batch) and one.loss > target:
                 in_log = got_there.get((one.run, target), np.inf)
                 needed.setdefault(one.rate, []).append(in_log)
+        if not needed:  # all began below it, and the smoothed curves alone say otherwise
+            continue
         rates = np.array(sorted(needed))
         log_steps = np.array([np.mean(needed[rate]) for rate in rates])
         missed = bool(np.isinf(log_steps).all())
@@ -80,12 +83,14 @@ def tuned_steps(curves: Runs, targets: ArrayLike | None = None) -> TunedSteps:
             answer = (float(found.steps[rows & found.censored].max()), np.nan, False)
         else:
             answer = _lowest(np.log(rates), log_steps)
+        cells.append((n, batch, target))
         steps.append(answer[0])
         best.append(answer[1])
         bracketed.append(answer[2])
         censored.append(missed)
+    sizes, batches, losses = np.array(cells).T
     return TunedSteps(
-        Crossings.of(-cells[:, 2], cells[:, 1], steps, censored=censored, n=cells[:, 0]),
+        Crossings.of(losses, batches, steps, censored=censored, n=sizes),
         np.array(best),
         np.array(bracketed),
     )

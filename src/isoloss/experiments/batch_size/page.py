@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from isoloss.experiments.batch_size.kept import write_json
 from isoloss.experiments.batch_size.study import Study, mean_noise
 from isoloss.files import write_whole
 from isoloss.fitting import CriticalBatchFit
@@ -23,7 +21,7 @@ from isoloss.units import format_number
 def write_page(found: Study, folder: Path) -> str:
     """Write study.md, study.json and the figures into a folder; returns the page."""
     page = as_markdown(found)
-    write_whole(folder / "study.json", json.dumps(plain(as_json(found)), indent=1) + "\n")
+    write_json(folder / "study.json", as_json(found))
     draw(found, folder)
     write_whole(folder / "study.md", page)
     return page
@@ -150,21 +148,6 @@ def as_json(found: Study) -> dict[str, Any]:
         "b_simple_average": mean_noise(found.noise),
         "machine": describe_machine(),
     }
-
-
-def plain(value: Any) -> Any:
-    """What JSON has: lists for arrays, names for codes, null for what is not finite."""
-    if isinstance(value, Enum):
-        return value.name
-    if isinstance(value, Mapping):
-        return {key: plain(one) for key, one in value.items()}
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
 
 
 def machine_line() -> str:

@@ -7,7 +7,6 @@ noise, the whole as JSON, a page in Markdown, and figures.
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from isoloss.errors import InputError, Status, UnidentifiedError
+from isoloss.experiments.batch_size.kept import read_json, write_json
 from isoloss.experiments.batch_size.scan import MakeTask, Scan, ScanPlan, Tell, scan
-from isoloss.files import write_whole
 from isoloss.fitting import CriticalBatchFit, critical_batch
 from isoloss.lab.batch_size.noise import NoisePoint, noise_along
 from isoloss.lab.batch_size.task import Task
@@ -142,8 +141,13 @@ def _noise(
     path = folder / "noise.json"
     about = {"rate": float(tuned.rate[last]), "until": float(tuned.crossings.target[last])}
     about |= {"batch": plan.noise_batch, "examples": plan.noise_examples}
-    if path.exists() and (kept := json.loads(path.read_text(encoding="utf-8")))["about"] == about:
-        return tuple(_point(one) for one in kept["points"])
+    if path.exists():
+        kept = read_json(path)
+        try:
+            if kept["about"] == about:
+                return tuple(_point(one) for one in kept["points"])
+        except (TypeError, KeyError):
+            raise InputError(f"{path}: is no noise of a study; name another folder") from None
     if tell is not None:
         tell("noise scale along a run", 0, None, "")
     points = noise_along(
@@ -156,20 +160,25 @@ def _noise(
         warmup=plan.scan.warmup,
         examples=plan.noise_examples,
     )
-    kept = {"about": about, "points": [asdict(one) for one in points]}
-    write_whole(path, json.dumps(kept, indent=1, default=lambda status: status.name) + "\n")
+    write_json(path, {"about": about, "points": [asdict(one) for one in points]})
     return points
 
 
 def _point(kept: dict[str, Any]) -> NoisePoint:
     """A reading as it was written."""
-    return NoisePoint(**kept | {"scale": _scale(kept["scale"]), "adam": _scale(kept["adam"])})
+    loss = math.nan if kept["loss"] is None else kept["loss"]
+    return NoisePoint(
+        **kept | {"loss": loss, "scale": _scale(kept["scale"]), "adam": _scale(kept["adam"])}
+    )
 
 
 def _scale(kept: dict[str, Any] | None) -> Any:
     if kept is None:
         return None
-    return NoiseScale(**kept | {"status": tuple(Status[name] for name in kept["status"])})
+    numbers: dict[str, Any] = {
+        name: math.inf if value is None else value for name, value in kept.items()
+    }
+    return NoiseScale(**numbers | {"status": tuple(Status[name] for name in kept["status"])})
 
 
 def mean_noise(points: tuple[NoisePoint, ...], adam: bool = False) -> float:
@@ -183,4 +192,5 @@ def mean_noise(points: tuple[NoisePoint, ...], adam: bool = False) -> float:
     if len(told) < 2:
         return math.nan
     step, b_simple = np.array(told).T
-    return float(np.trapezoid(b_simple, step) / (step[-1] - step[0]))
+    between = 0.5 * (b_simple[1:] + b_simple[:-1]) * np.diff(step)
+    return float(between.sum() / (step[-1] - step[0]))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from isoloss.experiments.batch_size.page import plain
+from isoloss.experiments.batch_size.kept import write_json
 from isoloss.experiments.batch_size.theory import Checks
 from isoloss.files import write_whole
 from isoloss.fitting import BatchRateFit, batch_rate_rule
@@ -37,7 +36,7 @@ class Row:
 def write_page(found: Mapping[str, Checks], folder: Path) -> str:
     """Write checks.md, checks.json and the figures into a folder; returns the page."""
     page = as_markdown(found)
-    write_whole(folder / "checks.json", json.dumps(plain(as_json(found)), indent=1) + "\n")
+    write_json(folder / "checks.json", as_json(found))
     for name, one in found.items():
         _draw(one, folder, name.lower())
     write_whole(folder / "checks.md", page)
