@@ -75,6 +75,14 @@ def test_batches_far_below_do_not_tell_where_the_rate_stops_growing() -> None:
     assert doubts & set(batch_rate_rule(BATCHES, np.exp(rng.normal(size=6))).status)
 
 
+def test_level_rates_bound_the_rate_from_below() -> None:
+    rates = 0.3 * np.exp(0.1 * np.random.default_rng(3).normal(size=6))
+    found = batch_rate_rule(BATCHES, rates, alpha=1.0)
+    assert found.b_star.low == 0.0
+    assert 0.5 * rates.min() < found.rate_max.low < found.rate_max.mid
+    assert found.rate_max.low < 0.3 < found.rate_max.high
+
+
 def test_weights_count() -> None:
     rates = BatchRate(0.1, 60.0)(BATCHES)
     rates[2] *= 3.0

@@ -92,7 +92,7 @@ def batch_rate_rule(
     )
     b_star = _span(np.exp(logs), np.asarray(inside.any(axis=1)), law.b_star)
     half = np.sqrt(np.maximum(reach - misfit, 0.0) / weight.sum())
-    low = math.exp(float((offset - half)[inside].min())) if b_star.low > 0 else 0.0
+    low = math.exp(float((offset - half)[inside].min()))  # of level rates where b_star goes to 0
     high = math.exp(float((offset + half)[inside].max())) if b_star.high < np.inf else math.inf
     alpha_ends = alphas[inside.any(axis=0)]
     found = Interval(*(np.asarray(x) for x in (alpha_ends.min(), law.alpha, alpha_ends.max())))
