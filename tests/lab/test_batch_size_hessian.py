@@ -147,6 +147,10 @@ def test_steps_of_adam_are_weighed_on_both_sides_of_the_hessian(data: Examples) 
         model, losses, drawing(data, 1), batch=64, repeats=60, optimizer=optimizer
     )
     assert found.noise.tr_h_sigma == pytest.approx(tr, rel=0.3)
+    model.down.bias.requires_grad_(True)  # thawed: one parameter of five has no state
+    optimizer.add_param_group({"params": [model.down.bias]})
+    with pytest.raises(InputError, match=r"no step with down\.bias"):
+        measure_curvature(model, losses, drawing(data, 0), batch=4, repeats=1, optimizer=optimizer)
 
 
 @pytest.mark.parametrize("options", [{}, {"n_kv_heads": 1}])

@@ -74,6 +74,14 @@ def test_a_start_far_off_is_walked_from_and_the_weights_stay(eps: float) -> None
     assert torch.equal(learner.model.weights.detach(), torch.tensor(START))
 
 
+def test_the_weights_stay_where_a_gradient_is_not_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    learner = Learner(quadratic(BENDS, START, NOISE, rate=0.1), seed=0)
+    monkeypatch.setattr(learner, "gradient", lambda _: (torch.full((4,), torch.inf),))
+    line = search_line(learner, batch=1, repeats=4, evaluation=EXACT, eps=0.1)
+    assert line.change.shape == (4, 0)
+    assert torch.equal(learner.model.weights.detach(), torch.tensor(START))
+
+
 def test_adam_steps_along_weighed_gradients() -> None:
     learner = Learner(quadratic(BENDS, START, 0.0, rate=0.1, optimizer="adam"), seed=0)
     with pytest.raises(InputError, match="has taken no step"):

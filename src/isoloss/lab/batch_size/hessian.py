@@ -28,7 +28,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from isoloss.errors import InputError
 from isoloss.lab.batch_size.task import Draw, Examples, pieces
-from isoloss.lab.noise_meter.adam import AdamScales
+from isoloss.lab.noise_meter.adam import adam_scales
 from isoloss.noise import HessianNoiseScale, NoiseScale, hessian_noise_scale, noise_scale
 
 Losses: TypeAlias = Callable[[nn.Module, Examples], Tensor]
@@ -78,18 +78,19 @@ def measure_curvature(
     Where the losses are not an expectation over fixed examples (a policy's returns), H is that of
     the losses as they stand, not of what is maximised.
     Returns Curvature; `noise` is not measurable where G'HG cannot be told from zero.
-    Raises InputError for fewer than one example or repeat, and an optimizer without a state.
+    Raises InputError for fewer than one example or repeat, and an optimizer that has
+    no state of a parameter that learns.
     """
     third = batch if hessian_batch is None else hessian_batch
     if min(batch, repeats, third) < 1:
         raise InputError("batch, repeats and hessian_batch are whole numbers from 1")
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    scales = _scales(optimizer, trained)
-    own = tuple(trained.values())
-    found = []
+    own, scales, found = tuple(trained.values()), None, []
     with _twice_differentiable(model):
         for _ in range(repeats):
             g1, g2 = (_gradient(model, losses, draw(batch), own) for _ in range(2))
+            if optimizer is not None and scales is None:
+                scales = adam_scales(optimizer, trained, g1)
             u1, u2 = (_product(g, scales) for g in (g1, g2))
             h1, h2 = _hessian_products(model, losses, draw(third), own, (u1, u2))
             apart = tuple(a - b for a, b in zip(u1, u2, strict=True))
@@ -102,17 +103,6 @@ def measure_curvature(
         hessian_noise_scale(cross, same, batch=batch, level=level),
         noise_scale(norms, 0.5 * (norms + both), small=batch, big=2 * batch, level=level),
     )
-
-
-def _scales(
-    optimizer: torch.optim.Optimizer | None, trained: dict[str, nn.Parameter]
-) -> _Vector | None:
-    if optimizer is None:
-        return None
-    scales = AdamScales(optimizer, trained)
-    if not any(optimizer.state.get(one) for one in trained.values()):
-        raise InputError("the optimizer has taken no step, and weighs nothing yet: train first")
-    return tuple(scales[name] for name in trained)
 
 
 @contextmanager

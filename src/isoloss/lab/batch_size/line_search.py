@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from isoloss.errors import InputError
 from isoloss.lab.batch_size.task import Examples, Learner, pieces
-from isoloss.lab.noise_meter.adam import AdamScales
+from isoloss.lab.noise_meter.adam import adam_scales
 
 RATIO = math.sqrt(2.0)
 _MOST_RATES = 60
@@ -42,15 +42,15 @@ def search_line(
     batch: examples of each gradient. repeats: gradients, each tried at every rate. evaluation: what
     the loss is the mean over. eps: the rate to begin with. A learner of Adam steps along P g, as
     its optimizer would without momentum (`noise_meter.adam`).
-    Raises InputError for numbers that are not positive, and an Adam that has taken no step yet.
+    Raises InputError for numbers that are not positive, and an Adam that has no state of a
+    parameter that learns.
     """
     if batch < 1 or repeats < 1 or not 0 < eps < math.inf:
         raise InputError(f"batch {batch}, repeats {repeats} and eps {eps} must all be above 0")
-    scales = _scales(learner)
-    steps = []
-    for _ in range(repeats):
-        gradient = learner.gradient(learner.draw(batch))
-        steps.append([g * p for g, p in zip(gradient, scales, strict=True)])
+    steps = [learner.gradient(learner.draw(batch)) for _ in range(repeats)]
+    if learner.task.optimizer == "adam":
+        scales = adam_scales(learner.optimizer, dict(learner.model.named_parameters()), steps[0])
+        steps = [tuple(g * p for g, p in zip(one, scales, strict=True)) for one in steps]
     own = list(learner.model.parameters())
     start = [one.detach().clone() for one in own]
     before = _loss(learner, evaluation)
@@ -70,7 +70,7 @@ def search_line(
     try:
         _surround_lowest(tried, found)
     finally:
-        _move(own, start, steps[0], 0.0)
+        _restore(own, start)
     powers = [power for power in sorted(found) if np.isfinite(found[power]).all()]
     return LineSearch(
         batch,
@@ -91,21 +91,18 @@ def _surround_lowest(tried: Callable[[int], float], found: dict[int, NDArray[np.
             tried(power)
 
 
-def _scales(learner: Learner) -> list[Tensor]:
-    """P of each parameter: one for SGD."""
-    named = dict(learner.model.named_parameters())
-    if learner.task.optimizer == "sgd":
-        return [torch.ones_like(one) for one in named.values()]
-    if not learner.optimizer.state:
-        raise InputError("the learner has taken no step, and Adam weighs nothing yet: train first")
-    scales = AdamScales(learner.optimizer, named)
-    return [scales[name] for name in named]
+@torch.no_grad()
+def _move(
+    own: list[nn.Parameter], start: list[Tensor], step: tuple[Tensor, ...], eps: float
+) -> None:
+    for parameter, at, by in zip(own, start, step, strict=True):
+        parameter.copy_(at - eps * by)
 
 
 @torch.no_grad()
-def _move(own: list[nn.Parameter], start: list[Tensor], step: list[Tensor], eps: float) -> None:
-    for parameter, at, by in zip(own, start, step, strict=True):
-        parameter.copy_(at - eps * by)
+def _restore(own: list[nn.Parameter], start: list[Tensor]) -> None:
+    for parameter, at in zip(own, start, strict=True):
+        parameter.copy_(at)
 
 
 @torch.no_grad()

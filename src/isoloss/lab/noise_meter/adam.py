@@ -11,7 +11,7 @@ between groups of parameters count relative to the largest, so a schedule change
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -64,3 +64,22 @@ class AdamScales:
         share = float(group["lr"]) / max(rates) if max(rates) > 0 else 1.0
         scales: Tensor = share / ((mean_square / correction).sqrt() + group["eps"])
         return scales
+
+
+def adam_scales(
+    optimizer: torch.optim.Optimizer,
+    parameters: Mapping[str, torch.nn.Parameter],
+    gradient: Sequence[Tensor],
+) -> tuple[Tensor, ...]:
+    """P of each parameter beside a gradient at held weights, whose parts may be zero.
+
+    Raises InputError as `AdamScales` does, and where a part is not zero and has no state yet.
+    """
+    scales = AdamScales(optimizer, parameters)
+    for (name, parameter), part in zip(parameters.items(), gradient, strict=True):
+        if not optimizer.state.get(parameter) and bool(part.any()):
+            raise InputError(
+                f"the optimizer has taken no step with {name}, and cannot weigh its gradient: "
+                "train first"
+            )
+    return tuple(scales[name] for name in parameters)
