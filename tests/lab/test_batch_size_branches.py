@@ -47,6 +47,7 @@ def test_losses_are_those_of_the_theory_and_the_batch_follows() -> None:
         rate=RATE,
         examples=EXAMPLES,
         tolerance=0.5 * float(excess[2] + excess[3]),
+        seed=1,
         factors=FACTORS,
         repeats=3,
     )
@@ -66,6 +67,7 @@ def test_where_the_largest_batch_passes_the_answer_is_a_bound() -> None:
         rate=RATE,
         examples=EXAMPLES,
         tolerance=1e3,
+        seed=1,
         factors=(1, 4, 16),
         repeats=2,
     )
@@ -79,6 +81,7 @@ def test_a_branch_that_diverges_fails() -> None:
         rate=RATE,
         examples=EXAMPLES,
         tolerance=8.0,
+        seed=1,
         factors=(1, 4, 32),
         repeats=2,
         power=12.0,
@@ -95,6 +98,7 @@ def test_adam_takes_the_square_root_of_the_factor() -> None:
             rate=0.03,
             examples=128,
             tolerance=1.0,
+            seed=1,
             factors=(1, 8),
             repeats=2,
             power=power,
@@ -113,5 +117,11 @@ def test_wrong_calls_get_one_line() -> None:
     ):
         with pytest.raises(InputError, match=says):
             branched_batch(
-                learner(), batch=1, rate=RATE, examples=EXAMPLES, tolerance=1.0, **options
+                learner(),
+                batch=1,
+                rate=RATE,
+                examples=EXAMPLES,
+                tolerance=1.0,
+                seed=1,
+                **options,
             )

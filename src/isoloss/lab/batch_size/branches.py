@@ -58,27 +58,28 @@ def branched_batch(
     rate: float,
     examples: int,
     tolerance: float,
+    seed: int,
     factors: Sequence[int] = (1, 2, 4, 8, 16, 32),
     repeats: int = 4,
     power: float | None = None,
-    seed: int = 0,
     level: float = 0.9,
 ) -> BranchedBatch:
     """Branch off at k times the batch and find the largest that loses nothing.
 
     learner: the checkpoint; it stays as it is. batch, rate: those at k = 1. examples: of each
-    branch, a multiple of eight steps at every k. tolerance: in the loss's unit. factors:
-    values of k, 1 among them. repeats: branches at each k, with seeds `seed`, `seed` + 1, ...
-    power: of k in the rate, by default 1/2 for Adam and 1 for SGD.
+    branch, a multiple of eight steps at every k. tolerance: in the loss's unit. seed: branches draw
+    examples by `seed`, `seed` + 1, ..., of which the checkpoint's own would repeat what it has
+    seen. factors: values of k, 1 among them. repeats: branches at each k. power: of k in the rate,
+    by default 1/2 for Adam and 1 for SGD.
     Returns BranchedBatch. Raises InputError for factors without 1, fewer than two repeats,
     examples that are not so many, and a rate at which k = 1 diverges.
     """
-    steps = sorted(set(factors))
-    if not steps or steps[0] != 1:
+    ks = sorted(set(factors))
+    if not ks or ks[0] != 1:
         raise InputError(f"factors are {tuple(factors)}; they are whole numbers from 1, 1 included")
     if repeats < 2:
         raise InputError(f"repeats is {repeats}; the interval needs two or more")
-    whole = math.lcm(*(8 * batch * k for k in steps))
+    whole = math.lcm(*(8 * batch * k for k in ks))
     if examples < 1 or examples % whole:
         raise InputError(
             f"{examples} examples are not the same eighths of a branch at every k: use a multiple "
@@ -92,7 +93,7 @@ def branched_batch(
                 _branch(learner.branch(seed + n), batch * k, rate * k**power, examples)
                 for n in range(repeats)
             ]
-            for k in steps
+            for k in ks
         ]
     )
     if not np.isfinite(loss[0]).all():
@@ -101,14 +102,14 @@ def branched_batch(
     excess = apart.mean(axis=1)
     width = student_quantile(0.5 + 0.5 * level, repeats - 1) / math.sqrt(repeats)
     steady = np.isfinite(apart).all(axis=1)  # those where no branch diverged
-    half = np.zeros(len(steps))
+    half = np.zeros(len(ks))
     half[steady] = width * apart[steady].std(axis=1, ddof=1)
-    sizes = batch * np.array(steps)
+    sizes = batch * np.array(ks)
     ends = [_last_within(sizes, one, tolerance) for one in (excess, excess + half)]
     over = sizes[~(excess - half <= tolerance)]
     return BranchedBatch(
         batch=batch,
-        factor=np.array(steps),
+        factor=np.array(ks),
         loss=loss,
         excess=excess,
         excess_low=excess - half,
