@@ -175,6 +175,16 @@ def test_plan_fits_a_critical_batch_and_carries_its_doubt(isoloss: Command, curv
     assert low < narrow["low"] < narrow["high"] < high
 
 
+def test_plan_repeats_what_the_fit_is_doubted_for(isoloss: Command, tmp_path: Path) -> None:
+    few = write_curves(tmp_path / "few.csv", 2.0 ** np.array([6, 9, 12, 15, 17]))
+    fitted = isoloss("fit", few.name, *WORDS)
+    assert "doubt (" in fitted.stdout
+    done = isoloss(*PLAN, "--critical-batch", few.name)
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "of the fit of the critical batch: hardly more runs than coefficients" in said
+
+
 @pytest.mark.parametrize(
     ("value", "code", "says"),
     [

@@ -22,14 +22,14 @@ def own_critical_batch(
 ) -> tuple[RuleAnswer, ...]:
     """The critical batch at the loss of a plan, as uncertain as both are; none where none is given.
 
+    Either end is away from the middle by the doubt of the law there and by what the law makes of
+    that of the loss, in quadrature of logs, for the two come from runs of their own.
     loss: of the plan, with its ends; unit: what it is in, for the law is of nats.
     """
     given = setup.critical_batch
     if given is None or loss is None:
         return ()
-    # It falls as the loss rises, so its low end is at the loss's high one.
-    least, most = (loss.mid if end is None else end for end in (loss.low, loss.high))
-    low, mid, high = _at(given, most)[0], _at(given, loss.mid)[1], _at(given, least)[2]
+    low, mid, high = _at(given, loss)
     refused = ""
     if unit != "nats":
         refused = f"it is of a loss in nats, and the plan's is in {unit}"
@@ -63,6 +63,8 @@ def critical_notes(
     given, notes = setup.critical_batch, []
     if given is None or loss is None or followed is None or followed.source != OWN_CRITICAL:
         return []
+    if not isinstance(given, CriticalBatch):
+        notes += [f"of the fit of the critical batch: {doubt.value}" for doubt in given.status]
     if setup.batch is None and not kaplan:
         notes.append(
             "at the critical batch a loss takes twice the least tokens and twice the least steps; "
@@ -78,12 +80,20 @@ def critical_notes(
     return notes
 
 
-def _at(given: CriticalBatch | CriticalBatchFit, loss: float) -> tuple[float, float, float]:
-    """The critical batch at a loss, with its interval where it was fitted."""
-    if isinstance(given, CriticalBatch):
-        return (float(given(loss)),) * 3
-    low, mid, high = (float(end) for end in given.at(loss))
-    return low, mid, high
+def _at(given: CriticalBatch | CriticalBatchFit, loss: Estimate) -> tuple[float, float, float]:
+    """The critical batch at a loss, with the ends that the law and the loss give it."""
+    law = given if isinstance(given, CriticalBatch) else given.law
+    assert law is not None  # a setup refuses a fit without one
+    mid = float(law(loss.mid))
+    doubt = 0.0
+    if not isinstance(given, CriticalBatch):
+        doubt = math.log(float(given.at(loss.mid).high) / mid)  # as far down as up, in logs
+    # It falls as the loss rises, so its low end is at the loss's high one.
+    down, up = (
+        math.exp(math.hypot(doubt, 0.0 if end is None else math.log(float(law(end)) / mid)))
+        for end in (loss.high, loss.low)
+    )
+    return mid / down, mid, mid * up
 
 
 def _spanned(low: float, mid: float, high: float) -> Estimate:

@@ -50,8 +50,18 @@ class Setup:
 
     def _check_critical_batch(self) -> None:
         given = self.critical_batch
-        if given is None or isinstance(given, CriticalBatch):
+        if given is None:
             return
+        law = given if isinstance(given, CriticalBatch) else self._fitted(given)
+        if not law.alpha_b > 0:
+            raise InputError(
+                f"the critical batch grows with the loss (alpha_b {law.alpha_b:.3g}), and a plan "
+                "follows one that falls: fit it to targets further apart"
+            )
+
+    @staticmethod
+    def _fitted(given: object) -> CriticalBatch:
+        """The law of a fit."""
         from isoloss.fitting import CriticalBatchFit  # slow, and a plan from papers has none
 
         if not isinstance(given, CriticalBatchFit):
@@ -64,6 +74,7 @@ class Setup:
                 "the critical batch was fitted at one target loss, which shows no trend to plan "
                 "by: fit it at two or more"
             )
+        return given.law
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from isoloss.counting import Family, count_params, flops_per_token, training_memory
-from isoloss.errors import InputError
+from isoloss.errors import InputError, Status
 from isoloss.fitting import CriticalBatchFit, Crossings, critical_batch, fit, tune
 from isoloss.laws import Chinchilla, CriticalBatch, allocate, published
 from isoloss.laws.published_tuning import (
@@ -329,8 +330,20 @@ def test_the_doubt_of_the_fit_and_of_the_loss_is_in_the_batch() -> None:
     batch, steps = of(wide).batch, of(wide).steps
     assert batch is not None
     assert steps is not None
-    assert batch.low == pytest.approx(float(fitted.at(wide.loss.high).low))
-    assert batch.high == pytest.approx(float(fitted.at(wide.loss.low).high))
+    # Each doubt alone is narrower, and both at their worst at once would be wider.
+    law = fitted.law
+    assert law is not None
+    middle = fitted.at(wide.loss.mid)
+    for end, loss, alone in (
+        (batch.low, wide.loss.high, middle.low),
+        (batch.high, wide.loss.low, middle.high),
+    ):
+        both = [math.log(float(one) / batch.mid) for one in (law(loss), alone)]
+        assert abs(math.log(end / batch.mid)) == pytest.approx(
+            math.sqrt(both[0] ** 2 + both[1] ** 2)
+        )
+    assert batch.low > float(fitted.at(wide.loss.high).low)
+    assert batch.high < float(fitted.at(wide.loss.low).high)
     assert steps.low < wide.d.mid / batch.mid < steps.high
     assert steps.low <= wide.d.low / batch.high * (1 + 1e-9)
 
@@ -349,6 +362,31 @@ def test_a_law_carried_beyond_its_losses_says_so() -> None:
     assert any("from losses of 2.9 to 3.5" in note for note in far.notes)
     near = of(plan(published.HOFFMANN_2022, loss=3.1, critical_batch=scanned()))
     assert not any("from losses" in note for note in near.notes)
+
+
+def test_a_plan_says_what_its_critical_batch_is_doubted_for() -> None:
+    fitted = scanned()
+    doubtful = replace(fitted, status=(Status.WIDE_EXPONENT, Status.FEW_RUNS))
+    notes = of(plan(published.HOFFMANN_2022, loss=3.1, critical_batch=doubtful)).notes
+    for doubt in doubtful.status:
+        assert f"of the fit of the critical batch: {doubt.value}" in notes
+    notes = of(plan(published.HOFFMANN_2022, loss=3.1, critical_batch=fitted)).notes
+    assert fitted.status == ()
+    assert not any("of the fit" in note for note in notes)
+
+
+def test_a_critical_batch_that_grows_with_the_loss_is_refused() -> None:
+    """Found where the targets show nothing of the trend; its interval would be upside down."""
+    batch = 2.0 ** np.arange(13, 27)
+    target = np.array([3.5, 3.2, 2.9])
+    steps = 5400 / (target - 1.7)[:, None] * (1 + 1e4 * target[:, None] ** 4 / batch)
+    rows = [np.repeat(target, batch.size), np.tile(batch, target.size), steps.ravel()]
+    rising = critical_batch(Crossings.of(*rows))
+    assert rising.law is not None
+    assert rising.law.alpha_b < 0
+    for wrong in (rising, CriticalBatch(2e8, -0.25), CriticalBatch(2e8, math.nan)):
+        with pytest.raises(InputError, match="falls"):
+            Setup(critical_batch=wrong)
 
 
 def test_a_critical_batch_that_cannot_be_followed_says_why() -> None:
