@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,17 @@ def test_the_page_has_every_check_and_its_figures(found: Checks, tmp_path: Path)
     assert (tmp_path / "checks.md").read_text() == page == as_markdown({"SGD": found})
     names = {path.stem for path in tmp_path.glob("*.png")}
     assert names == {"sgd-branches", "sgd-rates", f"sgd-line-search-{found.held[0].loss:.2f}"}
+
+
+def test_a_fit_that_is_refused_is_on_the_page_in_the_unit_of_the_task(found: Checks) -> None:
+    crossings = found.scan.tuned.crossings  # at the higher target batches of 1 are not small
+    assert "examples) do not span 8 times B_crit" in found.refusal
+    _, refusal = theory._fit(crossings, "images")
+    assert refusal == found.refusal.replace("examples", "images")
+    assert f"\nSGD: not identified: {found.refusal}.\n" in as_markdown({"SGD": found})
+    fit, refusal = theory._fit(crossings.take(crossings.target == 1.5), "images")
+    assert refusal == ""
+    assert "not identified" not in as_markdown({"SGD": replace(found, fit=fit, refusal=refusal)})
 
 
 def test_a_crossing_lies_on_the_smoothed_curve() -> None:

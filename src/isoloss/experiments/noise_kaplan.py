@@ -25,7 +25,7 @@ from isoloss.errors import UnidentifiedError
 from isoloss.experiments.batch_size.command import parser, print_page, tell_lines
 from isoloss.experiments.batch_size.kept import write_json
 from isoloss.experiments.batch_size.page import machine_line, noise_at_loss, write_page
-from isoloss.experiments.batch_size.study import Study, StudyPlan, study
+from isoloss.experiments.batch_size.study import Study, StudyPlan, refusal_words, study
 from isoloss.experiments.noise_language import (
     LARGE,
     LARGE_SCAN,
@@ -96,8 +96,8 @@ def _fit(data: Crossings) -> tuple[CriticalBatchFit | None, str]:
     try:
         return critical_batch(data), ""
     except UnidentifiedError as error:
-        partial_fit = error.partial
-        return (partial_fit if isinstance(partial_fit, CriticalBatchFit) else None), str(error)
+        partial_fit, why = error.partial, refusal_words(error, "tokens")
+        return (partial_fit if isinstance(partial_fit, CriticalBatchFit) else None), why
 
 
 def _short(fit: CriticalBatchFit) -> set[tuple[float, float]]:

@@ -113,8 +113,7 @@ def study(
     try:
         fit = critical_batch(found.tuned.crossings)
     except UnidentifiedError as error:
-        words = str(error).removeprefix("critical batch: ")
-        refusal = words.replace("tokens", task.unit)
+        refusal = refusal_words(error, task.unit)
         fit = error.partial if isinstance(error.partial, CriticalBatchFit) else None
     noise = _noise(task, plan, found, folder, tell)
     result = Study(task, plan, found, fit, refusal, noise)
@@ -124,6 +123,11 @@ def study(
             "domain does not count"
         )
     return result
+
+
+def refusal_words(error: UnidentifiedError, unit: str) -> str:
+    """Why there is no critical batch, in the unit that batches are counted in."""
+    return str(error).removeprefix("critical batch: ").replace("tokens", unit)
 
 
 def _noise(

@@ -17,9 +17,11 @@ import numpy as np
 from isoloss.distributions import student_quantile
 from isoloss.errors import InputError, UnidentifiedError
 from isoloss.experiments.batch_size.scan import MakeTask, Scan, ScanPlan, Tell, scan
+from isoloss.experiments.batch_size.study import refusal_words
 from isoloss.fitting import (
     BatchRateFit,
     CriticalBatchFit,
+    Crossings,
     LineSearchFit,
     batch_rate_rule,
     critical_batch,
@@ -139,14 +141,8 @@ def check(
             tell(f"{task.optimizer}: {what}", 0, None, "")
 
     found = scan(make_task, plan.scan, folder, workers=workers, tell=tell)
-    refusal = ""
-    try:
-        fit = critical_batch(found.tuned.crossings)
-    except UnidentifiedError as error:
-        if not isinstance(error.partial, CriticalBatchFit):
-            raise
-        fit, refusal = error.partial, str(error)
-    rule = _rule(found, task)
+    fit, refusal = _fit(found.tuned.crossings, task.unit)
+    rule = _rule(found)
     cell = int(np.argmin(fit.target))
     say("line searches and the Hessian")
     learner = Learner(task, seed=plan.scan.seeds)
@@ -176,7 +172,17 @@ def check(
     return Checks(task, plan, found, fit, refusal, rule, held, branches, saving, temperature)
 
 
-def _rule(found: Scan, task: Task) -> BatchRateFit:
+def _fit(data: Crossings, unit: str) -> tuple[CriticalBatchFit, str]:
+    """The critical batch, or what there is of it and why it is not identified."""
+    try:
+        return critical_batch(data), ""
+    except UnidentifiedError as error:
+        if not isinstance(error.partial, CriticalBatchFit):
+            raise
+        return error.partial, refusal_words(error, unit)
+
+
+def _rule(found: Scan) -> BatchRateFit:
     """The rule of the rate, from the rates that were best for the lowest target."""
     tuned = found.tuned
     rows = ~tuned.crossings.censored & tuned.bracketed
