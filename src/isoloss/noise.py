@@ -13,7 +13,8 @@ B_noise = tr(H Sigma) / (G'HG) weighs both terms with the Hessian, and has the s
 
 Sizes are in whatever unit examples are counted in (sequences, tokens, images); so is the answer.
 Source: McCandlish et al. 2018, sections 2.2 to 2.4 and appendix A.1; Fieller 1954 (the interval);
-Sokal 1997 (the autocorrelation time). Left out: weighing steps by what the optimizer makes of them.
+Sokal 1997 (the autocorrelation time). Norms may be weighed by what an optimizer makes of gradients,
+as `lab.noise_meter` does for Adam: nothing here depends on it.
 """
 
 from __future__ import annotations

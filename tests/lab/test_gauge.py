@@ -68,6 +68,32 @@ def test_a_batch_is_counted_by_what_its_loss_is_a_mean_over(
     assert count_batch(batch) == counted
 
 
+FLAT = {"input_ids": torch.arange(6)[None], "labels": torch.arange(6)[None]}
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"position_ids": torch.tensor([[0, 1, 2, 0, 1, 2]])}, "position_ids start again"),
+        ({"seq_idx": torch.tensor([[0, 0, 0, 1, 1, 1]])}, "seq_idx"),
+        ({"cu_seq_lens_q": torch.tensor([0, 3, 6])}, "cu_seq_lens_q"),
+    ],
+)
+def test_a_packed_batch_asks_for_count(more: dict[str, Tensor], says: str) -> None:
+    with pytest.raises(InputError, match=rf"several sequences \({says}\): give .* count="):
+        count_batch(FLAT | more)
+
+
+def test_positions_that_start_again_in_padding_alone_are_no_packing() -> None:
+    right = torch.tensor([[0, 1, 2, 3], [0, 1, 0, 0]])
+    left = torch.tensor([[0, 1, 2, 3], [1, 1, 0, 1]])
+    ids = {"input_ids": IDS, "labels": LABELS}
+    assert count_batch({**ids, "attention_mask": MASK, "position_ids": right}) == (4, 2)
+    assert count_batch({**ids, "attention_mask": MASK.flip(1), "position_ids": left}) == (4, 2)
+    assert count_batch({**ids, "position_ids": torch.arange(4)[None]}) == (4, 2)
+    assert count_batch({**ids, "seq_idx": None}) == (4, 2)
+
+
 def test_labels_that_are_targets_already_are_not_shifted() -> None:
     assert count_batch({"labels": LABELS}, shifted=False) == (5, 2)
 

@@ -24,9 +24,14 @@ def count_batch(batch: Any, *, shifted: bool = True) -> tuple[float, float]:
     whether the labels of a mapping are the ids themselves, of which the first of a row is no
     target; what has no label has n - 1 targets in n tokens. Labels of -100 are not counted.
     Labels of one dimension are classes, and each row is a token.
-    Raises InputError for any other batch.
+    Raises InputError for any other batch, and for a mapping that says that its rows are packed.
     """
     if isinstance(batch, Mapping):
+        if packed := _packed(batch):
+            raise InputError(
+                f"a row of this batch holds several sequences ({packed}): give the callback "
+                "count=, a function from a batch to (tokens, sequences), or batches not packed"
+            )
         if isinstance(labels := batch.get("shift_labels"), Tensor):
             return _told(labels)
         if isinstance(labels := batch.get("labels"), Tensor):
@@ -42,6 +47,20 @@ def count_batch(batch: Any, *, shifted: bool = True) -> tuple[float, float]:
         "the noise meter does not know how many tokens this batch has: give the callback "
         "count=, a function from a batch to (tokens, sequences)"
     )
+
+
+def _packed(batch: Mapping[str, Any]) -> str:
+    """What in a batch says that a row of it holds several sequences; empty if nothing does."""
+    for name, value in batch.items():
+        if value is not None and (name == "seq_idx" or str(name).startswith("cu_seq")):
+            return str(name)
+    positions, mask = batch.get("position_ids"), batch.get("attention_mask")
+    if not isinstance(positions, Tensor) or positions.ndim != 2:
+        return ""
+    falls = positions[:, 1:] < positions[:, :-1]
+    if isinstance(mask, Tensor) and mask.shape == positions.shape:
+        falls = falls & (mask[:, 1:] != 0) & (mask[:, :-1] != 0)  # padding has any position
+    return "position_ids start again" if bool(falls.any()) else ""
 
 
 def _told(labels: Tensor) -> tuple[float, float]:
