@@ -77,7 +77,8 @@ def plan(
     is the range of sizes that reach the same loss with at most 5 % more compute, beside it the
     range whose loss is at most 0.5 % above the least, and what half and twice the size would waste.
     With --runs the size is the one whose expected waste is least over the draws. Batch and rate are
-    by the first published rule that was measured at such a model, or by your own --tuned sweep.
+    by the first published rule that was measured at such a model, or by your own --tuned sweep; the
+    batch by your --critical-batch where no such sweep has a best one.
     """
     from isoloss.planning import budget, disagreement, published_plans
     from isoloss.planning import plan as make_plan
