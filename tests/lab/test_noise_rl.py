@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -197,17 +200,32 @@ def test_an_agent_learns_to_balance_a_pole() -> None:
 
 
 @pytest.mark.full
-def test_an_agent_sees_atari_and_its_noise_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_sees_atari_and_its_noise_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("ale_py")
     monkeypatch.setattr(noise_atari, "EPISODES", 2)
     noise_atari.random_returns.cache_clear()
     plan = replace(noise_atari.QUICK, updates=16, between=8)
-    found = noise_atari.noise_along(plan)
+    measured = []
+
+    def measure(*given: Any) -> noise_atari.Along:
+        measured.append(along(*given))
+        return measured[0]
+
+    along = noise_atari.noise_along
+    monkeypatch.setattr(noise_atari, "noise_along", measure)
+    monkeypatch.setattr(noise_atari, "QUICK", plan)
+    assert noise_atari.main(["--folder", str(tmp_path), "--quick"]) == 0
+    kept = json.loads((tmp_path / "atari.json").read_text(), parse_constant=pytest.fail)
+    assert kept["plan"]["updates"] == 16
+    (found,) = measured
     assert found.frames == (1024, 2048)
     assert all(math.isfinite(one.tr_sigma) and one.tr_sigma > 0 for one in found.scales)
     assert found.whole.steps == 16
     assert len(found.learnt) == len(found.even) == 2
-    page = noise_atari.as_markdown(found, plan)
+    page = (tmp_path / "atari.md").read_text()
+    assert page == capsys.readouterr().out
     assert "| McCandlish et al., Atari (frames) | 100 to 1,000 | 1,000 to 20,000 |" in page
     noise_atari.random_returns.cache_clear()
 
@@ -218,6 +236,18 @@ def test_what_beats_chance() -> None:
     worse = with_returns(even, 5.0)  # the standard error of the difference is 4.1
     assert noise_atari.beats_chance(better)
     assert not noise_atari.beats_chance(worse)
+
+
+def test_an_agent_that_does_not_beat_chance_does_not_count(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    worse = with_returns(tuple(range(100)), 5.0)
+    monkeypatch.setattr(noise_atari, "noise_along", lambda plan, tell: worse)
+    assert noise_atari.main(["--folder", str(tmp_path)]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "the domain does not count" in said.err
+    assert list(tmp_path.iterdir()) == []
 
 
 def with_returns(even: tuple[float, ...], more: float) -> noise_atari.Along:
