@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -42,8 +43,12 @@ def test_the_batch_follows_the_root_of_the_noise_scale(optimizer: str) -> None:
         # NOISE^2 d / |G|^2, and |G|^2 is twice the loss; a reading looks back, where it was larger.
         truth = NOISE**2 * WIDTH / (2 * one.loss)
         assert 0.25 * truth < one.b_noise < 1.2 * truth
-    gain = adaptive_gain([one.b_noise for one in late], [one.ideal for one in late])
-    assert 0.5 < gain <= 1
+    told = [one for one in run.moments if one.measured]
+    assert [one.steps for one in told] == [one.steps for one in run.moments if one.steps >= 24]
+    assert {one.b_noise for one in run.moments if not one.measured} == {8**2 / 50.0}
+    assert run.gamma == adaptive_gain([one.b_noise for one in told], [one.ideal for one in told])
+    assert 0.5 < run.gamma <= 1
+    assert math.isnan(replace(run, moments=run.moments[:5]).gamma)
 
 
 def test_an_adaptive_run_that_diverges_says_so() -> None:
@@ -82,6 +87,22 @@ def test_a_colder_run_has_the_larger_noise_scale_that_theory_says() -> None:
         assert cold.steps > 5 * hot.steps
     scales = [one.scale.b_simple for one in found.hot]
     assert np.mean(scales) == pytest.approx((STEEP + 1) * SHAKEN**2 / expected[0], rel=0.25)
+
+
+def test_the_ratio_of_adam_is_of_gradients_as_it_weighs_them() -> None:
+    task = quadratic(
+        [1.0, 0.1] * 10, [3.0] * 20, 1.0, rate=0.01, optimizer="adam", betas=(0.9, 0.99)
+    )
+    found = temperature_effect(
+        task, batch=4, rate=0.2, until=10.0, most_steps=400, factor=4.0, seeds=2, examples=2048
+    )
+    pairs = [
+        (cold.adam.b_simple / hot.adam.b_simple, cold.scale.b_simple / hot.scale.b_simple)
+        for cold, hot in zip(found.cold, found.hot, strict=True)
+    ]
+    weighed, plain = np.exp(np.log(pairs).mean(axis=0))
+    assert found.ratio == pytest.approx(weighed)
+    assert abs(weighed / plain - 1) > 0.05
 
 
 def test_a_loss_that_is_not_reached_is_said() -> None:

@@ -21,7 +21,8 @@ from isoloss.experiments.batch_size import scan, theory  # noqa: E402
 from isoloss.experiments.batch_size.scan import ScanPlan  # noqa: E402
 from isoloss.experiments.batch_size.theory import Checks, ChecksPlan, check  # noqa: E402
 from isoloss.experiments.batch_size.theory_page import as_markdown, rows, write_page  # noqa: E402
-from isoloss.lab.batch_size.task import Task  # noqa: E402
+from isoloss.lab.batch_size.task import Learner, Task  # noqa: E402
+from isoloss.laws.relations import BatchRate  # noqa: E402
 
 WIDTH, NOISE = 16, 2.0
 PLAN = ChecksPlan(
@@ -80,10 +81,23 @@ def test_a_bowl_does_what_theory_says(found: Checks) -> None:
     assert held.line.of_eps.law.rate_max == pytest.approx(held.curvature.eps_max, rel=0.4)
     saving = found.saving
     assert saving.exchange == found.fit.b_crit.mid[found.cell]
-    assert 0.5 < saving.gamma <= 1
-    assert saving.measured[0] < saving.predicted < saving.measured[2]
-    assert saving.predicted == pytest.approx((1 - math.sqrt(saving.gamma)) / 2)
+    assert saving.runs[0].moments[-1].steps < 24  # too few for a reading
+    assert math.isnan(saving.gamma)
+    assert saving.measured[0] < 0.0 < saving.measured[2]  # the batch is that of the fixed runs
     assert found.temperature.low < found.temperature.ratio < found.temperature.high
+
+
+def test_the_saving_is_said_where_the_noise_scale_was_read(found: Checks) -> None:
+    plan = replace(PLAN, saving_seeds=2)
+    saving = theory._saving(bowl(), plan, BatchRate(0.03, 2.0), found.fit, found.cell)
+    assert saving.gamma == np.mean([run.gamma for run in saving.runs])
+    assert 0.5 < saving.gamma < 1
+    assert saving.predicted == pytest.approx((1 - math.sqrt(saving.gamma)) / 2)
+    words = [row.theory for row in rows("SGD", replace(found, saving=saving))]
+    assert {f"gamma {saving.gamma:.3g}", f"{saving.predicted:.1%}"} < set(words)
+    assert [row.theory for row in rows("SGD", found)].count(
+        "no number: the runs end before two readings"
+    ) == 2
 
 
 def test_the_page_has_every_check_and_its_figures(found: Checks, tmp_path: Path) -> None:
@@ -108,6 +122,21 @@ def test_a_fit_that_is_refused_is_on_the_page_in_the_unit_of_the_task(found: Che
     fit, refusal = theory._fit(crossings.take(crossings.target == 1.5), "images")
     assert refusal == ""
     assert "not identified" not in as_markdown({"SGD": replace(found, fit=fit, refusal=refusal)})
+
+
+def test_weights_from_where_the_loss_curves_down_have_a_row_all_the_same(
+    found: Checks, tmp_path: Path
+) -> None:
+    learner = Learner(quadratic([-1.0, 0.1], [2.0, 1.0], 0.5, rate=0.1), seed=1)
+    plan = replace(PLAN, hessian_repeats=20, line_batches=(1, 8), line_gradients=4)
+    held = theory._hold(learner, plan, BatchRate(0.1, 1.0), 1.0, (torch.zeros(1, 2),))
+    assert math.isnan(held.curvature.noise.b_noise)
+    assert held.line is None
+    assert "found at 0 of 2 batches" in held.refusal
+    page = write_page({"SGD": replace(found, held=(held,))}, tmp_path)
+    assert page.count(f"| none: {held.refusal} |") == 2
+    assert json.loads((tmp_path / "checks.json").read_text())["SGD"]["held"][0]["line"] is None
+    assert not list(tmp_path.glob("*line-search*"))
 
 
 def test_a_crossing_lies_on_the_smoothed_curve() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from isoloss.distributions import student_quantile
-from isoloss.errors import InputError, UnidentifiedError
+from isoloss.errors import FitError, InputError, UnidentifiedError
 from isoloss.experiments.batch_size.scan import MakeTask, Scan, ScanPlan, Tell, scan
 from isoloss.experiments.batch_size.study import refusal_words
 from isoloss.fitting import (
@@ -32,12 +32,11 @@ from isoloss.lab.batch_size.adaptive import AdaptiveRun, train_adaptive
 from isoloss.lab.batch_size.branches import BranchedBatch, branched_batch
 from isoloss.lab.batch_size.hessian import Curvature, measure_curvature
 from isoloss.lab.batch_size.line_search import search_line
-from isoloss.lab.batch_size.task import Examples, Learner, Task
+from isoloss.lab.batch_size.task import Examples, Learner, Task, ramp
 from isoloss.lab.batch_size.temperature import Temperature, temperature_effect
 from isoloss.lab.batch_size.training import WARMUP, train_curve
 from isoloss.laws.forms import Array
 from isoloss.laws.relations import BatchRate
-from isoloss.noise import adaptive_gain
 
 LEVEL = 0.9
 
@@ -72,11 +71,15 @@ class ChecksPlan:
 
 @dataclass(frozen=True, eq=False)
 class Held:
-    """Weights held still at a loss: the Hessian's word, and that of the line searches."""
+    """Weights held still at a loss: the Hessian's word, and that of the line searches.
+
+    line: None where the searches do not say, and refusal says why.
+    """
 
     loss: float
     curvature: Curvature
-    line: LineSearchFit
+    line: LineSearchFit | None
+    refusal: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +87,10 @@ class Saving:
     """Adaptive runs beside fixed ones, at `exchange` examples to the step, by E + exchange S.
 
     fixed, adaptive: (seeds, 2) steps and examples to the target. gamma: what theory makes of the
-    noise scales of the adaptive runs, for product: their (S/S_min - 1)(E/E_min - 1) over that of
-    the fixed runs. predicted: the saving by gamma; measured: that of E + exchange S. Both measured
-    ones are (low, middle, high).
+    noise scales that the adaptive runs read, for product: their (S/S_min - 1)(E/E_min - 1) over
+    that of the fixed runs. predicted: the saving by gamma; neither is a number where all runs end
+    before two readings. measured: the saving of E + exchange S. Both measured ones are (low,
+    middle, high).
     """
 
     exchange: float
@@ -196,8 +200,7 @@ def _hold(
     """Train on to a loss, and measure there."""
     while learner.held_out() > loss:
         for _ in range(5):
-            ramp = min(1.0, (learner.steps + 1) / WARMUP)
-            learner.update(plan.train, float(rate(plan.train)) * ramp)
+            learner.update(plan.train, float(rate(plan.train)) * ramp(learner.steps, WARMUP))
         if learner.steps > plan.scan.most_steps:
             raise InputError(
                 f"the loss {loss:.4g} is not reached; hold the weights at a higher one"
@@ -214,19 +217,23 @@ def _hold(
         level=LEVEL,
     )
     start = curvature.eps_max if curvature.eps_max > 0 else float(rate(plan.train))
+    b_noise = curvature.noise.b_noise  # not a number where the loss curves down
+    b_noise = b_noise if 0 < b_noise < math.inf else 0.0
     lines = [
         search_line(
             learner,
             batch=batch,
             repeats=plan.line_gradients,
             evaluation=evaluation,
-            eps=start / (1 + max(curvature.noise.b_noise, 0.0) / batch) if start > 0 else 0.1,
+            eps=start / (1 + b_noise / batch),
         )
         for batch in plan.line_batches
     ]
-    line = fit_line_search(
-        plan.line_batches, [one.eps for one in lines], [one.change for one in lines], level=LEVEL
-    )
+    eps, change = [one.eps for one in lines], [one.change for one in lines]
+    try:
+        line = fit_line_search(plan.line_batches, eps, change, level=LEVEL)
+    except FitError as error:
+        return Held(learner.held_out(), curvature, None, str(error))
     return Held(learner.held_out(), curvature, line)
 
 
@@ -237,7 +244,7 @@ def _saving(
     target, limit = float(fit.target[cell]), plan.scan.most_steps
     exchange = float(fit.b_crit.mid[cell])
     batch = max(2, round(exchange))
-    fixed, adaptive, runs, gammas = [], [], [], []
+    fixed, adaptive, runs = [], [], []
     for seed in range(plan.scan.seeds, plan.scan.seeds + plan.saving_seeds):
         curve = train_curve(
             task, batch=batch, rate=float(rate(batch)), seed=seed, most_steps=limit, until=target
@@ -258,14 +265,14 @@ def _saving(
         steps = _crossing([m.steps for m in moments], [m.loss for m in moments], target)
         seen = np.interp(steps, [m.steps for m in moments], [m.seen for m in moments])
         adaptive.append((steps, float(seen)))
-        gammas.append(adaptive_gain([m.b_noise for m in moments], [m.ideal for m in moments]))
         runs.append(run)
     price = np.array([exchange, 1.0])
     one, other = np.array(fixed), np.array(adaptive)
     cost = _ratio(other @ price, one @ price)
     s_min, e_min = float(fit.s_min.mid[cell]), float(fit.e_min.mid[cell])
     products = [(x[:, 0] / s_min - 1) * (x[:, 1] / e_min - 1) for x in (other, one)]
-    gamma = float(np.mean(gammas))
+    gammas = [run.gamma for run in runs if not math.isnan(run.gamma)]
+    gamma = float(np.mean(gammas)) if gammas else math.nan
     return Saving(
         exchange=exchange,
         batch=batch,

@@ -11,7 +11,7 @@ from typing import Any
 from isoloss.experiments.batch_size.kept import write_json
 from isoloss.experiments.batch_size.theory import Checks
 from isoloss.files import write_whole
-from isoloss.fitting import BatchRateFit, batch_rate_rule
+from isoloss.fitting import BatchRateFit, LineSearchFit, batch_rate_rule
 from isoloss.fitting.intervals import Interval
 from isoloss.laws.relations import BatchRate
 from isoloss.noise import NoiseScale
@@ -77,8 +77,11 @@ def rows(name: str, found: Checks) -> list[Row]:
         hessian = (noise.low, noise.b_noise, noise.high)
         at = f"at loss {held.loss:.2f}"
         says = f"B_noise {_words(hessian)}"
-        for what, fit in (("eps_opt(B)", held.line.of_eps), ("gain(B)", held.line.of_gain)):
-            span = _span(fit.b_star)
+        for what, word in (("eps_opt(B)", "of_eps"), ("gain(B)", "of_gain")):
+            if held.line is None:
+                result.append(Row(name, f"{what} {at}", says, f"none: {held.refusal}", None))
+                continue
+            span = _span(getattr(held.line, word).b_star)
             measured = f"B {_words(span)}"
             result.append(Row(name, f"{what} {at}", says, measured, _meet(span, hessian)))
         b_simple = _scale(simple)
@@ -113,18 +116,19 @@ def _savings(name: str, found: Checks) -> list[Row]:
     saving, warm = found.saving, found.temperature
     gamma, (low, measured, high) = saving.gamma, saving.measured
     cold = (warm.low, warm.ratio, warm.high)
+    told, short = math.isfinite(gamma), "no number: the runs end before two readings"
     return [
         Row(
             name,
             "(S/S_min - 1)(E/E_min - 1), adaptive over fixed",
-            f"gamma {gamma:.3g}",
+            f"gamma {gamma:.3g}" if told else short,
             _words(saving.product),
             _meet(saving.product, (gamma,) * 3),
         ),
         Row(
             name,
             f"saving at {format_number(saving.exchange)} examples to the step",
-            f"{saving.predicted:.1%}",
+            f"{saving.predicted:.1%}" if told else short,
             f"{measured:.1%} ({low:.1%} to {high:.1%})",
             _meet(saving.measured, (saving.predicted,) * 3),
         ),
@@ -165,8 +169,8 @@ def as_json(found: Mapping[str, Checks]) -> dict[str, Any]:
                     "simple": asdict(held.curvature.simple),
                     "eps_max": held.curvature.eps_max,
                     "gain_max": held.curvature.gain_max,
-                    "line": vars(held.line)
-                    | {"of_eps": _fitted(held.line.of_eps), "of_gain": _fitted(held.line.of_gain)},
+                    "line": None if held.line is None else _searched(held.line),
+                    "refusal": held.refusal,
                 }
                 for held in one.held
             ],
@@ -178,6 +182,10 @@ def as_json(found: Mapping[str, Checks]) -> dict[str, Any]:
     return result
 
 
+def _searched(line: LineSearchFit) -> dict[str, Any]:
+    return vars(line) | {"of_eps": _fitted(line.of_eps), "of_gain": _fitted(line.of_gain)}
+
+
 def _fitted(rule: BatchRateFit) -> dict[str, Any]:
     return vars(rule) | {"law": asdict(rule.law)}
 
@@ -187,6 +195,8 @@ def _draw(found: Checks, folder: Path, name: str) -> None:
 
     unit = found.task.unit
     for held in found.held:
+        if held.line is None:
+            continue
         curvature, columns = held.curvature, panels(2, height=3.4)
         b_noise = curvature.noise.b_noise
         steps, gains = (

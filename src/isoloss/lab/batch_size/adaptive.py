@@ -16,11 +16,11 @@ import numpy as np
 from torch import Tensor
 
 from isoloss.errors import InputError
-from isoloss.lab.batch_size.task import Learner, Task
+from isoloss.lab.batch_size.task import Learner, Task, ramp
 from isoloss.lab.batch_size.training import HOPELESS, SPACING, WARMUP
 from isoloss.lab.noise_meter import NoiseMeter
 from isoloss.laws.relations import BatchRate
-from isoloss.noise import noise_scale
+from isoloss.noise import adaptive_gain, noise_scale
 
 _PARTS = 8  # of a step; each is the small batch beside the whole
 _LATER = 3  # a reading is of the last third of the steps
@@ -32,8 +32,8 @@ class Moment:
     """An adaptive run at one of its evaluations; batches are in examples.
 
     steps, seen: updates and examples so far. loss: held out. batch: in use from here on. b_noise:
-    as measured, or as assumed at first. ideal: steps of very large batches that would have made the
-    same progress, each step counted 1 / (1 + b_noise / batch).
+    as measured, or as assumed before the first reading. ideal: steps of very large batches that
+    would have made the same progress, each step counted 1 / (1 + b_noise / batch).
     """
 
     steps: int
@@ -41,6 +41,7 @@ class Moment:
     loss: float
     batch: int
     b_noise: float
+    measured: bool
     ideal: float
 
 
@@ -51,6 +52,14 @@ class AdaptiveRun:
     seed: int
     moments: tuple[Moment, ...]
     diverged: bool
+
+    @property
+    def gamma(self) -> float:
+        """`adaptive_gain` from the first reading on; not a number for fewer than two."""
+        told = [one for one in self.moments if one.measured]
+        if len(told) < 2:
+            return math.nan
+        return adaptive_gain([one.b_noise for one in told], [one.ideal for one in told])
 
 
 def train_adaptive(
@@ -81,11 +90,11 @@ def train_adaptive(
     weigher = learner.optimizer if task.optimizer == "adam" else None
     b_noise, batch, ideal, below, due = first**2 / exchange, first, 0.0, 0, 1
     start = learner.held_out()
-    moments, diverged = [Moment(0, 0, start, batch, b_noise, 0.0)], False
+    moments = [Moment(0, 0, start, batch, b_noise, measured=False, ideal=0.0)]
+    measured = diverged = False
     with NoiseMeter(learner.model, window=None, optimizer=weigher) as meter:
         while learner.steps < most_steps and below < 3 and not diverged:
-            share = min(1.0, (learner.steps + 1) / max(1, warmup))
-            _step(learner, meter, batch, float(rate(batch)) * share)
+            _step(learner, meter, batch, float(rate(batch)) * ramp(learner.steps, warmup))
             ideal += 1.0 / (1.0 + b_noise / batch)
             if learner.steps < due and learner.steps < most_steps:
                 continue
@@ -93,9 +102,12 @@ def train_adaptive(
             loss = learner.held_out()
             diverged = not loss < HOPELESS * start
             if not diverged:
-                b_noise = _reading(meter, learner.steps, b_noise)
+                reading = _reading(meter, learner.steps)
+                if reading is not None:
+                    b_noise, measured = reading, True
                 batch = round(min(max(math.sqrt(exchange * b_noise), 2.0), most_batch))
-                moments.append(Moment(learner.steps, learner.seen, loss, batch, b_noise, ideal))
+                at = (learner.steps, learner.seen, loss, batch, b_noise, measured, ideal)
+                moments.append(Moment(*at))
                 below = below + 1 if loss <= until else 0
     return AdaptiveRun(seed, tuple(moments), diverged)
 
@@ -116,12 +128,12 @@ def _step(learner: Learner, meter: NoiseMeter, batch: int, rate: float) -> None:
     learner.seen += batch
 
 
-def _reading(meter: NoiseMeter, steps: int, before: float) -> float:
-    """B_simple of the last third of the steps; what it was before where that has no number."""
+def _reading(meter: NoiseMeter, steps: int) -> float | None:
+    """B_simple of the last third of the steps; None where that has no number."""
     if steps < _FEWEST:
-        return before
+        return None
     small, big, sq_small, sq_big = meter.norms()[-max(_FEWEST, steps // _LATER) :].T
     if not np.isfinite(sq_small + sq_big).any():
-        return before
+        return None
     found = noise_scale(sq_small, sq_big, small=small, big=big).b_simple
-    return found if 0 < found < math.inf else before
+    return found if 0 < found < math.inf else None

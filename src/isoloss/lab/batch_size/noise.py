@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from isoloss.errors import InputError
-from isoloss.lab.batch_size.task import Learner, Task
+from isoloss.lab.batch_size.task import Learner, Task, ramp
 from isoloss.lab.batch_size.training import WARMUP
 from isoloss.lab.noise_meter import NoiseMeter
 from isoloss.noise import NoiseScale
@@ -96,4 +96,4 @@ def noise_along(
             due = max(learner.steps + 1, math.ceil(max(learner.steps, 1) * SPACING))
         if ended:
             return tuple(points)
-        learner.update(batch, rate * min(1.0, (learner.steps + 1) / max(1, warmup)))
+        learner.update(batch, rate * ramp(learner.steps, warmup))

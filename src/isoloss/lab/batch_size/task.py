@@ -141,6 +141,11 @@ class Learner:
         return loss if math.isfinite(loss) else math.nan
 
 
+def ramp(steps: int, warmup: int) -> float:
+    """The share of its rate that a step has, after `steps` others: linear over the warm-up."""
+    return min(1.0, (steps + 1) / max(1, warmup))
+
+
 def pieces(examples: Examples) -> Iterator[Examples]:
     """The examples in parts that fit one forward pass."""
     parts = (torch.split(one, _MOST_AT_ONCE) for one in examples)

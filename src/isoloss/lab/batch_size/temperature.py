@@ -17,7 +17,7 @@ import numpy as np
 from isoloss.distributions import student_quantile
 from isoloss.errors import InputError
 from isoloss.lab.batch_size.noise import noise_at
-from isoloss.lab.batch_size.task import Learner, Task
+from isoloss.lab.batch_size.task import Learner, Task, ramp
 from isoloss.lab.batch_size.training import WARMUP
 from isoloss.noise import NoiseScale
 
@@ -35,10 +35,15 @@ class Reading:
     scale: NoiseScale
     adam: NoiseScale | None
 
+    @property
+    def weighed(self) -> float:
+        """B_simple of gradients as the run's optimizer weighs them."""
+        return (self.adam or self.scale).b_simple
+
 
 @dataclass(frozen=True)
 class Temperature:
-    """Readings of hot and of cold runs, in pairs, and the ratio of their noise scales.
+    """Readings of hot and of cold runs, in pairs, and the ratio of their noise scales as weighed.
 
     factor: of the temperatures. ratio: cold over hot, the geometric mean of the pairs with a number
     in both, with its interval (low, high); not a number where fewer than two pairs have one.
@@ -78,9 +83,9 @@ def temperature_effect(
         for r, steps in ((rate, most_steps), (rate / factor, round(most_steps * factor)))
     )
     logs = [
-        math.log(c.scale.b_simple / h.scale.b_simple)
+        math.log(c.weighed / h.weighed)
         for c, h in zip(cold, hot, strict=True)
-        if 0 < c.scale.b_simple < math.inf and 0 < h.scale.b_simple < math.inf
+        if 0 < c.weighed < math.inf and 0 < h.weighed < math.inf
     ]
     if len(logs) < 2:
         return Temperature(factor, hot, cold, math.nan, 0.0, math.inf)
@@ -95,7 +100,7 @@ def _read(
 ) -> Reading:
     learner, due, loss = Learner(task, seed=seed), 1, math.inf
     while learner.steps < most_steps:
-        learner.update(batch, rate * min(1.0, (learner.steps + 1) / WARMUP))
+        learner.update(batch, rate * ramp(learner.steps, WARMUP))
         if learner.steps >= due:
             due = max(learner.steps + 1, math.ceil(learner.steps * _SPACING))
             loss = learner.held_out()

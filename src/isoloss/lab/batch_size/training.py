@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from isoloss.lab.batch_size.task import Learner, Task
+from isoloss.lab.batch_size.task import Learner, Task, ramp
 
 WARMUP = 10  # steps
 SPACING = 1.06  # from one evaluation to the next, in steps
@@ -45,8 +45,7 @@ def train_curve(
     learner = Learner(task, seed=seed)
     steps, losses, below, due = [0], [learner.held_out()], 0, 1
     while learner.steps < most_steps and below < 3:
-        share = min(1.0, (learner.steps + 1) / max(1, warmup))
-        trained = learner.update(batch, rate * share)
+        trained = learner.update(batch, rate * ramp(learner.steps, warmup))
         if learner.steps < due and learner.steps < most_steps:
             if not math.isfinite(trained):
                 return Curve(batch, rate, seed, tuple(steps), tuple(losses), True)
