@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,49 @@ def test_batches_on_one_side_alone_give_no_law() -> None:
     page = as_markdown(found, {})
     assert "No law" in page
     assert "One law" not in page
+
+
+def few_runs() -> Crossings:
+    """Of the smaller size only four runs, which span the critical batch."""
+    data = scans()
+    return data.take((data.n > 6144) | np.isin(data.batch, BATCHES[::2]))
+
+
+def one_side() -> Crossings:
+    """Of the smaller size the least batch is 96: below B_crit / 8 of both sizes, not of its own."""
+    data = scans(larger=1.3, targets=(2.25, 2.15))
+    return data.take((data.n > 6144) | (data.batch > 32))
+
+
+@pytest.mark.parametrize(("make", "says"), [(few_runs, "4 runs"), (one_side, "do not span")])
+def test_what_is_refused_is_marked_and_compared_with_nothing(
+    make: Callable[[], Crossings], says: str
+) -> None:
+    found = fit_sizes(make())
+    assert not found.refusal
+    assert not found.left_out
+    assert set(found.alone) == {38400.0}
+    assert says in found.refused[6144.0, None]
+    assert size_ratio(found) is None
+    page = as_markdown(found, {})
+    assert "on one curve" not in page
+    assert "6,144 parameters alone: no law: " in page
+    assert "One law of both" in page
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| 6,144")]
+    marked = {float(row[1]) for row in rows if row[4] == "refused"}
+    assert marked == {target for n, target in found.refused if n == 6144 and target is not None}
+    assert marked
+    assert len(rows) == len(np.unique(make().target))
+    assert "Refused: " in page
+    assert "Refused: " not in as_markdown(fit_sizes(scans()), {})
+
+
+def test_a_refused_law_is_in_no_cell_of_the_page() -> None:
+    data = scans()
+    found = fit_sizes(data.take(data.batch >= 3000))
+    assert found.joint is None or found.refusal
+    rows = [line for line in as_markdown(found, {}).splitlines() if line.startswith("| 6,144")]
+    assert not any(" to " in line for line in rows)
 
 
 def test_page_numbers_and_figures_are_written(tmp_path: Path) -> None:

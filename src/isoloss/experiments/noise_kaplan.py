@@ -37,7 +37,6 @@ from isoloss.experiments.noise_language import (
 )
 from isoloss.files import write_whole
 from isoloss.fitting import CriticalBatchFit, Crossings, critical_batch
-from isoloss.fitting.critical_batch import SPAN
 from isoloss.fitting.intervals import Interval
 from isoloss.lab.processes.child import die_with
 from isoloss.laws.published import KAPLAN_2020
@@ -53,7 +52,8 @@ class Sizes:
 
     joint: one B_crit(L) for all; None where the runs are too few, and refusal says why they do not
     do. left_out: sizes and targets whose batches did not reach far enough. alone: the law of each
-    size. apart: B_crit of each size and target by itself.
+    size. apart: B_crit of each size and target by itself. refused: why a size, or (its target not
+    None) one of its targets, has none.
     """
 
     joint: CriticalBatchFit | None
@@ -61,6 +61,7 @@ class Sizes:
     left_out: tuple[tuple[float, float], ...]
     alone: Mapping[float, CriticalBatchFit]
     apart: tuple[CriticalBatchFit, ...]
+    refused: Mapping[tuple[float, float | None], str]
 
 
 def fit_sizes(data: Crossings) -> Sizes:
@@ -71,7 +72,7 @@ def fit_sizes(data: Crossings) -> Sizes:
     """
     left_out: list[tuple[float, float]] = []
     joint, refusal = _fit(data)
-    while joint is not None and refusal and (short := _short(joint)):
+    while joint is not None and refusal and (short := joint.short):
         kept = np.array(
             [cell not in short for cell in zip(data.n.tolist(), data.target.tolist(), strict=True)]
         )
@@ -80,15 +81,19 @@ def fit_sizes(data: Crossings) -> Sizes:
             break
         left_out += sorted(short)
         data, (joint, refusal) = data.take(kept), again
-    alone, apart = {}, []
+    found: dict[tuple[float, float | None], CriticalBatchFit] = {}
+    refused: dict[tuple[float, float | None], str] = {}
     for n in np.unique(data.n).tolist():
         own = data.take(data.n == n)
-        law, _ = _fit(own)
-        if law is not None:
-            alone[n] = law
-        one_by_one = [_fit(own.take(own.target == loss))[0] for loss in np.unique(own.target)]
-        apart += [one for one in one_by_one if one is not None]
-    return Sizes(joint, refusal, tuple(left_out), alone, tuple(apart))
+        for target in (None, *np.unique(own.target).tolist()):
+            one, why = _fit(own if target is None else own.take(own.target == target))
+            if one is None or why:
+                refused[n, target] = why
+            else:
+                found[n, target] = one
+    alone = {n: one for (n, target), one in found.items() if target is None}
+    apart = tuple(one for (_, target), one in found.items() if target is not None)
+    return Sizes(joint, refusal, tuple(left_out), alone, apart, refused)
 
 
 def _fit(data: Crossings) -> tuple[CriticalBatchFit | None, str]:
@@ -98,18 +103,6 @@ def _fit(data: Crossings) -> tuple[CriticalBatchFit | None, str]:
     except UnidentifiedError as error:
         partial_fit, why = error.partial, refusal_words(error, "tokens")
         return (partial_fit if isinstance(partial_fit, CriticalBatchFit) else None), why
-
-
-def _short(fit: CriticalBatchFit) -> set[tuple[float, float]]:
-    """Sizes and targets whose batches do not reach far enough around the critical one."""
-    data, found = fit.crossings, set()
-    for n, target, b_crit in zip(
-        fit.n.tolist(), fit.target.tolist(), fit.b_crit.mid.tolist(), strict=True
-    ):
-        batches = data.batch[(data.n == n) & (data.target == target) & ~data.censored]
-        if batches.min() > b_crit / SPAN or batches.max() < b_crit * SPAN:
-            found.add((n, target))
-    return found
 
 
 def size_ratio(found: Sizes) -> tuple[float, Interval] | None:
@@ -141,23 +134,22 @@ def as_markdown(found: Sizes, studies: Mapping[float, Study]) -> str:
         "| 20 % above linear | B_simple there |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for one in sorted(found.apart, key=lambda fit: (fit.n[0], -fit.target[0])):
-        n, target = float(one.n[0]), float(one.target[0])
-        cells = [
-            f"{n:,.0f}",
-            f"{target:.4g}",
-            format_number(float(one.s_min.mid[0])),
-            format_number(float(one.e_min.mid[0])),
-            _words(one.b_crit, 0),
-            _by_law(found, n, target),
-            _words(one.zhang(), 0),
-            noise_at_loss(studies[n].noise, target) if n in studies else "",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
+    own = {(float(one.n[0]), -float(one.target[0])): one for one in found.apart}
+    missed = {(n, -target) for n, target in found.refused if target is not None}
+    for n, negative in sorted(missed.union(own)):
+        one, target = own.get((n, negative)), -negative
+        law = _by_law(found, n, target)
+        told = ["", "", "refused", law, ""]
+        if one is not None:
+            least = (format_number(float(value.mid[0])) for value in (one.s_min, one.e_min))
+            told = [*least, _words(one.b_crit, 0), law, _words(one.zhang(), 0)]
+        noise = noise_at_loss(studies[n].noise, target) if n in studies else ""
+        lines.append(f"| {' | '.join([f'{n:,.0f}', f'{target:.4g}', *told, noise])} |")
     lines += [
         "",
         "Parameters are those without embeddings, as Kaplan et al. count; batches are in tokens, "
-        "with 90 % intervals. 20 % above linear: the critical batch as Zhang et al. define it.",
+        "with 90 % intervals. 20 % above linear: the critical batch as Zhang et al. define it."
+        + (" Refused: the batches that reach that loss do not tell." if missed else ""),
         "",
     ]
     lines += [*_law_words(found), "", *_size_words(found), *_noise_words(found, studies)]
@@ -167,7 +159,7 @@ def as_markdown(found: Sizes, studies: Mapping[float, Study]) -> str:
 
 
 def _by_law(found: Sizes, n: float, target: float) -> str:
-    if found.joint is None:
+    if found.joint is None or found.refusal:
         return ""
     at = np.flatnonzero((found.joint.n == n) & (found.joint.target == target))
     return _words(found.joint.b_crit, int(at[0])) if at.size else ""
@@ -204,6 +196,11 @@ def _size_words(found: Sizes) -> list[str]:
         f"({fit.alpha_b.low:.3g} to {fit.alpha_b.high:.3g}), scatter {100 * fit.spread:.2g} %."
         for n, fit in found.alone.items()
         if fit.b_star is not None and fit.alpha_b is not None
+    ]
+    lines += [
+        f"* {n:,.0f} parameters alone: no law: {why}."
+        for (n, target), why in found.refused.items()
+        if target is None
     ]
     measured = size_ratio(found)
     if measured is None:
@@ -250,6 +247,7 @@ def write(found: Sizes, studies: Mapping[float, Study], folder: Path) -> str:
         "left_out": found.left_out,
         "apart": [_numbers(one) for one in found.apart],
         "alone": [_numbers(one) for one in found.alone.values()],
+        "refused": [[*at, why] for at, why in found.refused.items()],
         "machine": describe_machine(),
     }
     write_json(folder / "kaplan.json", kept)
@@ -294,10 +292,11 @@ def draw(found: Sizes, studies: Mapping[float, Study], folder: Path) -> None:
     scans = panels(len(found.alone))
     for (n, alone), ax in zip(found.alone.items(), scans, strict=True):
         steps_against_tokens(alone, n, ax=ax)
-    pictures = {
-        "critical": critical_batch_against_loss(found.joint, apart=found.apart, measured=measured),
-        "scans": scans[0],
-    }
+    pictures = {"scans": scans[0]}
+    if not found.refusal:
+        pictures["critical"] = critical_batch_against_loss(
+            found.joint, apart=found.apart, measured=measured
+        )
     for name, ax in pictures.items():
         for kind in ("svg", "png"):
             save_figure(ax, folder / f"kaplan_{name}.{kind}")
