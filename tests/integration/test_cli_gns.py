@@ -226,6 +226,31 @@ def test_train_measures_and_keeps_states_that_gns_reads(
     assert "is not beside it" in done.stderr
 
 
+def test_gns_takes_token_ids_of_one_file_as_train_does(
+    isoloss: Command, run_file: Path, tmp_path: Path
+) -> None:
+    done = isoloss("train", run_file.name, "--out", "records", "--keep", 32, "--json")
+    assert done.returncode == 0, done.stderr
+    (state,) = (tmp_path / "records").glob("*.step32.npz")
+    assert isoloss("corpus", "pack", "records/tokens", "set.zip").returncode == 0
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    words = ("gns", state.relative_to(tmp_path), "--batches", 16, "--batch", 1024, "--json")
+    beside = isoloss(*words)
+    packed = isoloss(*words, "--tokens", "set.zip")
+    assert packed.returncode == beside.returncode, packed.stderr
+    assert packed.stdout == beside.stdout
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+    ids = np.random.default_rng(0).integers(0, 256, 60_000).astype("<u2")
+    (tmp_path / "other.bin").write_bytes(ids.tobytes())
+    other = isoloss(*words, "--tokens", "other.bin")
+    assert other.returncode in (0, 3), other.stderr
+    assert json.loads(other.stdout)["same_text"] is False
+    assert "is not the text that" in other.stderr
+    wrong = isoloss(*words, "--tokens", "text.txt")
+    assert wrong.returncode == 1
+    assert "holds no token ids; give a .bin file" in wrong.stderr
+
+
 def _damage(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF

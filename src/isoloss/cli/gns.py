@@ -46,7 +46,9 @@ def gns(
     ] = None,
     tokens: Annotated[
         Path | None,
-        Parameter(help="Token ids for a checkpoint; those beside it, in `tokens`, without."),
+        Parameter(
+            help="Token ids for a checkpoint: a folder, a .bin or a packed set; `tokens` beside it."
+        ),
     ] = None,
     batches: Annotated[
         Count | None, Parameter(help="Batches drawn at a checkpoint; 64 without it.")
@@ -204,11 +206,14 @@ def _at(
     json: bool,
 ) -> int:
     """Print the noise scale at the weights of a checkpoint."""
+    from contextlib import ExitStack
+    from tempfile import TemporaryDirectory
+
     import torch
 
     from isoloss.cli.progress import progress
     from isoloss.lab.engine import Engine
-    from isoloss.lab.tokens import load_tokens
+    from isoloss.lab.sweep import given_tokens
     from isoloss.lab.training.noise_at import noise_at
 
     torch.set_num_threads(threads)
@@ -219,8 +224,12 @@ def _at(
         raise InputError(
             f"{checkpoint}: there are no token ids in {beside}; name their folder with --tokens"
         )
-    text = load_tokens(tokens or beside)
-    with progress("batches") as report:
+    with ExitStack() as open_:
+        scratch = beside  # of a file the ids are taken elsewhere: those of the run stay as they are
+        if tokens is not None and tokens.is_file():
+            scratch = Path(open_.enter_context(TemporaryDirectory(ignore_cleanup_errors=True)))
+        text = given_tokens(tokens or beside, scratch)
+        report = open_.enter_context(progress("batches"))
         found = noise_at(
             checkpoint,
             text,
