@@ -94,7 +94,7 @@ class Engine:
         for name in ("compiled", "graph"):
             if (value := getattr(self, name)) not in (True, False, "auto"):
                 raise InputError(f"{name} is {value!r}; use True, False or auto")
-        if self.device != "auto":
+        if self.device not in ("auto", "cpu"):
             _device(self.device)
 
     @property
