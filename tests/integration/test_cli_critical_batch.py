@@ -11,8 +11,9 @@ from conftest import Command
 
 from isoloss.counting import Shape
 from isoloss.laws import CriticalBatch
-from isoloss.runs import RecordWriter, Runs, RunSpec, write_runs
+from isoloss.runs import RecordWriter, Runs, RunSpec, read_runs, write_runs
 
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 LAW = CriticalBatch(b_star=60_000.0, alpha_b=0.3)
 
 
@@ -88,6 +89,57 @@ def test_fit_gives_the_critical_batch_its_law_and_zhangs(isoloss: Command, curve
     wide = json.loads(isoloss("fit", curves.name, *WORDS, "--level", 0.99, "--json").stdout)
     assert wide["level"] == 0.99
     assert len(wide["target"]) == 5
+
+
+def documented(curves: Path, path: Path, extra: str = "") -> Path:
+    """The same curves in the columns that docs/cli.md names, and no others but `extra`."""
+    runs = read_runs(curves)
+    assert runs.steps is not None
+    assert runs.batch is not None
+    rows = zip(runs.run, runs.steps, runs.batch, runs.loss, strict=True)
+    tail = [extra, "2e9"] if extra else []
+    lines = [
+        ",".join([str(run), *(repr(float(x)) for x in numbers), *tail[1:]])
+        for run, *numbers in rows
+    ]
+    path.write_text("\n".join([",".join(["run,steps,batch,loss", *tail[:1]]), *lines]), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("extra", ["", "params", "tokens"])
+def test_the_documented_table_is_enough(
+    isoloss: Command, curves: Path, tmp_path: Path, extra: str
+) -> None:
+    assert "(`run`, `steps`, `batch` in tokens, `loss`" in DOCS.read_text("utf-8")
+    plain = documented(curves, tmp_path / "plain.csv", extra)
+    words = (*WORDS, "--targets", "3,2.7,2.4", "--json")
+    found, expected = isoloss("fit", plain.name, *words), isoloss("fit", curves.name, *words)
+    assert found.returncode == 0, found.stderr
+    assert "'batch' is taken as tokens per step" in found.stderr
+    assert "write millions" not in found.stderr
+    told = json.loads(found.stdout)
+    assert told["b_crit"] == json.loads(expected.stdout)["b_crit"]
+    assert set(told["n"]) == {2e9 if extra == "params" else 1.0}
+    done = isoloss(*PLAN, "--critical-batch", plain.name, "--json")
+    assert done.returncode == 0, done.stderr
+    (plan,) = json.loads(done.stdout)["plans"]
+    (same,) = json.loads(isoloss(*PLAN, "--critical-batch", curves.name, "--json").stdout)["plans"]
+    assert plan["training"]["batch"] == same["training"]["batch"]
+    refused = isoloss("fit", plain.name)  # other laws ask for as much as before
+    assert refused.returncode == 1
+
+
+def test_a_batch_of_sequences_is_told_from_one_of_tokens(tmp_path: Path) -> None:
+    path = tmp_path / "runs.csv"
+    path.write_text("run,steps,batch,loss,n_ctx\na,10,8,3.0,64\na,20,8,2.5,64\n", "utf-8")
+    runs = read_runs(path, evaluations=True)
+    assert runs.batch is not None
+    assert runs.batch.tolist() == [512, 512]
+    assert runs.d.tolist() == [5120, 10240]
+    path.write_text("run,steps,batch,loss,tokens\na,10,8,3.0,5120\na,20,8,2.5,10240\n", "utf-8")
+    again = read_runs(path, evaluations=True)
+    assert again.batch is not None
+    assert again.batch.tolist() == [512, 512]
 
 
 def test_fit_draws_and_writes_the_critical_batch(

@@ -24,9 +24,8 @@ def law_or_runs(text: str, *, level: float) -> CriticalBatch | CriticalBatchFit:
     if "=" in text and not path.exists():
         return critical_batch_law(text)
     from isoloss.fitting import critical_batch
-    from isoloss.runs import read_runs
 
-    return critical_batch(read_runs(path), level=level)
+    return critical_batch(Reading().read(path, evaluations=True), level=level)
 
 
 def fit_critical_batch(
@@ -45,7 +44,8 @@ def fit_critical_batch(
     if figure is not None:
         check_output(figure, runs, is_figure)
     losses = None if targets is None else _losses(targets)
-    found = critical_batch((reading or Reading()).read(runs), losses, level=level)
+    curves = (reading or Reading()).read(runs, evaluations=True)
+    found = critical_batch(curves, losses, level=level)
     if figure is not None:
         from isoloss.figures import save_figure, steps_against_batch
 

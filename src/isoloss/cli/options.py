@@ -136,7 +136,7 @@ class Reading:
         Parameter(show_default=False, help="Leave out rows without a usable n, d and loss."),
     ] = False
 
-    def read(self, path: Path) -> Runs:
+    def read(self, path: Path, *, evaluations: bool = False) -> Runs:
         """Read the runs at `path` as asked, and say on stderr what was assumed."""
         from isoloss.cli.output import say
         from isoloss.runs import read_runs
@@ -149,6 +149,7 @@ class Reading:
             n=self.n,
             c=self.c,
             loss_unit=self.loss_unit,
+            evaluations=evaluations,
         )
         for note in runs.notes:
             say(f"note: {note}")

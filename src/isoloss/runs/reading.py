@@ -22,6 +22,7 @@ from isoloss.errors import InputError
 from isoloss.files import write_whole
 from isoloss.runs.cells import RawTable
 from isoloss.runs.columns import table_fields
+from isoloss.runs.evaluations import evaluation_fields
 from isoloss.runs.record import Run, parse_record
 from isoloss.runs.spec import RunSpec
 from isoloss.runs.stored import is_record, stored_records
@@ -48,6 +49,7 @@ def read_runs(
     c: str | None = None,
     loss_unit: str | None = None,
     on: str | None = None,
+    evaluations: bool = False,
 ) -> Runs:
     """Read a table of runs from a file, or from run records in a folder or a zip.
 
@@ -60,6 +62,8 @@ def read_runs(
     several; by default non_embedding_plus_head and exact for records, the plain columns for tables.
     loss_unit: nats, bits, bits per byte or perplexity, where the column's name does not say.
     on: of records, one of their eval_corpora, whose losses the table then has.
+    evaluations: of a table, that its rows are points of learning curves: a batch counts tokens
+    unless the table says sequences, d may be missing beside it, and n where all are of one size.
     From records come the finished runs, at their final loss, with their evaluations as `curves`.
     Raises InputError naming file, row and field.
     """
@@ -88,12 +92,13 @@ def read_runs(
     form, packed = _form(path)
     if on is not None:
         raise InputError(f"{path}: on= is for a folder of run records; leave it out")
+    fields = evaluation_fields if evaluations else table_fields
     if form in _PARQUET:
-        return Runs(**table_fields(_read_parquet(path), **options))
+        return Runs(**fields(_read_parquet(path), **options))
     text = _read_text(path, packed)
     if form in (".jsonl", ".ndjson") and is_record(text.partition("\n")[0].encode()):
         return _from_records([parse_record(text.encode(), path)], _source(path), n, c, [])
-    return Runs(**table_fields(_parse(form, text, _source(path)), **options))
+    return Runs(**fields(_parse(form, text, _source(path)), **options))
 
 
 def read_table(path: str | Path) -> RawTable:
