@@ -117,6 +117,11 @@ class Status(Enum):
         "not yet measurable: the signal cannot be told from zero, so there is a lower bound alone; "
         "average over more steps, or measure with a larger batch"
     )
+    NEGATIVE_NOISE = (
+        "the noise came out below zero, which it cannot be: look whether the small and the big "
+        "norms are exchanged, gradients are zeroed before every step, and part() comes before "
+        "every backward pass"
+    )
     FEW_STEPS = (
         "few steps for how long they resemble each other: measure more before trusting the interval"
     )

@@ -20,7 +20,7 @@ as `lab.noise_meter` does for Adam: nothing here depends on it.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -33,6 +33,7 @@ Array: TypeAlias = NDArray[np.float64]
 
 _WINDOW = 5.0  # autocorrelation times that an estimate of one sums over
 _FEWEST_BLOCKS = 8
+_IMPOSSIBLE = 4.0  # standard errors below zero, from where on it is no bad luck
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class _Ratio:
     low, high: the ends of the interval at `level`; high is infinite where the lower term cannot be
     told from zero, and low then a bound, at a level of (1 + level) / 2 for itself. steps: how many
     were averaged. block: steps whose mean is held to be independent of the next. status:
-    `NOT_MEASURABLE`, `FEW_STEPS`, or none.
+    `NOT_MEASURABLE`, `FEW_STEPS`, `NEGATIVE_NOISE` (of a variance), or none.
     """
 
     low: float
@@ -110,6 +111,8 @@ def noise_scale(
         g2 = (big * sq_big - small * sq_small) / (big - small)
         tr_sigma = (sq_small - sq_big) / (1.0 / small - 1.0 / big)
     (above, above_se), (below, below_se), interval = _ratio(tr_sigma, g2, big, level)
+    if above < -_IMPOSSIBLE * above_se:
+        interval = replace(interval, status=(*interval.status, Status.NEGATIVE_NOISE))
     return NoiseScale(
         b_simple=max(above / below, 0.0) if below > 0 else math.inf,
         g2=below,

@@ -541,3 +541,53 @@ def test_a_closed_meter_of_examples_leaves_no_hook(rows: Tensor) -> None:
     one_step(model, rows, examples=4)
     assert all(not module._forward_hooks for module in model.modules())
     assert all(not p._backward_hooks for p in model.parameters())
+
+
+@pytest.mark.parametrize("examples", [0, 4])
+def test_a_closed_meter_says_so(examples: int) -> None:
+    with NoiseMeter(toy.make(), examples=examples) as meter:
+        pass
+    with pytest.raises(InputError, match="the meter is closed"):
+        meter.part(8, 8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex64])
+def test_wide_and_complex_weights_are_measured(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Linear(6, 3, bias=False, dtype=dtype)
+    rows = torch.randn(16, 6, dtype=dtype)
+
+    def loss_of(part: torch.Tensor) -> torch.Tensor:
+        return model(part).abs().square().sum(dim=1).mean()
+
+    def squared_norm(part: torch.Tensor) -> float:
+        (gradient,) = torch.autograd.grad(loss_of(part), [model.weight])
+        return float(gradient.abs().square().sum())
+
+    with NoiseMeter(model) as meter:
+        meter.split(loss_of, rows, parts=4)
+        meter.step()
+        found = meter.read().scale
+    small = sum(squared_norm(part) for part in rows.split(4)) / 4
+    expected = noise_scale([small], [squared_norm(rows)], small=4, big=16)
+    assert found.g2 == pytest.approx(expected.g2, rel=1e-4)
+    assert found.tr_sigma == pytest.approx(expected.tr_sigma, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        ({"level": 95}, "level is 95"),
+        ({"level": 1.5}, "level is 1.5"),
+        ({"examples": 2.5}, "examples is 2.5"),
+        ({"groups": {"all": []}}, "a group is called 'all'"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_trained(options, word) -> None:
+    with pytest.raises(InputError, match=word):
+        NoiseMeter(toy.make(), **options)
+
+
+def test_a_model_without_parameters_is_refused() -> None:
+    with pytest.raises(InputError, match="no parameter of the model"):
+        NoiseMeter(torch.nn.ReLU())

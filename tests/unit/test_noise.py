@@ -251,3 +251,16 @@ def test_wrong_gains_are_refused() -> None:
     ):
         with pytest.raises(InputError, match=says):
             adaptive_gain(b, s)
+
+
+def test_noise_below_zero_is_doubted() -> None:
+    rng = np.random.default_rng(4)
+    small, big = 5.0 + rng.normal(0, 0.1, 40), 2.0 + rng.normal(0, 0.1, 40)
+    assert Status.NEGATIVE_NOISE not in noise_scale(small, big, small=8, big=64).status
+    exchanged = noise_scale(big, small, small=8, big=64)
+    assert exchanged.tr_sigma < 0
+    assert Status.NEGATIVE_NOISE in exchanged.status
+    # Noise that is small beside its error is bad luck, and no mistake.
+    unlucky = noise_scale([2.0, 2.4, 1.5] * 8, [2.1, 2.3, 1.7] * 8, small=8, big=64)
+    assert unlucky.tr_sigma < 0
+    assert Status.NEGATIVE_NOISE not in unlucky.status

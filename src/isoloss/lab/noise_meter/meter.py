@@ -124,8 +124,10 @@ class NoiseMeter:
             raise InputError(f"window is {window}; a reading needs at least one step")
         if weights not in ("tokens", "all_tokens", "equal"):
             raise InputError(f"weights is {weights!r}; use all_tokens, tokens or equal")
-        if examples < 0:
+        if not isinstance(examples, int) or examples < 0:
             raise InputError(f"examples is {examples}; it is a number of sequences, 0 for none")
+        if not (isinstance(level, float) and 0 < level < 1):
+            raise InputError(f"level is {level!r}; it is a share between 0 and 1, such as 0.9")
         self._model, self._weights, self._level = model, weights, level
         self._team = team_of(model)
         self._parameters = Parameters(model, groups or {})
@@ -137,6 +139,7 @@ class NoiseMeter:
                 )
             self._parameters.weigh_by(optimizer, model)
         self._steps: deque[_Step] = deque(maxlen=window)
+        self._closed = False
         self._checked = False  # whether the hooks have been seen to see every gradient
         self._parts: list[_Part] = []
         self._examples = ExampleNorms(model, self._parameters, examples) if examples else None
@@ -151,6 +154,8 @@ class NoiseMeter:
         documents: what each sequence is a chunk of, if that is known: chunks of one document
         resemble each other, and a warning says so.
         """
+        if self._closed:
+            raise InputError("the meter is closed, and sees nothing: make another")
         if not (0 < tokens < math.inf and 0 < sequences < math.inf):
             raise InputError(
                 f"a part has {tokens} tokens in {sequences} sequences: both are above 0"
@@ -284,6 +289,7 @@ class NoiseMeter:
 
     def close(self) -> None:
         """Take the hooks off the model."""
+        self._closed = True
         for handle in self._handles:
             handle.remove()
         if self._examples is not None:

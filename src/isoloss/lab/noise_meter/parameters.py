@@ -28,7 +28,6 @@ class Parameters:
     """
 
     def __init__(self, model: nn.Module, groups: Groups) -> None:
-        self.device = next(model.parameters()).device
         self._names: dict[int, str] = {}
         self._paths: dict[str, str] = {}
         self.sizes: dict[str, int] = {}
@@ -39,6 +38,9 @@ class Parameters:
                 self.sizes[name] = parameter.numel()
         if not self._names:
             raise InputError("no parameter of the model is to be trained; there is no gradient")
+        self.device = next(model.parameters()).device
+        if ALL in groups:
+            raise InputError(f"a group is called {ALL!r}, which all parameters are; rename it")
         self.groups = list(groups)
         self._index = dict.fromkeys(self.sizes, len(self.groups))
         for number, (group, members) in enumerate(groups.items()):
@@ -89,12 +91,17 @@ class Parameters:
 
 
 def squared(gradient: Tensor) -> Tensor:
-    """The squared norm of a gradient, on its device, added up in 32 bits."""
+    """The squared norm of a gradient, on its device, added up in 32 bits or more."""
     if gradient.requires_grad:  # of a backward pass that makes a graph
         gradient = gradient.detach()
     if gradient.is_sparse:
         gradient = gradient.coalesce().values()
-    if gradient.dtype == torch.float32:  # one call where the other way takes two, and a copy
+    if gradient.is_complex():
+        gradient = torch.view_as_real(gradient)
+    if gradient.dtype in (
+        torch.float32,
+        torch.float64,
+    ):  # one call where the other way takes two, and a copy
         flat = gradient.flatten()
         return torch.dot(flat, flat)
     norm: Tensor = torch.linalg.vector_norm(gradient, dtype=torch.float32)
