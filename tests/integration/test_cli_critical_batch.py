@@ -227,6 +227,30 @@ def test_plan_fits_a_critical_batch_and_carries_its_doubt(isoloss: Command, curv
     assert low < narrow["low"] < narrow["high"] < high
 
 
+def test_plan_reads_back_the_fit_that_was_written(
+    isoloss: Command, curves: Path, tmp_path: Path
+) -> None:
+    done = isoloss("fit", curves.name, *WORDS, "--out", "law.json", "--level", 0.5)
+    assert done.returncode == 0, done.stderr
+    for level in (0.9, 0.5):  # the plan's own, whatever that of the fit was
+        words = ("--level", level, "--json")
+        found = isoloss(*PLAN, "--critical-batch", "law.json", *words)
+        assert found.returncode == 0, found.stderr
+        assert found.stdout == isoloss(*PLAN, "--critical-batch", curves.name, *words).stdout
+    again = isoloss("fit", curves.name, *WORDS, "--out", "law.json", "--targets", 2.5)
+    assert again.returncode == 0, again.stderr
+    done = isoloss(*PLAN, "--critical-batch", "law.json")
+    assert done.returncode == 1
+    assert "fitted at one target loss" in done.stderr
+    content = json.loads((tmp_path / "law.json").read_text("utf-8"))
+    for rows in (None, {**content["rows"], "steps": [1.0]}, {**content["rows"], "more": []}):
+        (tmp_path / "law.json").write_text(json.dumps({**content, "rows": rows}), "utf-8")
+        done = isoloss(*PLAN, "--critical-batch", "law.json")
+        assert done.returncode == 1
+        assert "or give the runs" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+
+
 def test_plan_repeats_what_the_fit_is_doubted_for(isoloss: Command, tmp_path: Path) -> None:
     few = write_curves(tmp_path / "few.csv", 2.0 ** np.array([6, 9, 12, 15, 17]))
     fitted = isoloss("fit", few.name, *WORDS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import loads as from_json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,23 +10,41 @@ import numpy as np
 
 from isoloss.cli.options import Reading, critical_batch_law
 from isoloss.cli.output import doubts, emit_json, interval, plain, say, show, table, write_json
-from isoloss.cli.replacing import check_output, is_figure
+from isoloss.cli.replacing import check_output, is_figure, is_fit
 from isoloss.errors import InputError, UsageError
 from isoloss.units import format_number, parse_number, percent, plural
 
 if TYPE_CHECKING:
-    from isoloss.fitting import CriticalBatchFit
+    from isoloss.fitting import CriticalBatchFit, Crossings
     from isoloss.laws import CriticalBatch
 
 
 def law_or_runs(text: str, *, level: float) -> CriticalBatch | CriticalBatchFit:
-    """What --critical-batch of a plan names: b_star=...,alpha_b=..., or runs to fit it to."""
+    """What --critical-batch of a plan names: b_star=...,alpha_b=..., runs, or a fit of them."""
     path = Path(text)
     if "=" in text and not path.exists():
         return critical_batch_law(text)
     from isoloss.fitting import critical_batch
 
-    return critical_batch(Reading().read(path, evaluations=True), level=level)
+    rows = _written(path)
+    data = Reading().read(path, evaluations=True) if rows is None else rows
+    return critical_batch(data, level=level)
+
+
+def _written(path: Path) -> Crossings | None:
+    """The rows of a fit that `fit --out` wrote, of which any level can be had; None for no fit."""
+    if path.suffix.lower() != ".json" or not path.is_file() or not is_fit(path):
+        return None
+    from isoloss.fitting import Crossings
+
+    content = from_json(path.read_text(encoding="utf-8"))
+    try:
+        return Crossings.of(**content["rows"])
+    except (InputError, KeyError, TypeError, ValueError):
+        raise InputError(
+            f"{path}: holds a fit without the rows that a critical batch was fitted to; write it "
+            "anew with `isoloss fit RUNS --form critical-batch --out`, or give the runs"
+        ) from None
 
 
 def fit_critical_batch(
@@ -51,8 +70,9 @@ def fit_critical_batch(
 
         save_figure(steps_against_batch(found), figure)
         say(f"drawn to {figure}")
-    # The rows that it was fitted to are in the runs.
-    content = {**plain(found), "crossings": len(found.crossings), "zhang": plain(found.zhang())}
+    rows = plain(found.crossings)  # `plan --critical-batch` fits them again, at its own level
+    content = {**plain(found), "crossings": len(found.crossings)}
+    content |= {"zhang": plain(found.zhang()), "rows": rows}
     if out is not None:
         write_json(out, content)
         say(f"written to {out}")

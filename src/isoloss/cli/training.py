@@ -48,8 +48,8 @@ class Trained:
         str | None,
         Parameter(
             group=_TRAINED,
-            help="b_star=2e8,alpha_b=0.21, or runs of several batches to fit it to: its batch is "
-            "followed.",
+            help="b_star=2e8,alpha_b=0.21, or runs of several batches to fit it to, or such a "
+            "fit: its batch is followed.",
         ),
     ] = None
     force_rules: Annotated[
