@@ -208,7 +208,13 @@ def test_a_scan_goes_on_from_what_is_there(
     assert again.curves == first.curves
     with pytest.raises(InputError, match="another scan"):
         scan(quadratic, replace(plan, targets=(0.6,)), tmp_path)
-    files[0].write_text("{}")
+    whole = json.loads(files[0].read_text())
+    for damaged in ({}, {**whole, "loss": whole["loss"][1:]}, {**whole, "steps": [], "loss": []}):
+        files[0].write_text(json.dumps(damaged))
+        with pytest.raises(InputError, match=f"{files[0].name}: is no curve"):
+            scan(quadratic, plan, tmp_path)
+    files[0].unlink()
+    files[0].mkdir()
     with pytest.raises(InputError, match=f"{files[0].name}: is no curve"):
         scan(quadratic, plan, tmp_path)
 
@@ -312,6 +318,14 @@ def test_the_command_of_a_domain_says_what_is_wrong_in_a_line(tmp_path: Path, ca
     assert told.out == ""
     assert told.err.startswith("error: ")
     assert told.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "two"])
+def test_processes_are_one_or_more(workers: str, tmp_path: Path, capsys) -> None:
+    plan = StudyPlan(PLAN, TABLE_1["MNIST"], "it is a quadratic.", noise_batch=64)
+    with pytest.raises(SystemExit, match="2"):
+        command.run(quadratic, plan, plan, ["--folder", str(tmp_path), "--workers", workers])
+    assert "is no number of processes" in capsys.readouterr().err
 
 
 @pytest.mark.full

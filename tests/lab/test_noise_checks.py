@@ -19,6 +19,7 @@ from isoloss.errors import InputError  # noqa: E402
 from isoloss.experiments import noise_checks  # noqa: E402
 from isoloss.experiments.batch_size import scan, theory  # noqa: E402
 from isoloss.experiments.batch_size.scan import ScanPlan  # noqa: E402
+from isoloss.experiments.batch_size.study import fit_or_refusal  # noqa: E402
 from isoloss.experiments.batch_size.theory import Checks, ChecksPlan, check  # noqa: E402
 from isoloss.experiments.batch_size.theory_page import as_markdown, rows, write_page  # noqa: E402
 from isoloss.lab.batch_size.task import Learner, Task  # noqa: E402
@@ -116,10 +117,10 @@ def test_the_page_has_every_check_and_its_figures(found: Checks, tmp_path: Path)
 def test_a_fit_that_is_refused_is_on_the_page_in_the_unit_of_the_task(found: Checks) -> None:
     crossings = found.scan.tuned.crossings  # at the higher target batches of 1 are not small
     assert "examples) do not span 8 times B_crit" in found.refusal
-    _, refusal = theory._fit(crossings, "images")
+    _, refusal = fit_or_refusal(crossings, "images")
     assert refusal == found.refusal.replace("examples", "images")
     assert f"\nSGD: not identified: {found.refusal}.\n" in as_markdown({"SGD": found})
-    fit, refusal = theory._fit(crossings.take(crossings.target == 1.5), "images")
+    fit, refusal = fit_or_refusal(crossings.take(crossings.target == 1.5), "images")
     assert refusal == ""
     assert "not identified" not in as_markdown({"SGD": replace(found, fit=fit, refusal=refusal)})
 

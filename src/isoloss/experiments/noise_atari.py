@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from isoloss.errors import InputError
 from isoloss.experiments.batch_size import command
 from isoloss.experiments.batch_size.kept import write_json
+from isoloss.experiments.batch_size.page import machine_line, words
 from isoloss.experiments.batch_size.scan import ScanPlan, Tell
 from isoloss.experiments.batch_size.study import TABLE_1, StudyPlan
 from isoloss.files import make_folder, write_whole
@@ -241,7 +242,7 @@ def beats_chance(found: Along) -> bool:
 
 def as_markdown(found: Along, plan: AlongPlan) -> str:
     """The page of a training: the paper's numbers and ours, and what differs."""
-    paper, about = TABLE_1["Atari (frames)"], describe_machine()
+    paper = TABLE_1["Atari (frames)"]
     learnt, even = np.array(found.learnt), np.array(found.even)
     lines = [
         f"### Atari, {GAME}",
@@ -269,7 +270,7 @@ def as_markdown(found: Along, plan: AlongPlan) -> str:
         f"| all of them | {_words(found.whole)} |",
         "",
         f"Batches of {plan.batch} segments of {METHOD.frames} frames, in {plan.parts} parts. "
-        f"{about['cpu']}, {about['cores']} cores.",
+        f"{machine_line()}",
     ]
     return "\n".join(lines) + "\n"
 
@@ -308,8 +309,7 @@ def main(words: Sequence[str] | None = None) -> int:
 def _words(scale: NoiseScale) -> str:
     if math.isinf(scale.high):
         return f"at least {format_number(scale.low)}"
-    low, high = format_number(scale.low), format_number(scale.high)
-    return f"{format_number(scale.b_simple)} ({low} to {high})"
+    return words(scale.low, scale.b_simple, scale.high)
 
 
 def _error(points: Array) -> float:

@@ -21,11 +21,19 @@ from pathlib import Path
 import numpy as np
 
 from isoloss.counting import Shape, count_params
-from isoloss.errors import UnidentifiedError
 from isoloss.experiments.batch_size.command import parser, print_page, tell_lines
 from isoloss.experiments.batch_size.kept import write_json
-from isoloss.experiments.batch_size.page import machine_line, noise_at_loss, write_page
-from isoloss.experiments.batch_size.study import Study, StudyPlan, refusal_words, study
+from isoloss.experiments.batch_size.page import (
+    fit_numbers,
+    machine_line,
+    nearest,
+    noise_at_loss,
+    noise_lines,
+    save,
+    words,
+    write_page,
+)
+from isoloss.experiments.batch_size.study import Study, StudyPlan, fit_or_refusal, study
 from isoloss.experiments.noise_language import (
     LARGE,
     LARGE_SCAN,
@@ -36,7 +44,7 @@ from isoloss.experiments.noise_language import (
     task,
 )
 from isoloss.files import write_whole
-from isoloss.fitting import CriticalBatchFit, Crossings, critical_batch
+from isoloss.fitting import CriticalBatchFit, Crossings
 from isoloss.fitting.intervals import Interval
 from isoloss.lab.processes.child import die_with
 from isoloss.laws.published import KAPLAN_2020
@@ -71,12 +79,12 @@ def fit_sizes(data: Crossings) -> Sizes:
     and named; where none is left, the fit of all stays refused.
     """
     left_out: list[tuple[float, float]] = []
-    joint, refusal = _fit(data)
+    joint, refusal = fit_or_refusal(data, "tokens")
     while joint is not None and refusal and (short := joint.short):
         kept = np.array(
             [cell not in short for cell in zip(data.n.tolist(), data.target.tolist(), strict=True)]
         )
-        again = _fit(data.take(kept))
+        again = fit_or_refusal(data.take(kept), "tokens")
         if again[0] is None or len(np.unique(again[0].target)) < 2:
             break
         left_out += sorted(short)
@@ -86,7 +94,8 @@ def fit_sizes(data: Crossings) -> Sizes:
     for n in np.unique(data.n).tolist():
         own = data.take(data.n == n)
         for target in (None, *np.unique(own.target).tolist()):
-            one, why = _fit(own if target is None else own.take(own.target == target))
+            some = own if target is None else own.take(own.target == target)
+            one, why = fit_or_refusal(some, "tokens")
             if one is None or why:
                 refused[n, target] = why
             else:
@@ -94,15 +103,6 @@ def fit_sizes(data: Crossings) -> Sizes:
     alone = {n: one for (n, target), one in found.items() if target is None}
     apart = tuple(one for (_, target), one in found.items() if target is not None)
     return Sizes(joint, refusal, tuple(left_out), alone, apart, refused)
-
-
-def _fit(data: Crossings) -> tuple[CriticalBatchFit | None, str]:
-    """The fit, or what there is of it and why it is refused."""
-    try:
-        return critical_batch(data), ""
-    except UnidentifiedError as error:
-        partial_fit, why = error.partial, refusal_words(error, "tokens")
-        return (partial_fit if isinstance(partial_fit, CriticalBatchFit) else None), why
 
 
 def size_ratio(found: Sizes) -> tuple[float, Interval] | None:
@@ -220,8 +220,9 @@ def _noise_words(found: Sizes, studies: Mapping[float, Study]) -> list[str]:
     for one in found.apart:
         n, target = float(one.n[0]), float(one.target[0])
         readings = studies[n].noise if n in studies else ()
-        by_distance = sorted(readings, key=lambda at: abs(math.log(at.loss / target)))
-        ratios += [at.scale.b_simple / float(one.b_crit.mid[0]) for at in by_distance[:1]]
+        if readings:
+            b_simple = nearest(readings, target).scale.b_simple
+            ratios.append(b_simple / float(one.b_crit.mid[0]))
     if not ratios:
         return []
     middle = float(np.median(ratios))
@@ -232,21 +233,18 @@ def _noise_words(found: Sizes, studies: Mapping[float, Study]) -> list[str]:
 
 
 def _words(value: Interval, at: int | None = None) -> str:
-    mid, low, high = (
-        float(end if at is None else end[at]) for end in (value.mid, value.low, value.high)
-    )
-    return f"{format_number(mid)} ({format_number(low)} to {format_number(high)})"
+    return words(*(float(end if at is None else end[at]) for end in value))
 
 
 def write(found: Sizes, studies: Mapping[float, Study], folder: Path) -> str:
     """Write kaplan.md, kaplan.json and the figures into a folder; returns the page."""
     page = as_markdown(found, studies)
     kept = {
-        "joint": None if found.joint is None else _numbers(found.joint),
+        "joint": None if found.joint is None else fit_numbers(found.joint),
         "refusal": found.refusal,
         "left_out": found.left_out,
-        "apart": [_numbers(one) for one in found.apart],
-        "alone": [_numbers(one) for one in found.alone.values()],
+        "apart": [fit_numbers(one) for one in found.apart],
+        "alone": [fit_numbers(one) for one in found.alone.values()],
         "refused": [[*at, why] for at, why in found.refused.items()],
         "machine": describe_machine(),
     }
@@ -263,13 +261,6 @@ def together(by_size: Mapping[float, Crossings]) -> Crossings:
     return Crossings(*(np.concatenate([getattr(one, name) for one in parts]) for name in names))
 
 
-def _numbers(fit: CriticalBatchFit) -> dict[str, object]:
-    kept: dict[str, object] = {"n": fit.n, "target": fit.target, "spread": fit.spread}
-    for name in ("s_min", "e_min", "b_crit", "b_star", "alpha_b"):
-        kept[name] = None if (ends := getattr(fit, name)) is None else ends._asdict()
-    return kept
-
-
 def draw(found: Sizes, studies: Mapping[float, Study], folder: Path) -> None:
     """Draw figures 10 and 18 of Kaplan et al., the latter with the fit of each size alone."""
     if found.joint is None or not found.alone:
@@ -278,17 +269,13 @@ def draw(found: Sizes, studies: Mapping[float, Study], folder: Path) -> None:
         NoiseAlong,
         critical_batch_against_loss,
         panels,
-        save_figure,
         steps_against_tokens,
     )
 
     highest = 1.3 * float(found.joint.target.max())
-    measured = []
+    measured: list[NoiseAlong] = []
     for n, one in studies.items():
-        readings = [(at.loss, at.scale) for at in one.noise if at.loss <= highest]
-        columns = [(loss, of.b_simple, of.low, of.high) for loss, of in readings]
-        if columns:
-            measured.append(NoiseAlong(n, *np.array(columns).T))
+        measured += noise_lines(n, one.noise, highest)
     scans = panels(len(found.alone))
     for (n, alone), ax in zip(found.alone.items(), scans, strict=True):
         steps_against_tokens(alone, n, ax=ax)
@@ -298,8 +285,7 @@ def draw(found: Sizes, studies: Mapping[float, Study], folder: Path) -> None:
             found.joint, apart=found.apart, measured=measured
         )
     for name, ax in pictures.items():
-        for kind in ("svg", "png"):
-            save_figure(ax, folder / f"kaplan_{name}.{kind}")
+        save(ax, folder / f"kaplan_{name}")
 
 
 def main(words: Sequence[str] | None = None) -> int:

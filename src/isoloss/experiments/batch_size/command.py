@@ -42,9 +42,15 @@ def parser(description: str) -> argparse.ArgumentParser:
     """The arguments that every study takes."""
     found = argparse.ArgumentParser(description=description)
     found.add_argument("--folder", type=Path, required=True, help="gets runs, page and figures")
-    found.add_argument("--workers", type=int, help="processes; as many as cores by default")
+    found.add_argument("--workers", type=_count, help="processes; as many as cores by default")
     found.add_argument("--quick", action="store_true", help="a small plan, to try it out")
     return found
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of processes; use 1 or more")
+    return int(text)
 
 
 def print_page(make: Callable[[], str]) -> int:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +17,11 @@ from isoloss.fitting import CriticalBatchFit
 from isoloss.lab.batch_size.noise import NoisePoint
 from isoloss.runs import describe_machine
 from isoloss.units import format_number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from isoloss.figures import NoiseAlong
 
 
 def write_page(found: Study, folder: Path) -> str:
@@ -75,13 +81,16 @@ def _first_and_last(found: Study) -> tuple[str, str]:
     fit = found.fit
     if fit is None:
         return "not identified", "not identified"
-    b = fit.b_crit
-    first, last = (
-        f"{format_number(float(b.mid[i]))} ({format_number(float(b.low[i]))} to "
-        f"{format_number(float(b.high[i]))})"
-        for i in (int(np.argmax(fit.target)), int(np.argmin(fit.target)))
-    )
-    return first, last
+    return _b_crit(fit, int(np.argmax(fit.target))), _b_crit(fit, int(np.argmin(fit.target)))
+
+
+def _b_crit(fit: CriticalBatchFit, at: int) -> str:
+    return words(*(float(end[at]) for end in fit.b_crit))
+
+
+def words(low: float, mid: float, high: float) -> str:
+    """A value with its interval."""
+    return f"{format_number(mid)} ({format_number(low)} to {format_number(high)})"
 
 
 def _noise_words(found: Study) -> tuple[str, str]:
@@ -98,26 +107,28 @@ def _targets(found: Study, fit: CriticalBatchFit) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for i in np.argsort(-fit.target):
-        b = fit.b_crit
         cells = [
             f"{fit.target[i]:.4g}",
             format_number(float(fit.s_min.mid[i])),
             format_number(float(fit.e_min.mid[i])),
-            f"{format_number(float(b.mid[i]))} ({format_number(float(b.low[i]))} to "
-            f"{format_number(float(b.high[i]))})",
+            _b_crit(fit, int(i)),
             noise_at_loss(found.noise, float(fit.target[i])),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def noise_at_loss(points: tuple[NoisePoint, ...], loss: float) -> str:
+def nearest(points: Sequence[NoisePoint], loss: float) -> NoisePoint:
     """The reading nearest to a loss."""
-    nearest = min(points, key=lambda one: abs(math.log(one.loss / loss)))
-    scale = nearest.scale
+    return min(points, key=lambda one: abs(math.log(one.loss / loss)))
+
+
+def noise_at_loss(points: Sequence[NoisePoint], loss: float) -> str:
+    """B_simple by the reading nearest to a loss, or the least that it is."""
+    scale = nearest(points, loss).scale
     if math.isinf(scale.high):
         return f"at least {format_number(scale.low)}"
-    return f"{format_number(scale.b_simple)}"
+    return format_number(scale.b_simple)
 
 
 def as_json(found: Study) -> dict[str, Any]:
@@ -133,21 +144,24 @@ def as_json(found: Study) -> dict[str, Any]:
         "rate": tuned.rate,
         "bracketed": tuned.bracketed,
     }
-    fitted: dict[str, Any] | None = None
-    if fit is not None:
-        fitted = {"target": fit.target, "spread": fit.spread, "level": fit.level}
-        for name in ("s_min", "e_min", "b_crit", "b_star", "alpha_b"):
-            fitted[name] = None if (ends := getattr(fit, name)) is None else ends._asdict()
     return {
         "task": about,
         "plan": asdict(found.plan),
         "tuned": rows,
-        "fit": fitted,
+        "fit": None if fit is None else fit_numbers(fit),
         "refusal": found.refusal,
         "noise": [asdict(one) for one in found.noise],
         "b_simple_average": mean_noise(found.noise),
         "machine": describe_machine(),
     }
+
+
+def fit_numbers(fit: CriticalBatchFit) -> dict[str, Any]:
+    """The numbers of a fit: targets by size, and every interval."""
+    kept = {"n": fit.n, "target": fit.target, "spread": fit.spread, "level": fit.level}
+    for name in ("s_min", "e_min", "b_crit", "b_star", "alpha_b"):
+        kept[name] = None if (ends := getattr(fit, name)) is None else ends._asdict()
+    return kept
 
 
 def machine_line() -> str:
@@ -161,24 +175,30 @@ def draw(found: Study, folder: Path) -> None:
     if found.fit is None:
         return
     from isoloss.figures import (
-        NoiseAlong,
         critical_batch_against_loss,
         steps_against_batch,
         time_against_compute,
     )
-    from isoloss.figures.svg import save_figure
 
     fit, unit = found.fit, found.task.unit
-    near = [one for one in found.noise if one.loss <= 1.5 * float(fit.target.max())]
-    loss, b_simple, low, high = np.array(
-        [(one.loss, one.scale.b_simple, one.scale.low, one.scale.high) for one in near]
-    ).T
-    along = NoiseAlong(float(fit.n[0]), loss, b_simple, low, high)
-    pictures = {
-        "steps": steps_against_batch(fit, unit=unit),
-        "bargain": time_against_compute(fit, unit=unit),
-        "noise": critical_batch_against_loss(fit, measured=[along], unit=unit),
-    }
-    for name, ax in pictures.items():
-        save_figure(ax, folder / f"{name}.svg")
-        save_figure(ax, folder / f"{name}.png")
+    measured = noise_lines(float(fit.n[0]), found.noise, 1.5 * float(fit.target.max()))
+    save(steps_against_batch(fit, unit=unit), folder / "steps")
+    save(time_against_compute(fit, unit=unit), folder / "bargain")
+    save(critical_batch_against_loss(fit, measured=measured, unit=unit), folder / "noise")
+
+
+def noise_lines(n: float, points: Sequence[NoisePoint], highest: float) -> list[NoiseAlong]:
+    """The readings of a size at losses up to the highest, to be drawn; none where none is there."""
+    from isoloss.figures import NoiseAlong
+
+    scales = [(at.loss, at.scale) for at in points if at.loss <= highest]
+    columns = [(loss, of.b_simple, of.low, of.high) for loss, of in scales]
+    return [NoiseAlong(n, *np.array(columns).T)] if columns else []
+
+
+def save(ax: Axes, path: Path) -> None:
+    """Write a figure as .svg and .png; path: without either."""
+    from isoloss.figures import save_figure
+
+    for kind in ("svg", "png"):
+        save_figure(ax, path.with_name(f"{path.name}.{kind}"))

@@ -280,8 +280,10 @@ def _read(path: Path) -> Curve | None:
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         steps, loss = tuple(map(int, kept.pop("steps"))), tuple(map(float, kept.pop("loss")))
+        if len(steps) != len(loss) or not steps:
+            raise ValueError("as many steps as losses")
         return Curve(steps=steps, loss=loss, **kept)
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         raise InputError(f"{path}: is no curve of a scan; remove it, and it is run again") from None
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from isoloss.errors import InputError, Status, UnidentifiedError
 from isoloss.experiments.batch_size.kept import read_json, write_json
 from isoloss.experiments.batch_size.scan import MakeTask, Scan, ScanPlan, Tell, scan
-from isoloss.fitting import CriticalBatchFit, critical_batch
+from isoloss.fitting import CriticalBatchFit, Crossings, critical_batch
 from isoloss.lab.batch_size.noise import NoisePoint, noise_along
 from isoloss.lab.batch_size.task import Task
 from isoloss.noise import NoiseScale
@@ -109,12 +109,7 @@ def study(
             f"the loss of {task.trivial}; name lower targets"
         )
     found = scan(make_task, plan.scan, folder / "runs", workers=workers, tell=tell)
-    fit, refusal = None, ""
-    try:
-        fit = critical_batch(found.tuned.crossings)
-    except UnidentifiedError as error:
-        refusal = refusal_words(error, task.unit)
-        fit = error.partial if isinstance(error.partial, CriticalBatchFit) else None
+    fit, refusal = fit_or_refusal(found.tuned.crossings, task.unit)
     noise = _noise(task, plan, found, folder, tell)
     result = Study(task, plan, found, fit, refusal, noise)
     if not result.reached < task.baseline:
@@ -125,9 +120,13 @@ def study(
     return result
 
 
-def refusal_words(error: UnidentifiedError, unit: str) -> str:
-    """Why there is no critical batch, in the unit that batches are counted in."""
-    return str(error).removeprefix("critical batch: ").replace("tokens", unit)
+def fit_or_refusal(data: Crossings, unit: str) -> tuple[CriticalBatchFit | None, str]:
+    """The critical batch; or what there is of it, and why it is not identified, in the unit."""
+    try:
+        return critical_batch(data), ""
+    except UnidentifiedError as error:
+        why = str(error).removeprefix("critical batch: ").replace("tokens", unit)
+        return (error.partial if isinstance(error.partial, CriticalBatchFit) else None), why
 
 
 def _noise(

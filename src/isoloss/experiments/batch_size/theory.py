@@ -15,16 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from isoloss.distributions import student_quantile
-from isoloss.errors import FitError, InputError, UnidentifiedError
+from isoloss.errors import FitError, InputError
 from isoloss.experiments.batch_size.scan import MakeTask, Scan, ScanPlan, Tell, scan
-from isoloss.experiments.batch_size.study import refusal_words
+from isoloss.experiments.batch_size.study import fit_or_refusal
 from isoloss.fitting import (
     BatchRateFit,
     CriticalBatchFit,
-    Crossings,
     LineSearchFit,
     batch_rate_rule,
-    critical_batch,
     fit_line_search,
 )
 from isoloss.fitting.crossings import falling
@@ -145,7 +143,9 @@ def check(
             tell(f"{task.optimizer}: {what}", 0, None, "")
 
     found = scan(make_task, plan.scan, folder, workers=workers, tell=tell)
-    fit, refusal = _fit(found.tuned.crossings, task.unit)
+    fit, refusal = fit_or_refusal(found.tuned.crossings, task.unit)
+    if fit is None:
+        raise InputError(f"{task.name}: {refusal}")
     rule = _rule(found)
     cell = int(np.argmin(fit.target))
     say("line searches and the Hessian")
@@ -174,16 +174,6 @@ def check(
         seeds=plan.cold_seeds,
     )
     return Checks(task, plan, found, fit, refusal, rule, held, branches, saving, temperature)
-
-
-def _fit(data: Crossings, unit: str) -> tuple[CriticalBatchFit, str]:
-    """The critical batch, or what there is of it and why it is not identified."""
-    try:
-        return critical_batch(data), ""
-    except UnidentifiedError as error:
-        if not isinstance(error.partial, CriticalBatchFit):
-            raise
-        return error.partial, refusal_words(error, unit)
 
 
 def _rule(found: Scan) -> BatchRateFit:

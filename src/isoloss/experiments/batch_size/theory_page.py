@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from isoloss.experiments.batch_size.kept import write_json
+from isoloss.experiments.batch_size.page import machine_line, save
 from isoloss.experiments.batch_size.theory import Checks
 from isoloss.files import write_whole
 from isoloss.fitting import BatchRateFit, LineSearchFit, batch_rate_rule
@@ -63,8 +64,7 @@ def as_markdown(found: Mapping[str, Checks]) -> str:
     for name, checks in found.items():
         if checks.refusal:
             lines += ["", f"{name}: not identified: {checks.refusal}."]
-    about = describe_machine()
-    lines += ["", f"{about['cpu']}, {about['cores']} cores."]
+    lines += ["", machine_line()]
     return "\n".join(lines) + "\n"
 
 
@@ -191,7 +191,7 @@ def _fitted(rule: BatchRateFit) -> dict[str, Any]:
 
 
 def _draw(found: Checks, folder: Path, name: str) -> None:
-    from isoloss.figures import best_rates, best_step, branch_losses, panels, save_figure
+    from isoloss.figures import best_rates, best_step, branch_losses, panels
 
     unit = found.task.unit
     for held in found.held:
@@ -205,8 +205,8 @@ def _draw(found: Checks, folder: Path, name: str) -> None:
         )
         best_step(held.line, "eps", said=steps, unit=unit, ax=columns[0])
         best_step(held.line, "gain", said=gains, unit=unit, ax=columns[1])
-        _save(columns[0], folder / f"{name}-line-search-{held.loss:.2f}", save_figure)
-    _save(best_rates(found.rule, unit=unit), folder / f"{name}-rates", save_figure)
+        save(columns[0], folder / f"{name}-line-search-{held.loss:.2f}")
+    save(best_rates(found.rule, unit=unit), folder / f"{name}-rates")
     branched = found.branches
     ax = branch_losses(
         branched.batch * branched.factor,
@@ -216,12 +216,7 @@ def _draw(found: Checks, folder: Path, name: str) -> None:
         tolerance=branched.tolerance,
         unit=unit,
     )
-    _save(ax, folder / f"{name}-branches", save_figure)
-
-
-def _save(ax: Any, path: Path, save: Any) -> None:
-    save(ax, path.with_name(path.name + ".svg"))
-    save(ax, path.with_name(path.name + ".png"))
+    save(ax, folder / f"{name}-branches")
 
 
 def _meet(one: _Span, other: _Span) -> bool | None:

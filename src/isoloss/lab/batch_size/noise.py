@@ -83,7 +83,8 @@ def noise_along(
 ) -> tuple[NoisePoint, ...]:
     """Measure the noise scale before, along and at the end of a run.
 
-    batch: examples. rate: constant after warm-up. until: the held-out loss that ends it. examples:
+    batch: examples. rate: constant after warm-up. until: the held-out loss that ends it, looked
+    at when a reading is due. examples:
     of every reading. Readings are at steps that grow by a factor of 1.6.
     """
     learner, points, due = Learner(task, seed=seed), [], 0
