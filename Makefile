@@ -68,7 +68,8 @@ test-full: $(VENV_FULL)/.full-ready
 	$(VENV_FULL)/bin/python -m pytest --full $(PYTEST_ARGS)
 
 bench: $(VENV)/.test-ready
-	@for name in startup kernels train_speed train_memory sweep_scaling gpu fit_speed plan_speed; do \
+	@for name in startup kernels train_speed train_memory sweep_scaling gpu noise_meter fit_speed \
+	    plan_speed; do \
 	  echo "== $$name"; $(VENV)/bin/python benchmarks/$$name.py || exit 1; done
 
 validate: $(VENV)/.test-ready

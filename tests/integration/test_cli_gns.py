@@ -180,6 +180,11 @@ def test_train_measures_and_keeps_states_that_gns_reads(
     told, expected = json.loads(done.stdout), json.loads(plain.stdout)
     assert told["end"]["loss"] == expected["end"]["loss"]
     run = read_record(tmp_path / told["record"])
+    again = isoloss("train", run_file.name, "--out", "records", *words)
+    assert "nothing is left to do, --noise-every or --keep neither" in again.stderr
+    for option in ("--noise-every", "--keep"):
+        late = isoloss("train", run_file.name, "--out", "late", option, 33)
+        assert f"{option} is 33, and the run ends after 32 steps" in late.stderr
     assert [line.step for line in run.noise] == list(range(2, 33, 2))
     assert isoloss("gns", told["record"]).returncode in (0, 3)
     assert "no noise lines" not in isoloss("gns", "records").stderr

@@ -26,9 +26,9 @@ from isoloss.experiments.batch_size.kept import write_json
 from isoloss.experiments.batch_size.page import write_page
 from isoloss.experiments.batch_size.scan import MakeTask, ScanPlan, scan
 from isoloss.experiments.batch_size.study import TABLE_1, StudyPlan, mean_noise, study
-from isoloss.lab.batch_size.noise import NoisePoint, noise_along, noise_at
+from isoloss.lab.batch_size.curve import Curve, train_curve
+from isoloss.lab.batch_size.noise import NoisePoint, learner_noise, trace_noise
 from isoloss.lab.batch_size.task import Draw, Examples, Learner, Task, drawn_from
-from isoloss.lab.batch_size.training import Curve, train_curve
 from isoloss.noise import noise_scale
 
 SIZE = 12
@@ -156,7 +156,7 @@ def test_a_curve_ends_below_its_loss_and_says_where_it_diverged() -> None:
 def test_noise_at_held_weights_is_that_of_the_task() -> None:
     learner = Learner(quadratic(), seed=2)
     truth = learner.model.noise_scale()
-    scale, adam = noise_at(learner, examples=32_768)
+    scale, adam = learner_noise(learner, examples=32_768)
     assert scale.low <= truth <= scale.high
     assert scale.b_simple == pytest.approx(truth, rel=0.1)
     assert adam is None
@@ -164,13 +164,15 @@ def test_noise_at_held_weights_is_that_of_the_task() -> None:
 
 
 def test_noise_along_a_run_rises_as_its_gradient_falls() -> None:
-    points = noise_along(
-        quadratic(), batch=512, rate=0.2, seed=0, until=0.4, most_steps=400, examples=4_096
+    points = trace_noise(
+        quadratic(), batch=512, rate=0.2, seed=0, targets=(0.7, 0.4), most_steps=400, examples=4_096
     )
     assert points[0].step == points[0].seen == 0
     assert points[0].scale.b_simple == pytest.approx(Point().noise_scale(), rel=0.2)
     assert points[-1].loss <= 0.4
     assert np.all(np.diff([one.loss for one in points]) < 0)
+    between = next(one for one in points if one.loss <= 0.7)
+    assert between.loss > 0.6
     assert points[-1].scale.low > 2 * points[0].scale.high
 
 
@@ -282,6 +284,40 @@ def test_a_domain_that_does_not_beat_its_baseline_does_not_count(tmp_path: Path)
     plan = StudyPlan(PLAN, TABLE_1["MNIST"], "it is a quadratic.", noise_batch=64)
     with pytest.raises(InputError, match=r"is not below 0\.4, the loss of where it starts"):
         study(lambda: replace(quadratic(), baseline=0.4), plan, tmp_path)
+
+
+def test_where_no_rate_reaches_a_target_the_search_goes_where_runs_came_closest() -> None:
+    def curve(rate: float, lowest: float, diverged: bool = False) -> Curve:
+        return Curve(8, rate, 0, (0, 1), (3.0, lowest), diverged)
+
+    def after(*curves: Curve) -> list[float]:
+        return module._blind({one.rate: [one] for one in curves}, 2.0)
+
+    assert after(curve(0.1, 2.0), curve(0.2, 1.9), curve(0.4, 1.8)) == [0.8]
+    assert after(curve(0.1, 1.8), curve(0.2, 1.9), curve(0.4, 2.0)) == [0.05]
+    assert after(curve(0.1, 1.9), curve(0.2, 1.8), curve(0.4, 1.9)) == []
+    # A run that diverged came close to nothing; where all did, far below.
+    assert after(curve(0.1, 2.0), curve(0.2, 1.9), curve(0.4, 1.0, True)) == []
+    assert after(*(curve(rate, 1.0, True) for rate in (0.1, 0.2, 0.4))) == [0.025]
+    assert after(*(curve(2.0**k, 2.0 - k / 10) for k in range(5))) == []
+
+
+@pytest.mark.parametrize(
+    ("files", "word"),
+    [
+        ({"study.md": "mine"}, "no study's"),
+        ({"study.json": "[1]"}, "no study's"),
+        ({"study.json": "{", "study.md": ""}, "not whole"),
+    ],
+)
+def test_what_is_no_study_is_not_written_over(
+    files: dict[str, str], word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    assert command.print_page(lambda: pytest.fail("was made"), tmp_path, "study") == 1
+    assert word in capsys.readouterr().err
+    assert {one.name: one.read_text() for one in tmp_path.iterdir()} == files
 
 
 def test_wrong_plans_are_refused() -> None:

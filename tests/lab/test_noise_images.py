@@ -22,8 +22,8 @@ from isoloss.experiments import noise_autoencoder, noise_digits, noise_fashion, 
 from isoloss.experiments.batch_size import images as module
 from isoloss.experiments.batch_size.image_tasks import autoencoder, classifier, vae
 from isoloss.experiments.batch_size.images import Images, digits, fashion, load_images
+from isoloss.lab.batch_size.curve import train_curve
 from isoloss.lab.batch_size.task import Learner, Task
-from isoloss.lab.batch_size.training import train_curve
 
 TASKS: dict[str, Callable[[Images], Task]] = {
     "classifier": lambda images: classifier(images, hidden=16, rate=0.5, rate_batch=32),

@@ -12,8 +12,8 @@ from dataclasses import replace  # noqa: E402
 from isoloss.counting import Shape  # noqa: E402
 from isoloss.errors import InputError  # noqa: E402
 from isoloss.experiments.batch_size.language_task import HELD_OUT, language  # noqa: E402
+from isoloss.lab.batch_size.curve import train_curve  # noqa: E402
 from isoloss.lab.batch_size.task import Learner, Task  # noqa: E402
-from isoloss.lab.batch_size.training import train_curve  # noqa: E402
 from isoloss.lab.models import LanguageModel  # noqa: E402
 from isoloss.lab.tokens import TokenSet  # noqa: E402
 

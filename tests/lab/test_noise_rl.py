@@ -24,8 +24,8 @@ from isoloss.lab.batch_size.actor_critic import (  # noqa: E402
     sample,
     segment_losses,
 )
+from isoloss.lab.batch_size.curve import train_curve  # noqa: E402
 from isoloss.lab.batch_size.task import Learner  # noqa: E402
-from isoloss.lab.batch_size.training import train_curve  # noqa: E402
 
 METHOD = Method(frames=6, discount=0.9, blend=0.8)
 
@@ -213,8 +213,8 @@ def test_an_agent_sees_atari_and_its_noise_is_read(
         measured.append(along(*given))
         return measured[0]
 
-    along = noise_atari.noise_along
-    monkeypatch.setattr(noise_atari, "noise_along", measure)
+    along = noise_atari.train_player
+    monkeypatch.setattr(noise_atari, "train_player", measure)
     monkeypatch.setattr(noise_atari, "QUICK", plan)
     assert noise_atari.main(["--folder", str(tmp_path), "--quick"]) == 0
     kept = json.loads((tmp_path / "atari.json").read_text(), parse_constant=pytest.fail)
@@ -242,7 +242,7 @@ def test_an_agent_that_does_not_beat_chance_does_not_count(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     worse = with_returns(tuple(range(100)), 5.0)
-    monkeypatch.setattr(noise_atari, "noise_along", lambda plan, tell: worse)
+    monkeypatch.setattr(noise_atari, "train_player", lambda plan, tell: worse)
     assert noise_atari.main(["--folder", str(tmp_path)]) == 1
     said = capsys.readouterr()
     assert said.out == ""

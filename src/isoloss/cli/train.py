@@ -82,6 +82,9 @@ def train(
     if parallel and nproc == 1:
         raise UsageError("--parallel says how processes share a run; give --nproc too")
     (spec,) = specs
+    for name, steps in (("--noise-every", noise_every or 0), ("--keep", max(keep or [0]))):
+        if steps > spec.steps:
+            raise UsageError(f"{name} is {steps:,}, and the run ends after {spec.steps:,} steps")
     if nproc > 1:
         from isoloss.lab.parallel.rows import rows_each
 
@@ -103,7 +106,11 @@ def train(
         check_ids(text)
     record = folder / f"{spec.run_id}.jsonl"
     if record.exists() and read_record(record).ended:
-        say(f"{spec.run_id} was trained before; nothing is left to do")
+        asked = " or ".join(
+            name for name, given in (("--noise-every", noise_every), ("--keep", keep)) if given
+        )
+        told = f", {asked} neither: train it anew with --out" if asked else ""
+        say(f"{spec.run_id} was trained before; nothing is left to do{told}")
     with progress("steps") as show:
         how: dict[str, Any] = {"engine": engine_fields(device, precision)}
         how |= {"noise_every": noise_every or 0, "keep": keep or []}

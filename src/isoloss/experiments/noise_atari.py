@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from isoloss.errors import InputError
 from isoloss.experiments.batch_size import command
 from isoloss.experiments.batch_size.kept import write_json
-from isoloss.experiments.batch_size.page import machine_line, words
+from isoloss.experiments.batch_size.page import machine_line, noise_words
 from isoloss.experiments.batch_size.scan import ScanPlan, Tell
 from isoloss.experiments.batch_size.study import TABLE_1, StudyPlan
 from isoloss.files import make_folder, write_whole
@@ -39,7 +39,7 @@ from isoloss.lab.batch_size.actor_critic import (
 )
 from isoloss.lab.batch_size.task import Draw, Examples, Learner, Task
 from isoloss.lab.noise_meter import NoiseMeter
-from isoloss.noise import NoiseScale
+from isoloss.noise import NoiseScale, noise_scale
 from isoloss.runs import describe_machine
 from isoloss.units import format_number
 
@@ -71,6 +71,7 @@ class Along:
     """The noise scale of each stretch of a training, in frames, and of all of it.
 
     frames: at the end of a stretch. learnt, even: points of the agent's episodes and of even odds.
+    Stretches that bound it from below alone would bend a mean of them: `whole` is the average.
     """
 
     frames: tuple[int, ...]
@@ -78,12 +79,6 @@ class Along:
     whole: NoiseScale
     learnt: tuple[float, ...]
     even: tuple[float, ...]
-
-    @property
-    def average(self) -> float:
-        """B_simple averaged over stretches that have a number."""
-        told = [one.b_simple for one in self.scales if math.isfinite(one.b_simple)]
-        return float(np.mean(told)) if told else math.inf
 
 
 PLAN = AlongPlan()
@@ -144,6 +139,7 @@ def task() -> Task:
         rate=1e-3,
         rate_batch=16,
         optimizer="adam",
+        data=f"ale-py {environments('ale_py').__version__}",
     )
 
 
@@ -199,7 +195,7 @@ def random_returns() -> Array:
     return returns(lambda seen: torch.zeros(len(seen), actions))
 
 
-def noise_along(plan: AlongPlan, tell: Tell | None = None) -> Along:
+def train_player(plan: AlongPlan, tell: Tell | None = None) -> Along:
     """Train an agent, and read the meter of its noise as it learns.
 
     Raises InputError where the agent did not come to do better than even odds, by two standard
@@ -208,27 +204,23 @@ def noise_along(plan: AlongPlan, tell: Tell | None = None) -> Along:
     learner = Learner(task(), seed=plan.seed)
     model, each = learner.model, plan.batch // plan.parts
     frames, scales = [], []
-    with (
-        NoiseMeter(model, window=plan.between) as meter,
-        NoiseMeter(model, window=None) as throughout,
-    ):
+    with NoiseMeter(model, window=None) as meter:
         for update in range(1, plan.updates + 1):
             examples = learner.draw(plan.batch)
             for part in zip(*(torch.split(one, each) for one in examples), strict=True):
-                for one in (meter, throughout):
-                    one.part(each * METHOD.frames, each)
+                meter.part(each * METHOD.frames, each)
                 loss = losses(model, part).mean() / plan.parts
                 loss.backward()  # type: ignore[no-untyped-call]
-            for one in (meter, throughout):
-                one.step()
+            meter.step()
             learner.optimizer.step()
             learner.optimizer.zero_grad(set_to_none=True)
             if update % plan.between == 0:
                 frames.append(update * plan.batch * METHOD.frames)
-                scales.append(meter.read().scale)
+                small, big, small_norms, big_norms = meter.norms()[-plan.between :].T
+                scales.append(noise_scale(small_norms, big_norms, small=small, big=big))
                 if tell is not None:
                     tell("frames", frames[-1], None, f"B_simple {scales[-1].b_simple:.4g}")
-        whole = throughout.read().scale
+        whole = meter.read().scale
     learnt, even = returns(lambda seen: model(seen)[0]), random_returns()
     return Along(tuple(frames), tuple(scales), whole, tuple(learnt), tuple(even))
 
@@ -249,7 +241,7 @@ def as_markdown(found: Along, plan: AlongPlan) -> str:
         "",
         "| in frames | B_simple, start | B_simple, average |",
         "|---|---|---|",
-        f"| here | {_words(found.scales[0])} | {format_number(found.average)} |",
+        f"| here | {noise_words(found.scales[0])} | {noise_words(found.whole)} |",
         f"| McCandlish et al., {paper.domain} | {paper.b_simple_start} | "
         f"{paper.b_simple_average} |",
         "",
@@ -259,15 +251,15 @@ def as_markdown(found: Along, plan: AlongPlan) -> str:
         "",
         f"Mean return of {len(learnt)} episodes {learnt.mean():.1f} +- {_error(learnt):.1f} "
         f"(standard error), against {even.mean():.1f} +- {_error(even):.1f} of actions at even "
-        "odds. The start is the first row below; the average is over its rows.",
+        "odds. The start is the first row below, the average the last.",
         "",
         "| frames | B_simple, frames, 90 % interval |",
         "|---|---|",
         *(
-            f"| to {count:,} | {_words(scale)} |"
+            f"| to {count:,} | {noise_words(scale)} |"
             for count, scale in zip(found.frames, found.scales, strict=True)
         ),
-        f"| all of them | {_words(found.whole)} |",
+        f"| all of them | {noise_words(found.whole)} |",
         "",
         f"Batches of {plan.batch} segments of {METHOD.frames} frames, in {plan.parts} parts. "
         f"{machine_line()}",
@@ -290,7 +282,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
     def page() -> str:
         make_folder(options.folder)
-        found = noise_along(plan, command.tell_lines)
+        found = train_player(plan, command.tell_lines)
         if not options.quick and not beats_chance(found):
             raise InputError(
                 f"the agent's {np.mean(found.learnt):.1f} points are not above the "
@@ -303,13 +295,7 @@ def main(words: Sequence[str] | None = None) -> int:
         write_whole(options.folder / "atari.md", made)
         return made
 
-    return command.print_page(page)
-
-
-def _words(scale: NoiseScale) -> str:
-    if math.isinf(scale.high):
-        return f"at least {format_number(scale.low)}"
-    return words(scale.low, scale.b_simple, scale.high)
+    return command.print_page(page, options.folder, "atari")
 
 
 def _error(points: Array) -> float:

@@ -78,7 +78,7 @@ def main(words: Sequence[str] | None = None) -> int:
         }
         return write_page(found, options.folder)
 
-    return print_page(page)
+    return print_page(page, options.folder, "checks")
 
 
 if __name__ == "__main__":

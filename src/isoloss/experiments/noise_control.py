@@ -43,10 +43,10 @@ _EVALUATION = 20_000
 METHOD = Method(frames=8, discount=0.99, blend=0.95, value=0.5, entropy=0.01)
 
 SCAN = ScanPlan(
-    batches=(2, 5, 12, 30, 75, 190),
+    batches=(1, 3, 9, 27, 80, 230, 520),
     targets=(0.7, 0.6, 0.5, 0.4, 0.3),
-    most_examples=25_000,
-    most_steps=2_500,
+    most_examples=40_000,
+    most_steps=3_000,
     seeds=2,
 )
 PLAN = StudyPlan(
@@ -54,13 +54,13 @@ PLAN = StudyPlan(
     TABLE_1["Atari (frames)"],
     "a pole on a cart, four numbers instead of pictures, a net of 1,315 parameters; theirs are "
     "Atari games, seen by convolutions. They have no row of classic control.",
-    noise_batch=30,
+    noise_batch=27,
     noise_examples=8_192,
 )
 QUICK = replace(
     PLAN,
-    scan=replace(SCAN, batches=(12, 30), targets=(0.75, 0.65), most_examples=4_000, seeds=1),
-    noise_batch=30,
+    scan=replace(SCAN, batches=(9, 27), targets=(0.75, 0.65), most_examples=4_000, seeds=1),
+    noise_batch=27,
     noise_examples=512,
 )
 
@@ -83,7 +83,7 @@ class Balancer(nn.Module):
 
 def task() -> Task:
     """Balance a pole. Raises InputError where gymnasium is not installed."""
-    environments("gymnasium")
+    version = environments("gymnasium").__version__
     return Task(
         name="CartPole",
         unit="frames",
@@ -96,6 +96,7 @@ def task() -> Task:
         trivial="actions at even odds",
         rate=3.0,
         rate_batch=16,
+        data=f"gymnasium {version}",
     )
 
 

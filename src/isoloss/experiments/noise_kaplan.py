@@ -9,13 +9,10 @@ number of steps for each size and target. What each would be alone is put beside
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -26,14 +23,15 @@ from isoloss.experiments.batch_size.kept import write_json
 from isoloss.experiments.batch_size.page import (
     fit_numbers,
     machine_line,
-    nearest,
     noise_at_loss,
     noise_lines,
+    reading_at,
     save,
     words,
     write_page,
 )
 from isoloss.experiments.batch_size.study import Study, StudyPlan, fit_or_refusal, study
+from isoloss.experiments.batch_size.workers import Workers
 from isoloss.experiments.noise_language import (
     LARGE,
     LARGE_SCAN,
@@ -46,7 +44,6 @@ from isoloss.experiments.noise_language import (
 from isoloss.files import write_whole
 from isoloss.fitting import CriticalBatchFit, Crossings
 from isoloss.fitting.intervals import Interval
-from isoloss.lab.processes.child import die_with
 from isoloss.laws.published import KAPLAN_2020
 from isoloss.runs import describe_machine
 from isoloss.units import format_number
@@ -215,19 +212,18 @@ def _size_words(found: Sizes) -> list[str]:
 
 
 def _noise_words(found: Sizes, studies: Mapping[float, Study]) -> list[str]:
-    """How far the noise scale is from the critical batch, by the readings nearest each target."""
+    """How far the noise scale is from the critical batch at each target."""
     ratios = []
     for one in found.apart:
         n, target = float(one.n[0]), float(one.target[0])
-        readings = studies[n].noise if n in studies else ()
-        if readings:
-            b_simple = nearest(readings, target).scale.b_simple
-            ratios.append(b_simple / float(one.b_crit.mid[0]))
+        reading = reading_at(studies[n].noise, target) if n in studies else None
+        if reading is not None and math.isfinite(reading.scale.b_simple):
+            ratios.append(reading.scale.b_simple / float(one.b_crit.mid[0]))
     if not ratios:
         return []
     middle = float(np.median(ratios))
     return [
-        f"* B_simple nearest a target is {min(ratios):.2g} to {max(ratios):.2g} times B_crit by "
+        f"* B_simple at a target is {min(ratios):.2g} to {max(ratios):.2g} times B_crit by "
         f"itself, {middle:.2g} times in the median."
     ]
 
@@ -298,9 +294,7 @@ def main(words: Sequence[str] | None = None) -> int:
     ]
 
     def page() -> str:
-        with ProcessPoolExecutor(
-            options.workers, get_context("spawn"), die_with, (os.getpid(),)
-        ) as pool:
+        with Workers(options.workers) as pool:
             for waiting in [pool.submit(_study_alone, *one) for one in asked]:
                 waiting.result()
         studies = {float(folder.name): _study(shape, of, folder) for shape, of, folder in asked}
@@ -309,7 +303,7 @@ def main(words: Sequence[str] | None = None) -> int:
         sizes = together({n: one.scan.tuned.crossings for n, one in studies.items()})
         return write(fit_sizes(sizes), studies, options.folder)
 
-    return print_page(page)
+    return print_page(page, options.folder, "kaplan")
 
 
 def _study(shape: Shape, of: StudyPlan, folder: Path) -> Study:

@@ -28,11 +28,11 @@ _RATES = {SMALL: 0.014, LARGE: 0.007}
 
 SMALL_SCAN = ScanPlan(
     batches=(1, 3, 8, 24, 64, 192, 512),
-    targets=(2.5, 2.4, 2.3, 2.2),
+    targets=(2.5, 2.4, 2.3, 2.25, 2.2),
     most_examples=400_000,
     most_steps=24_000,
 )
-LARGE_SCAN = replace(SMALL_SCAN, targets=(2.4, 2.3, 2.2, 2.1))
+LARGE_SCAN = replace(SMALL_SCAN, targets=(2.4, 2.3, 2.2, 2.15, 2.1))
 """At 2.5 nats its critical batch is too near to one stretch, the least there is, to be told."""
 
 

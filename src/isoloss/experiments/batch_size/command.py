@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from isoloss.errors import IsolossError
+from isoloss.experiments.batch_size.kept import claim_page
 from isoloss.experiments.batch_size.page import write_page
 from isoloss.experiments.batch_size.scan import MakeTask
 from isoloss.experiments.batch_size.study import StudyPlan, study
@@ -35,16 +36,22 @@ def run(
         )
         return write_page(found, options.folder)
 
-    return print_page(page)
+    return print_page(page, options.folder, "study")
 
 
 def parser(description: str) -> argparse.ArgumentParser:
     """The arguments that every study takes."""
     found = argparse.ArgumentParser(description=description)
-    found.add_argument("--folder", type=Path, required=True, help="gets runs, page and figures")
+    found.add_argument("--folder", type=_folder, required=True, help="gets runs, page and figures")
     found.add_argument("--workers", type=_count, help="processes; as many as cores by default")
     found.add_argument("--quick", action="store_true", help="a small plan, to try it out")
     return found
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the folder is empty")
+    return Path(text)
 
 
 def _count(text: str) -> int:
@@ -53,11 +60,15 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def print_page(make: Callable[[], str]) -> int:
-    """Print the page that a study makes, or the one line that says why not; the exit code."""
+def print_page(make: Callable[[], str], folder: Path, name: str) -> int:
+    """Print the page that a study makes, or the one line that says why not; the exit code.
+
+    folder, name: of the page; what is there and not of a study is not written over.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small models gain nothing from more, and lose much to others' work
     try:
+        claim_page(folder, name)
         print(make(), end="")
     except IsolossError as error:
         print(f"error: {error}", file=sys.stderr)

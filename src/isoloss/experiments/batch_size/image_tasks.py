@@ -49,6 +49,7 @@ def classifier(images: Images, *, hidden: int, rate: float, rate_batch: int) -> 
         trivial="the share of each kind",
         rate=rate,
         rate_batch=rate_batch,
+        data=images.hash,
     )
 
 
@@ -76,6 +77,7 @@ def autoencoder(images: Images, *, hidden: int, code: int, rate: float, rate_bat
         trivial="the mean image",
         rate=rate,
         rate_batch=rate_batch,
+        data=images.hash,
     )
 
 
@@ -120,6 +122,7 @@ def vae(images: Images, *, hidden: int, code: int, rate: float, rate_batch: int)
         trivial="every pixel by itself",
         rate=rate,
         rate_batch=rate_batch,
+        data=images.hash,
     )
 
 

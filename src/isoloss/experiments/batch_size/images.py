@@ -23,6 +23,7 @@ from torch import Tensor
 
 from isoloss.errors import InputError
 from isoloss.files import write_whole
+from isoloss.lab.batch_size.task import hash_of
 from isoloss.lab.corpus.archives import read_members
 from isoloss.lab.corpus.catalogue import cache_folder
 from isoloss.lab.corpus.clients import Progress, apt_download
@@ -59,6 +60,11 @@ class Images:
     kind: Tensor
     held_out_x: Tensor
     held_out_kind: Tensor
+
+    @property
+    def hash(self) -> str:
+        """Of all that is in them, as `Task.data` has it."""
+        return hash_of(self.x, self.kind, self.held_out_x, self.held_out_kind)
 
 
 def load_images(name: ImagesName, *, progress: Progress | None = None) -> Images:

@@ -28,6 +28,17 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: is not whole; remove it, and it is made again") from None
 
 
+def claim_page(folder: Path, name: str) -> None:
+    """Raise InputError where a folder's `name`.md or .json is no earlier page of a study."""
+    kept = folder / f"{name}.json"
+    found = next((one for one in (kept, kept.with_suffix(".md")) if one.exists()), None)
+    if found is None:
+        return
+    numbers = read_json(kept) if kept.exists() else None
+    if not (isinstance(numbers, dict) and "machine" in numbers):
+        raise InputError(f"{found} is there, and no study's: name another folder, or move it")
+
+
 def plain(value: Any) -> Any:
     """What JSON has: lists for arrays, names for codes, null for what is not finite."""
     if isinstance(value, Enum):

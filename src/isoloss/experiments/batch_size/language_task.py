@@ -58,6 +58,7 @@ def language(tokens: TokenSet, shape: Shape, *, rate: float, rate_batch: int) ->
         rate_batch=rate_batch,
         optimizer="adam",
         units=shape.n_ctx,
+        data=f"sha256 {tokens.hash[:12]}",
     )
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from isoloss.experiments.batch_size.kept import write_json
-from isoloss.experiments.batch_size.study import Study, mean_noise
+from isoloss.experiments.batch_size.study import Study, StudyPlan, mean_noise
 from isoloss.files import write_whole
 from isoloss.fitting import CriticalBatchFit
 from isoloss.lab.batch_size.noise import NoisePoint
+from isoloss.noise import NoiseScale
 from isoloss.runs import describe_machine
 from isoloss.units import format_number
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from isoloss.figures import NoiseAlong
+
+_BEYOND = 0.95  # of a target: a reading at less is of another loss
 
 
 def write_page(found: Study, folder: Path) -> str:
@@ -53,7 +56,8 @@ def as_markdown(found: Study) -> str:
         f"Held-out loss {found.reached:.4g} reached, against {task.baseline:.4g} of "
         f"{task.trivial}. B_crit at the start is that of the first target, on average that of the "
         "last, with 90 % intervals; B_simple at the start is that of the weights before training, "
-        "on average over the steps of a run.",
+        f"on average over the steps of a run at {format_number(plan.noise_batch * task.units)} "
+        f"{unit}, there where that run reaches a loss. {_warmup_words(plan)}".rstrip(),
     ]
     if found.refusal:
         lines += ["", f"The critical batch is not identified: {found.refusal}."]
@@ -73,13 +77,19 @@ def as_markdown(found: Study) -> str:
             f"{format_number(mean_noise(found.noise, adam=True))} {unit} on average.",
         ]
     runs = len(found.scan.curves)
-    lines += ["", f"{runs} runs at {len(plan.scan.batches)} batches. {machine_line()}"]
+    data = f" Data: {task.data}." if task.data else ""
+    lines += ["", f"{runs} runs at {len(plan.scan.batches)} batches.{data} {machine_line()}"]
     return "\n".join(lines) + "\n"
+
+
+def _warmup_words(plan: StudyPlan) -> str:
+    steps = plan.scan.warmup
+    return f"S_min holds a warm-up of {steps} steps, half of them lost." if steps else ""
 
 
 def _first_and_last(found: Study) -> tuple[str, str]:
     fit = found.fit
-    if fit is None:
+    if fit is None or found.refusal:
         return "not identified", "not identified"
     return _b_crit(fit, int(np.argmax(fit.target))), _b_crit(fit, int(np.argmin(fit.target)))
 
@@ -94,10 +104,7 @@ def words(low: float, mid: float, high: float) -> str:
 
 
 def _noise_words(found: Study) -> tuple[str, str]:
-    first = found.noise[0].scale
-    high = "..." if math.isinf(first.high) else format_number(first.high)
-    start = f"{format_number(first.b_simple)} ({format_number(first.low)} to {high})"
-    return start, format_number(mean_noise(found.noise))
+    return noise_words(found.noise[0].scale), format_number(mean_noise(found.noise))
 
 
 def _targets(found: Study, fit: CriticalBatchFit) -> list[str]:
@@ -118,24 +125,32 @@ def _targets(found: Study, fit: CriticalBatchFit) -> list[str]:
     return lines
 
 
-def nearest(points: Sequence[NoisePoint], loss: float) -> NoisePoint:
-    """The reading nearest to a loss."""
-    return min(points, key=lambda one: abs(math.log(one.loss / loss)))
+def reading_at(points: Sequence[NoisePoint], loss: float) -> NoisePoint | None:
+    """The first reading at or below a loss; None where the run did not get there."""
+    return next((one for one in points if one.loss <= loss), None)
 
 
 def noise_at_loss(points: Sequence[NoisePoint], loss: float) -> str:
-    """B_simple by the reading nearest to a loss, or the least that it is."""
-    scale = nearest(points, loss).scale
+    """B_simple where a run reaches a loss; with the reading's own loss where that is 5 % below."""
+    found = reading_at(points, loss)
+    if found is None:
+        return "not reached"
+    beyond = f", at {found.loss:.3g}" if found.loss < _BEYOND * loss else ""
+    return noise_words(found.scale) + beyond
+
+
+def noise_words(scale: NoiseScale) -> str:
+    """A noise scale with its interval, or the least that it is."""
     if math.isinf(scale.high):
         return f"at least {format_number(scale.low)}"
-    return format_number(scale.b_simple)
+    return words(scale.low, scale.b_simple, scale.high)
 
 
 def as_json(found: Study) -> dict[str, Any]:
     """All numbers of a study."""
     fit, tuned = found.fit, found.scan.tuned
-    about = {name: getattr(found.task, name) for name in ("name", "unit", "units", "optimizer")}
-    about |= {"baseline": found.task.baseline, "trivial": found.task.trivial}
+    names = ("name", "unit", "units", "optimizer", "baseline", "trivial", "data")
+    about = {name: getattr(found.task, name) for name in names}
     rows = {
         "target": tuned.crossings.target,
         "batch": tuned.crossings.batch,

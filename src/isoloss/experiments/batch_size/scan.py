@@ -13,22 +13,21 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import product
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from isoloss.errors import InputError
+from isoloss.experiments.batch_size.workers import Workers
 from isoloss.files import make_folder, write_whole
 from isoloss.fitting.tuned_steps import TunedSteps, tuned_steps
+from isoloss.lab.batch_size.curve import HOPELESS, Curve, train_curve
 from isoloss.lab.batch_size.task import Task
-from isoloss.lab.batch_size.training import HOPELESS, Curve, train_curve
-from isoloss.lab.processes.child import die_with
 from isoloss.runs import Runs
 
 MakeTask: TypeAlias = Callable[[], Task]
@@ -251,23 +250,18 @@ def _train(batch: int, rate: float, seed: int, limit: int, until: float, warmup:
     )
 
 
-def _begin(make_task: MakeTask, parent: int | None = None) -> None:
-    """Make the task of a worker, which has one thread: small models gain nothing from more.
-
-    parent: the id of the process that it is not to outlive.
-    """
+def _begin(make_task: MakeTask) -> None:
+    """Make the task of a worker, which has one thread: small models gain nothing from more."""
     global _task
     import torch
 
-    if parent is not None:
-        die_with(parent)
     torch.set_num_threads(1)
     _task = make_task()
 
 
 @contextmanager
 def _pool(make_task: MakeTask, workers: int) -> Iterator[Executor]:
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (make_task, os.getpid()))
+    pool = Workers(workers, _begin, make_task)
     try:
         yield pool
     finally:
@@ -290,7 +284,8 @@ def _read(path: Path) -> Curve | None:
 def _claim(folder: Path, task: Task, plan: ScanPlan) -> None:
     """Write down what the folder holds; raises InputError where it holds something else."""
     about: dict[str, Any] = {"task": task.name, "optimizer": task.optimizer, "rate": task.rate}
-    about |= {"rate_batch": task.rate_batch, "units": task.units, **asdict(plan)}
+    about |= {"rate_batch": task.rate_batch, "units": task.units, "data": task.data}
+    about |= asdict(plan)
     text = json.dumps(about, indent=1) + "\n"
     make_folder(folder)
     path = folder / _PLAN

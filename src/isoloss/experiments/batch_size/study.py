@@ -18,7 +18,7 @@ from isoloss.errors import InputError, Status, UnidentifiedError
 from isoloss.experiments.batch_size.kept import read_json, write_json
 from isoloss.experiments.batch_size.scan import MakeTask, Scan, ScanPlan, Tell, scan
 from isoloss.fitting import CriticalBatchFit, Crossings, critical_batch
-from isoloss.lab.batch_size.noise import NoisePoint, noise_along
+from isoloss.lab.batch_size.noise import NoisePoint, trace_noise
 from isoloss.lab.batch_size.task import Task
 from isoloss.noise import NoiseScale
 
@@ -140,9 +140,10 @@ def _noise(
             f"no run at a batch of {plan.noise_batch}, along which noise is to be measured, "
             "reached a target; name another noise_batch"
         )
+    targets = sorted(tuned.crossings.target[rows].tolist())
     last = np.flatnonzero(rows)[np.argmin(tuned.crossings.target[rows])]
     path = folder / "noise.json"
-    about = {"rate": float(tuned.rate[last]), "until": float(tuned.crossings.target[last])}
+    about: dict[str, Any] = {"rate": float(tuned.rate[last]), "targets": targets}
     about |= {"batch": plan.noise_batch, "examples": plan.noise_examples}
     if path.exists():
         kept = read_json(path)
@@ -153,12 +154,12 @@ def _noise(
             raise InputError(f"{path}: is no noise of a study; name another folder") from None
     if tell is not None:
         tell("noise scale along a run", 0, None, "")
-    points = noise_along(
+    points = trace_noise(
         task,
         batch=plan.noise_batch,
         rate=about["rate"],
         seed=plan.scan.seeds,  # one that the scan did not have
-        until=about["until"],
+        targets=targets,
         most_steps=plan.scan.limit(plan.noise_batch),
         warmup=plan.scan.warmup,
         examples=plan.noise_examples,

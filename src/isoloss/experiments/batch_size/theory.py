@@ -28,11 +28,11 @@ from isoloss.fitting import (
 from isoloss.fitting.crossings import falling
 from isoloss.lab.batch_size.adaptive import AdaptiveRun, train_adaptive
 from isoloss.lab.batch_size.branches import BranchedBatch, branched_batch
+from isoloss.lab.batch_size.curve import WARMUP, train_curve
 from isoloss.lab.batch_size.hessian import Curvature, measure_curvature
 from isoloss.lab.batch_size.line_search import search_line
 from isoloss.lab.batch_size.task import Examples, Learner, Task, ramp
 from isoloss.lab.batch_size.temperature import Temperature, temperature_effect
-from isoloss.lab.batch_size.training import WARMUP, train_curve
 from isoloss.laws.forms import Array
 from isoloss.laws.relations import BatchRate
 

@@ -16,8 +16,8 @@ import numpy as np
 from torch import Tensor
 
 from isoloss.errors import InputError
+from isoloss.lab.batch_size.curve import HOPELESS, SPACING, WARMUP, next_step
 from isoloss.lab.batch_size.task import Learner, Task, ramp
-from isoloss.lab.batch_size.training import HOPELESS, SPACING, WARMUP
 from isoloss.lab.noise_meter import NoiseMeter
 from isoloss.laws.relations import BatchRate
 from isoloss.noise import adaptive_gain, noise_scale
@@ -98,7 +98,7 @@ def train_adaptive(
             ideal += 1.0 / (1.0 + b_noise / batch)
             if learner.steps < due and learner.steps < most_steps:
                 continue
-            due = max(learner.steps + 1, math.ceil(learner.steps * SPACING))
+            due = next_step(learner.steps, SPACING)
             loss = learner.held_out()
             diverged = not loss < HOPELESS * start
             if not diverged:

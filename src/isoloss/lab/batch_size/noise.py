@@ -6,21 +6,21 @@ reading, so that it belongs to one loss, and may use more examples than a step d
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
 import torch
 
 from isoloss.errors import InputError
+from isoloss.lab.batch_size.curve import SPACING, WARMUP, next_step
 from isoloss.lab.batch_size.task import Learner, Task, ramp
-from isoloss.lab.batch_size.training import WARMUP
 from isoloss.lab.noise_meter import NoiseMeter
 from isoloss.noise import NoiseScale
 
 _PARTS = 8  # of a batch, whose own gradients are the small ones
 _REPEATS = 64  # batches in a reading
-SPACING = 1.6  # from one reading to the next, in steps
+_BETWEEN = 1.6  # from one reading to the next, in steps
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,9 @@ class NoisePoint:
     adam: NoiseScale | None
 
 
-def noise_at(learner: Learner, *, examples: int = 16_384) -> tuple[NoiseScale, NoiseScale | None]:
+def learner_noise(
+    learner: Learner, *, examples: int = 16_384
+) -> tuple[NoiseScale, NoiseScale | None]:
     """Measure B_simple at the weights a learner has now, and that of Adam's gradients.
 
     examples: new ones, in 64 batches of 8 parts each. Returns both in the task's unit; the second
@@ -70,31 +72,37 @@ def noise_at(learner: Learner, *, examples: int = 16_384) -> tuple[NoiseScale, N
     return scales[0], scales[1] if weighed else None
 
 
-def noise_along(
+def trace_noise(
     task: Task,
     *,
     batch: int,
     rate: float,
     seed: int,
-    until: float,
+    targets: Sequence[float],
     most_steps: int,
     warmup: int = WARMUP,
     examples: int = 16_384,
 ) -> tuple[NoisePoint, ...]:
-    """Measure the noise scale before, along and at the end of a run.
+    """Measure the noise scale before, along and at the end of a run, and at every target.
 
-    batch: examples. rate: constant after warm-up. until: the held-out loss that ends it, looked
-    at when a reading is due. examples:
-    of every reading. Readings are at steps that grow by a factor of 1.6.
+    batch: examples. rate: constant after warm-up. targets: held-out losses; the first evaluation
+    at or below one has a reading, and that of the lowest ends the run. examples: of every reading.
+    Other readings are at steps that grow by a factor of 1.6, evaluations by 1.06.
     """
-    learner, points, due = Learner(task, seed=seed), [], 0
+    learner, points = Learner(task, seed=seed), []
+    waiting, look, due = sorted(targets), 0, 0
     while True:
-        loss = learner.held_out() if learner.steps >= due else math.inf
-        ended = loss <= until or learner.steps >= most_steps
-        if learner.steps >= due or ended:
-            scale, adam = noise_at(learner, examples=examples)
-            points.append(NoisePoint(learner.steps, learner.seen, loss, scale, adam))
-            due = max(learner.steps + 1, math.ceil(max(learner.steps, 1) * SPACING))
-        if ended:
+        last = learner.steps >= most_steps
+        if learner.steps >= look or last:
+            look = next_step(learner.steps, SPACING)
+            loss = learner.held_out()
+            reached = [one for one in waiting if loss <= one]
+            waiting = [one for one in waiting if not loss <= one]
+            last = last or not waiting
+            if reached or last or learner.steps >= due:
+                due = next_step(learner.steps, _BETWEEN)
+                scale, adam = learner_noise(learner, examples=examples)
+                points.append(NoisePoint(learner.steps, learner.seen, loss, scale, adam))
+        if last:
             return tuple(points)
         learner.update(batch, rate * ramp(learner.steps, warmup))

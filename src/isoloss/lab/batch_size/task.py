@@ -8,6 +8,7 @@ examples, the loss of each of them, and a held-out loss that falls. A `Task` giv
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ class Task:
     held_out: the loss that targets are named in; positive, and without gradients.
     baseline: the held-out loss of `trivial`, an answer that needs no learning.
     optimizer: plain SGD, or Adam. rate: a good one for it at a batch of `rate_batch` examples.
+    data: which data they are, by hash (`hash_of`) or version; runs on others are another study's.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Task:
     optimizer: OptimizerName = "sgd"
     units: int = 1
     betas: tuple[float, float] = (0.9, 0.95)
+    data: str = ""
 
 
 def drawn_from(*data: Tensor) -> Callable[[nn.Module, int], Draw]:
@@ -74,6 +77,15 @@ def drawn_from(*data: Tensor) -> Callable[[nn.Module, int], Draw]:
         return draw
 
     return stream
+
+
+def hash_of(*data: Tensor) -> str:
+    """Twelve digits of the SHA-256 of tensors' types, shapes and content."""
+    found = hashlib.sha256()
+    for one in data:
+        found.update(f"{one.dtype} {tuple(one.shape)} ".encode())
+        found.update(one.contiguous().numpy().tobytes())
+    return f"sha256 {found.hexdigest()[:12]}"
 
 
 class Learner:

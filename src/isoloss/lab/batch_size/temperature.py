@@ -16,9 +16,9 @@ import numpy as np
 
 from isoloss.distributions import student_quantile
 from isoloss.errors import InputError
-from isoloss.lab.batch_size.noise import noise_at
+from isoloss.lab.batch_size.curve import WARMUP, next_step
+from isoloss.lab.batch_size.noise import learner_noise
 from isoloss.lab.batch_size.task import Learner, Task, ramp
-from isoloss.lab.batch_size.training import WARMUP
 from isoloss.noise import NoiseScale
 
 _SPACING = 1.02  # from one evaluation to the next: the runs must stop at one loss
@@ -102,10 +102,10 @@ def _read(
     while learner.steps < most_steps:
         learner.update(batch, rate * ramp(learner.steps, WARMUP))
         if learner.steps >= due:
-            due = max(learner.steps + 1, math.ceil(learner.steps * _SPACING))
+            due = next_step(learner.steps, _SPACING)
             loss = learner.held_out()
             if loss <= until:
-                scale, adam = noise_at(learner, examples=examples)
+                scale, adam = learner_noise(learner, examples=examples)
                 return Reading(seed, rate, learner.steps, loss, scale, adam)
     raise InputError(
         f"at a rate of {rate:.3g} the loss {until:.4g} is not reached in {most_steps} steps (it is "

@@ -55,7 +55,7 @@ class ExampleNorms:
         self._passed_over: dict[str, int] = {}  # names, and the first dimension that was seen
         # Of the first part: autograd's own squared norms, and what undoes their hooks.
         self._theirs: dict[str, Tensor] | None = {}
-        self._watching = watch_gradients(model, parameters, self._theirs.__setitem__)
+        self._watching = watch_gradients(model, parameters, lambda name: partial(self._hold, name))
 
     def begin(self, sequences: int) -> None:
         """A part of so many sequences is about to be computed."""
@@ -81,8 +81,10 @@ class ExampleNorms:
                 f"{self._passed_over[name]}; call part() before every forward pass, with its own"
             )
         count = min(self._count, self._sequences)
-        sums = [(name, norms[:count].sum()) for name, norms in self._norms.items()]
-        return self._parameters.sums(sums), count
+        sums = self._parameters.sums()
+        for name, norms in self._norms.items():
+            self._parameters.add(sums, name, norms[:count].sum())
+        return self._parameters.stack(sums), count
 
     def drop(self) -> None:
         """Forget the part that was begun."""
@@ -93,6 +95,10 @@ class ExampleNorms:
         """Take the hooks off the model."""
         for handle in (*self._handles, *self._watching):
             handle.remove()
+
+    def _hold(self, name: str, gradient: Tensor) -> None:
+        assert self._theirs is not None
+        self._theirs[name] = self._parameters.norm(name, gradient)
 
     def _enter(self, module: nn.Module, given: tuple[Any, ...], made: Any) -> None:
         if not (self._open and torch.is_grad_enabled()):

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 
 from isoloss.errors import InputError
 from isoloss.lab.noise_meter.examples import ExampleNorms
-from isoloss.lab.noise_meter.parameters import ALL, Groups, NoiseWarning, Parameters
+from isoloss.lab.noise_meter.parameters import ALL, Groups, NoiseWarning, Parameters, Sums
 from isoloss.lab.noise_meter.sharing import gradients_left, team_of, total, watch_gradients
 from isoloss.noise import NoiseScale, noise_scale
 
@@ -73,11 +73,16 @@ class Reading:
 
 @dataclass
 class _Part:
-    """One backward pass: its size, and the local gradients' squared norms as the hooks see them."""
+    """One backward pass: its size, and what the hooks see of the local gradients.
+
+    sums: of squared norms, by group, added up at once: a norm kept for each parameter would lie
+    between the gradients in memory, and cost a step more than to compute it. seen: whose they are.
+    """
 
     tokens: float
     sequences: float
-    norms: list[tuple[str, Tensor]] = field(default_factory=list)
+    sums: Sums
+    seen: list[str] = field(default_factory=list)
     examples: tuple[Tensor, int] | None = None
 
 
@@ -141,9 +146,9 @@ class NoiseMeter:
         self._steps: deque[_Step] = deque(maxlen=window)
         self._closed = False
         self._checked = False  # whether the hooks have been seen to see every gradient
-        self._parts: list[_Part] = []
+        self._parts: list[_Part] = []  # always the same list, which the hooks hold
         self._examples = ExampleNorms(model, self._parameters, examples) if examples else None
-        self._handles = [] if examples else watch_gradients(model, self._parameters, self._see)
+        self._handles = [] if examples else watch_gradients(model, self._parameters, self._hook)
 
     def part(
         self, tokens: float, sequences: float = 1, *, documents: Sequence[Any] | None = None
@@ -168,7 +173,7 @@ class NoiseMeter:
                 stacklevel=2,
             )
         self._end_part()
-        self._parts.append(_Part(float(tokens), float(sequences)))
+        self._parts.append(_Part(float(tokens), float(sequences), self._parameters.sums()))
         if self._examples is not None:
             self._examples.begin(int(sequences))
 
@@ -183,7 +188,8 @@ class NoiseMeter:
         state, that is before its own first step, nothing is measured.
         """
         self._end_part()
-        parts, self._parts = self._parts, []
+        parts = self._parts.copy()
+        self._parts.clear()
         if not parts:
             raise InputError("step() without part(): call part() before each backward pass")
         if not 0 < scale < math.inf:
@@ -200,32 +206,35 @@ class NoiseMeter:
         weights = np.ones(len(parts)) / len(parts) if equal else tokens / tokens.sum()
         if self._waits():
             return
-        small, rate = self._parameters.sums([]), 0.0
+        small, rate = self._parameters.stack(self._parameters.sums()), 0.0
         for part, weight in zip(parts, weights.tolist(), strict=True):
             if part.examples is None:
-                small = small + self._parameters.sums(part.norms) / weight
+                small += self._parameters.stack(part.sums) / weight
                 rate += weight / part.tokens
             else:  # each example weighs weight / sequences in the gradient
                 norms, count = part.examples
-                small = small + norms * part.sequences**2 / (count * weight)
+                small += norms * part.sequences**2 / (count * weight)
                 rate += weight * part.sequences / part.tokens
         left = list(gradients_left(self._model, self._parameters))
         if self._examples is None:
             self._check_seen(parts, left)
-        big = self._parameters.sums(left)
+        big = self._parameters.sums()
+        for name, gradient in left:
+            self._parameters.add(big, name, self._parameters.norm(name, gradient))
         sizes = (rate, float((weights**2 / tokens).sum()), float(tokens.sum()), sequences)
-        self._steps.append(_Step(small / scale**2, big if unscaled else big / scale**2, sizes))
+        once = 1.0 if unscaled else scale
+        self._steps.append(_Step(small / scale**2, self._parameters.stack(big) / once**2, sizes))
 
     def skip(self) -> None:
         """Leave out an update, instead of `step`: a loop's last one that has but one part, say.
 
         It counts as one whose gradients are not finite, so that processes stay in step.
         """
-        self._parts = []
+        self._parts.clear()
         if self._examples is not None:
             self._examples.drop()
         if not self._waits():
-            nothing = self._parameters.sums([]) * math.nan
+            nothing = self._parameters.stack(self._parameters.sums()) * math.nan
             self._steps.append(_Step(nothing, nothing, (1.0, 0.5, 0.0, 0.0)))
 
     def split(
@@ -294,7 +303,8 @@ class NoiseMeter:
             handle.remove()
         if self._examples is not None:
             self._examples.close()
-        self._handles, self._parts = [], []
+        self._handles = []
+        self._parts.clear()
 
     def __enter__(self) -> NoiseMeter:
         return self
@@ -313,16 +323,34 @@ class NoiseMeter:
         sizes = torch.tensor([one.sizes for one in self._steps], dtype=torch.float64)
         return total(self._team, small, big, sizes, by_tokens=self._weights == "all_tokens")
 
-    def _see(self, name: str, norm: Tensor) -> None:
-        if self._parts:  # a backward pass that nobody announced is not measured
-            self._parts[-1].norms.append((name, norm))
+    def _hook(self, name: str) -> Callable[[Tensor], None]:
+        """What sees the gradients of a parameter.
+
+        The usual case is written out in it: between two matrix products every call of a function
+        is a cold one, and they would cost more than the norm.
+        """
+        parts, parameters = self._parts, self._parameters
+        group, usual = parameters.adds_to(name)
+
+        def see(gradient: Tensor) -> None:
+            if not parts:  # a backward pass that nobody announced is not measured
+                return
+            part = parts[-1]
+            part.seen.append(name)
+            dense = gradient.layout is torch.strided and not gradient.requires_grad
+            if usual and dense and gradient.dtype is torch.float32:
+                flat = gradient if gradient.ndim == 1 else gradient.flatten()
+                part.sums[group] += torch.dot(flat, flat).item()
+            else:
+                parameters.add(part.sums, name, parameters.norm(name, gradient))
+
+        return see
 
     def _check_seen(self, parts: Sequence[_Part], left: Sequence[tuple[str, Tensor]]) -> None:
         """Raise InputError unless the hooks have seen every gradient, once in each part."""
         for part in parts:
-            names = [name for name, _ in part.norms]
-            if len(set(names)) < len(names):
-                twice = next(name for name in names if names.count(name) > 1)
+            if len(set(part.seen)) < len(part.seen):
+                twice = next(name for name in part.seen if part.seen.count(name) > 1)
                 raise InputError(
                     f"{twice} had two gradients in one part: call part() before each backward "
                     "pass; reentrant checkpoints of a weight used again cannot be measured"
@@ -330,9 +358,9 @@ class NoiseMeter:
         if self._checked:  # found out once, for looking at a number waits for the device
             return
         self._checked = True
-        seen = {name for part in parts for name, _ in part.norms}
-        for name, norm in left:
-            if name not in seen and bool(norm != 0):
+        seen = {name for part in parts for name in part.seen}
+        for name, gradient in left:
+            if name not in seen and bool(gradient.any()):
                 raise InputError(
                     f"{name} has a gradient that the meter has not seen: the model is shared in a "
                     "way that it does not know (tensor parallel), or part() came after the "

@@ -16,6 +16,9 @@ ALL = "all"
 
 Groups: TypeAlias = Mapping[str, Iterable[nn.Parameter]]
 
+Sums: TypeAlias = list[float | Tensor]
+"""A number for each group; a tensor where a device would have to be waited for."""
+
 
 class NoiseWarning(UserWarning):
     """Something that makes a noise scale worth less than it looks."""
@@ -39,6 +42,7 @@ class Parameters:
         if not self._names:
             raise InputError("no parameter of the model is to be trained; there is no gradient")
         self.device = next(model.parameters()).device
+        self._at_hand = self.device.type == "cpu"
         if ALL in groups:
             raise InputError(f"a group is called {ALL!r}, which all parameters are; rename it")
         self.groups = list(groups)
@@ -65,7 +69,7 @@ class Parameters:
         """The squared norm g'g of a parameter's gradient, or g'P g where Adam weighs it."""
         if self.scales is None:
             return squared(gradient)
-        weighed: Tensor = (gradient.float().square() * self.scales[name]).sum()
+        weighed: Tensor = (gradient.detach().float().square() * self.scales[name]).sum()
         return weighed
 
     def name_at(self, path: str) -> str | None:
@@ -76,14 +80,23 @@ class Parameters:
         """The name of a parameter, None for one that was not trained when the meter was made."""
         return self._names.get(id(parameter))
 
-    def sums(self, norms: Iterable[tuple[str, Tensor]]) -> Tensor:
-        """(groups + 1,) sums of squared norms, each a number on the device, in 32 bits."""
-        found: list[list[Tensor]] = [[] for _ in range(len(self.groups) + 1)]
-        for name, norm in norms:
-            if name not in self.left_out:
-                found[self._index[name]].append(norm)
-        zero = torch.zeros((), device=self.device)
-        return torch.stack([torch.stack(one).sum() if one else zero for one in found])
+    def sums(self) -> Sums:
+        """Sums of squared norms by group, of nothing yet."""
+        return [0.0] * (len(self.groups) + 1)
+
+    def add(self, sums: Sums, name: str, norm: Tensor) -> None:
+        """Add a parameter's squared norm to the sum of its group."""
+        if name not in self.left_out:
+            sums[self._index[name]] += norm.item() if self._at_hand else norm
+
+    def adds_to(self, name: str) -> tuple[int, bool]:
+        """The place of a parameter's group in `Sums`; whether its norms are plain and at hand."""
+        return self._index[name], self._at_hand and self.scales is None
+
+    def stack(self, sums: Sums) -> Tensor:
+        """(groups + 1,) such sums, on the device, in 32 bits."""
+        numbers = (torch.as_tensor(one, dtype=torch.float32, device=self.device) for one in sums)
+        return torch.stack(list(numbers))
 
     def columns(self) -> dict[str, slice | list[int]]:
         """The columns of such sums that make up each group, and all."""
@@ -102,7 +115,7 @@ def squared(gradient: Tensor) -> Tensor:
         torch.float32,
         torch.float64,
     ):  # one call where the other way takes two, and a copy
-        flat = gradient.flatten()
+        flat = gradient if gradient.ndim == 1 else gradient.flatten()
         return torch.dot(flat, flat)
     norm: Tensor = torch.linalg.vector_norm(gradient, dtype=torch.float32)
     return norm.square()

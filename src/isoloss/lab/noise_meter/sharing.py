@@ -24,8 +24,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from isoloss.errors import InputError
 from isoloss.lab.noise_meter.parameters import NoiseWarning, Parameters
 
-Take = Callable[[str, Tensor], None]
-"""Is given the name of a parameter and the squared norm of its local gradient."""
+MakeHook = Callable[[str], Callable[[Tensor], None]]
+"""From the name of a parameter to what is given its local gradients."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +72,12 @@ def team_of(model: nn.Module) -> Team:
     return Team()
 
 
-def watch_gradients(model: nn.Module, parameters: Parameters, take: Take) -> list[Any]:
-    """Have `take` called with every local gradient of a backward pass; returns what removes it."""
-
-    def see(name: str, gradient: Tensor) -> None:
-        take(name, parameters.norm(name, gradient.detach()))
-
+def watch_gradients(model: nn.Module, parameters: Parameters, make_hook: MakeHook) -> list[Any]:
+    """Have hooks called with every local gradient of a backward pass; returns what removes them."""
     handles: list[Any] = []
 
     def hook(name: str, parameter: Tensor) -> None:
-        handle = parameter.register_hook(partial(see, name))  # type: ignore[no-untyped-call]
+        handle = parameter.register_hook(make_hook(name))  # type: ignore[no-untyped-call]
         handles.append(handle)
 
     hooked = WeakTensorKeyDictionary()  # whole parameters: torch may make them anew
@@ -111,7 +107,7 @@ def watch_gradients(model: nn.Module, parameters: Parameters, take: Take) -> lis
 
 
 def gradients_left(model: nn.Module, parameters: Parameters) -> Iterator[tuple[str, Tensor]]:
-    """Names and squared norms of what lies in `.grad`; of a part, where a parameter is cut."""
+    """Names, and what lies in `.grad`: a part of it, where a parameter is cut."""
     for parameter in model.parameters():
         gradient = parameter.grad
         if gradient is None:
@@ -128,7 +124,7 @@ def gradients_left(model: nn.Module, parameters: Parameters) -> Iterator[tuple[s
                     f"the gradient of {name} is not added up yet; call step() after it is"
                 )
             gradient = gradient.to_local()
-        yield name, parameters.norm(name, gradient.detach())
+        yield name, gradient
 
 
 def total(

@@ -50,7 +50,7 @@ def train_curve(
             if not math.isfinite(trained):
                 return Curve(batch, rate, seed, tuple(steps), tuple(losses), True)
             continue
-        due = max(learner.steps + 1, math.ceil(learner.steps * SPACING))
+        due = next_step(learner.steps, SPACING)
         loss = learner.held_out()
         if not loss < HOPELESS * losses[0]:
             return Curve(batch, rate, seed, tuple(steps), tuple(losses), True)
@@ -58,3 +58,8 @@ def train_curve(
         losses.append(loss)
         below = below + 1 if loss <= until else 0
     return Curve(batch, rate, seed, tuple(steps), tuple(losses), False)
+
+
+def next_step(steps: int, factor: float) -> int:
+    """The step to look at next: a factor on, and one step at least."""
+    return max(steps + 1, math.ceil(steps * factor))
