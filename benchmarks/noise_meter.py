@@ -1,11 +1,11 @@
 """What a noise meter costs a step, and how right it is, beside `gns-pytorch` on the same model.
 
 The model is a transformer of a million parameters; a step is 32 sequences of 64 bytes, forward and
-backward pass and AdamW. Cost: two such models train in turn, ten steps each, one with the meter and
-one without; the first two of the ten, when a model is back in the caches, do not count. Six such
-pairs are made. The ratio is the median over all steps on the same batch, nothing spread over steps
-that do not measure. Freed memory is kept, as in all training here: 3,000 pages given back and
-fetched anew in every step would be most of the scatter.
+backward pass and AdamW. Cost: a model is trained for 20 steps with the
+meter, and another on the same batches without, either first in turn; the ratio is of the medians of
+the last 15, nothing spread over steps that do not measure. Where a model happens to lie in memory
+changes its steps by more than what is looked for, so pairs are made anew, many of them, and the
+mean of their ratios has a standard error. Freed memory is kept, as in all training here.
 
 The ways: gradient accumulation in 4 parts; single examples, 8 of the 32; two processes with DDP.
 The peer (`pip install gns-pytorch`, left out where it is not there) makes a backward pass for each
@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -31,7 +32,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -54,7 +55,7 @@ SHAPE = Shape(
 )  # fmt: skip
 LARGE = Shape(n_layer=12, d_model=768, n_heads=12, vocab=50_304, n_ctx=1_024)
 ROWS, PARTS, EXAMPLES, POPULATION, STEPS = 32, 4, 8, 256, 20
-PAIRS, BLOCK, COUNTED = 6, 10, 8
+WARM = 5  # steps that do not count
 MOST = {"parts": 1.02, "processes": 1.02, "examples": 1.15}
 
 
@@ -124,24 +125,32 @@ def draw(
     return torch.from_numpy(np.stack([data[i : i + n_ctx + 1] for i in at]).astype(np.int64))
 
 
-def cost(
-    way: str,
-    data: np.ndarray,
-    steps: int,
-    setting: Setting = HERE,
-) -> tuple[float, float]:
-    """Milliseconds of a step without the meter, and how many times that one with it takes."""
-    rng = np.random.default_rng(0)
-    times: list[list[float]] = [[], []]
-    for pair in range(PAIRS):  # where a model lies in memory makes half a per cent of difference
-        sides = [Trained(way, measured, setting) for measured in (pair % 2 == 0, pair % 2 == 1)]
-        for _ in range(steps // (PAIRS * COUNTED)):
-            batches = [draw(data, rng, setting.rows, setting.shape.n_ctx) for _ in range(BLOCK)]
-            for side in sides:
-                took = [side.step(rows) for rows in batches]
-                times[side.meter is not None] += took[-COUNTED:]
-    pairs = [measured / plain for plain, measured in zip(*times, strict=True)]
-    return 1e3 * statistics.median(times[0]), statistics.median(pairs)
+@dataclass(frozen=True)
+class Cost:
+    """Milliseconds of a step without the meter; how many times that one with it takes, in pairs."""
+
+    plain: float
+    ratios: tuple[float, ...]
+
+    def words(self) -> tuple[str, str]:
+        """The step, and the mean ratio with its standard error."""
+        error = statistics.stdev(self.ratios) / math.sqrt(len(self.ratios))
+        return f"{self.plain:.1f}", f"{statistics.fmean(self.ratios):.3f} +- {error:.3f}"
+
+
+def cost(way: str, data: np.ndarray, pairs: int, setting: Setting = HERE) -> Cost:
+    """What the meter costs a step, by models made anew for each pair."""
+    rng, plain, ratios = np.random.default_rng(0), [], []
+    for pair in range(pairs):
+        batches = [draw(data, rng, setting.rows, setting.shape.n_ctx) for _ in range(STEPS)]
+        middle = {}
+        for measured in (True, False) if pair % 2 else (False, True):
+            side = Trained(way, measured, setting)
+            took = [side.step(rows) for rows in batches]
+            middle[measured] = statistics.median(took[WARM:])
+        plain.append(middle[False])
+        ratios.append(middle[True] / middle[False])
+    return Cost(1e3 * statistics.median(plain), tuple(ratios))
 
 
 def cost_of_peer(data: np.ndarray, steps: int) -> float:
@@ -197,19 +206,18 @@ def readings(model: nn.Module, rows: Tensor, way: str, count: int) -> list[float
     return found
 
 
-def by_two_processes(folder: Path, steps: int) -> tuple[float, float]:
+def by_two_processes(folder: Path, pairs: int) -> Cost:
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr"]
     words += ["127.0.0.1", "--nproc-per-node", "2", __file__, "--child", str(folder)]
     done = subprocess.run(
-        [*words, "--steps", str(steps)], check=True, stdout=subprocess.PIPE, text=True
+        [*words, "--pairs", str(pairs)], check=True, stdout=subprocess.PIPE, text=True
     )
-    plain, ratio = json.loads(done.stdout.strip().splitlines()[-1])
-    return plain, ratio
+    return Cost(**json.loads(done.stdout.strip().splitlines()[-1]))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=240)
+    parser.add_argument("--pairs", type=int, default=24)
     parser.add_argument("--readings", type=int, default=12)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -218,9 +226,9 @@ def main() -> None:
     torch.set_num_threads(1)
     if options.child:
         torch.distributed.init_process_group("gloo")
-        found = cost("processes", np.asarray(load_tokens(options.child).train), options.steps)
+        found = cost("processes", np.asarray(load_tokens(options.child).train), options.pairs)
         if torch.distributed.get_rank() == 0:
-            print(json.dumps(found), flush=True)
+            print(json.dumps(asdict(found)), flush=True)
         torch.distributed.destroy_process_group()
         return
     try:
@@ -235,24 +243,22 @@ def main() -> None:
         for _ in range(200):  # past the first steps, where all gradients point one way
             side.step(draw(data, rng))
         rows = draw(data, rng, POPULATION)
-        cases: dict[str, Callable[[], tuple[float, float]]] = {
-            "parts": lambda: cost("parts", data, options.steps),
-            "examples": lambda: cost("examples", data, options.steps),
-            "processes": lambda: by_two_processes(folder, options.steps),
+        cases: dict[str, Callable[[], Cost]] = {
+            "parts": lambda: cost("parts", data, options.pairs),
+            "examples": lambda: cost("examples", data, options.pairs),
+            "processes": lambda: by_two_processes(folder, options.pairs),
         }
         table = []
         for way, measure in cases.items():
-            plain, ratio = measure()
-            told = [f"isoloss, {way}", f"{plain:.1f}", f"{ratio:.3f}", f"{MOST[way]:.2f}"]
+            told = [f"isoloss, {way}", *measure().words(), f"{MOST[way]:.2f}"]
             found = [] if way == "processes" else readings(side.model, rows, way, options.readings)
             table.append((*told, *spread(found)))
             print(*table[-1], file=sys.stderr)
         for way in ("parts", "examples") if torch.cuda.is_available() else ():
-            plain, ratio = cost(way, data, options.steps, Setting(LARGE, 16, "cuda"))
-            told = (f"isoloss, {way}, 124M on a GPU", f"{plain:.1f}", f"{ratio:.3f}")
-            table.append((*told, f"{MOST[way]:.2f}", "", ""))
+            told = cost(way, data, options.pairs, Setting(LARGE, 16, "cuda")).words()
+            table.append((f"isoloss, {way}, 124M on a GPU", *told, f"{MOST[way]:.2f}", "", ""))
         if peer:
-            ratio = cost_of_peer(data, min(options.steps, 60))
+            ratio = cost_of_peer(data, 60)
             found = readings(side.model, rows, "peer", options.readings)
             table.append(("gns-pytorch", "", f"{ratio:.3f}", "", *spread(found)))
     results.append(
@@ -260,7 +266,7 @@ def main() -> None:
         ("by", "step, ms", "step with it / without", "at most", "median / truth", "5 to 95 %"),
         table,
         f"{sum(p.numel() for p in side.model.parameters()):,} parameters, {ROWS} sequences of "
-        f"{SHAPE.n_ctx} tokens, one thread; {options.steps} steps of each. Readings: "
+        f"{SHAPE.n_ctx} tokens, one thread; {options.pairs} pairs, made anew. Readings: "
         f"{options.readings} of {STEPS} steps, against the gradients of {POPULATION} sequences.",
     )
 
