@@ -62,7 +62,7 @@ test: $(VENV)/.test-ready
 	$(VENV)/bin/python -m ruff check .
 	$(VENV)/bin/python -m ruff format --check .
 	$(VENV)/bin/python -m mypy
-	$(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 test-full: $(VENV_FULL)/.full-ready
 	$(VENV_FULL)/bin/python -m pytest --full $(PYTEST_ARGS)

@@ -1,11 +1,11 @@
 """What a noise meter costs a step, and how right it is, beside `gns-pytorch` on the same model.
 
 The model is a transformer of a million parameters; a step is 32 sequences of 64 bytes, forward and
-backward pass and AdamW. Cost: a model is trained for 20 steps with the
-meter, and another on the same batches without, either first in turn; the ratio is of the medians of
-the last 15, nothing spread over steps that do not measure. Where a model happens to lie in memory
-changes its steps by more than what is looked for, so pairs are made anew, many of them, and the
-mean of their ratios has a standard error. Freed memory is kept, as in all training here.
+backward pass and AdamW. Cost: a model is trained for 20 steps with the meter, and another on the
+same batches without, either first in turn; the ratio is of the medians of the last 15, nothing
+spread over steps that do not measure. Where a model happens to lie in memory changes its steps by
+more than what is looked for, so pairs are made anew, many of them, and the mean of their ratios has
+a standard error. Freed memory is kept, as in all training here.
 
 The ways: gradient accumulation in 4 parts; single examples, 8 of the 32; two processes with DDP.
 The peer (`pip install gns-pytorch`, left out where it is not there) makes a backward pass for each
@@ -22,6 +22,7 @@ in bfloat16 autocast.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import json
 import math
@@ -134,7 +135,7 @@ class Cost:
 
     def words(self) -> tuple[str, str]:
         """The step, and the mean ratio with its standard error."""
-        error = statistics.stdev(self.ratios) / math.sqrt(len(self.ratios))
+        error = float(np.std(self.ratios)) / math.sqrt(max(1, len(self.ratios) - 1))
         return f"{self.plain:.1f}", f"{statistics.fmean(self.ratios):.3f} +- {error:.3f}"
 
 
@@ -148,6 +149,10 @@ def cost(way: str, data: np.ndarray, pairs: int, setting: Setting = HERE) -> Cos
             side = Trained(way, measured, setting)
             took = [side.step(rows) for rows in batches]
             middle[measured] = statistics.median(took[WARM:])
+            if side.meter is not None:
+                side.meter.close()
+            del side
+            gc.collect()
         plain.append(middle[False])
         ratios.append(middle[True] / middle[False])
     return Cost(1e3 * statistics.median(plain), tuple(ratios))
@@ -158,14 +163,14 @@ def cost_of_peer(data: np.ndarray, steps: int) -> float:
     compute = importlib.import_module("gns_pytorch").compute_gns
     rng, side = np.random.default_rng(0), Trained("one", False)
     plain, extra = [], []
-    for _ in range(steps):
+    for _ in range(WARM + steps):
         rows = draw(data, rng)
         plain.append(side.step(rows))
         losses = by_example(side.model, rows)
         started = time.perf_counter()
         compute(losses, side.model)
         extra.append(time.perf_counter() - started)
-    return 1 + statistics.median(extra) / statistics.median(plain)
+    return 1 + statistics.median(extra[WARM:]) / statistics.median(plain[WARM:])
 
 
 def truth(model: nn.Module, rows: Tensor) -> float:
@@ -221,7 +226,7 @@ def main() -> None:
     parser.add_argument("--readings", type=int, default=12)
     parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if KEEP_MEMORY.items() - os.environ.items():  # read as a process starts
+    if KEEP_MEMORY.keys() - os.environ.keys():  # read as a process starts
         os.execve(sys.executable, [sys.executable, *sys.argv], training_environment())
     torch.set_num_threads(1)
     if options.child:

@@ -27,7 +27,7 @@ from isoloss.experiments.batch_size.page import write_page
 from isoloss.experiments.batch_size.scan import MakeTask, ScanPlan, scan
 from isoloss.experiments.batch_size.study import TABLE_1, StudyPlan, mean_noise, study
 from isoloss.lab.batch_size.curve import Curve, train_curve
-from isoloss.lab.batch_size.noise import NoisePoint, learner_noise, trace_noise
+from isoloss.lab.batch_size.noise import NoisePoint, learner_noise, noise_at_loss, trace_noise
 from isoloss.lab.batch_size.task import Draw, Examples, Learner, Task, drawn_from
 from isoloss.noise import noise_scale
 
@@ -165,15 +165,20 @@ def test_noise_at_held_weights_is_that_of_the_task() -> None:
 
 def test_noise_along_a_run_rises_as_its_gradient_falls() -> None:
     points = trace_noise(
-        quadratic(), batch=512, rate=0.2, seed=0, targets=(0.7, 0.4), most_steps=400, examples=4_096
+        quadratic(), batch=512, rate=0.2, seed=0, until=0.4, most_steps=400, examples=4_096
     )
     assert points[0].step == points[0].seen == 0
     assert points[0].scale.b_simple == pytest.approx(Point().noise_scale(), rel=0.2)
-    assert points[-1].loss <= 0.4
+    first = next(one.step for one in points if one.loss <= 0.4)
+    assert first < points[-1].step <= 1.25 * first + 1
     assert np.all(np.diff([one.loss for one in points]) < 0)
-    between = next(one for one in points if one.loss <= 0.7)
-    assert between.loss > 0.6
     assert points[-1].scale.low > 2 * points[0].scale.high
+    there = noise_at_loss(points, 0.4)
+    assert there is not None
+    low, mean, high = there
+    assert points[0].scale.b_simple < low < mean < high
+    assert high <= max(one.scale.b_simple for one in points)
+    assert noise_at_loss(points, 0.01) is None
 
 
 def test_rates_are_tried_until_the_best_is_between_others(tmp_path: Path, alone: None) -> None:

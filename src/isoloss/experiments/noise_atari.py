@@ -196,11 +196,7 @@ def random_returns() -> Array:
 
 
 def train_player(plan: AlongPlan, tell: Tell | None = None) -> Along:
-    """Train an agent, and read the meter of its noise as it learns.
-
-    Raises InputError where the agent did not come to do better than even odds, by two standard
-    errors: of such a domain nothing counts.
-    """
+    """Train an agent, and read the meter of its noise as it learns."""
     learner = Learner(task(), seed=plan.seed)
     model, each = learner.model, plan.batch // plan.parts
     frames, scales = [], []
@@ -226,7 +222,10 @@ def train_player(plan: AlongPlan, tell: Tell | None = None) -> Along:
 
 
 def beats_chance(found: Along) -> bool:
-    """Whether the agent's mean is above that of even odds by two standard errors of the two."""
+    """Whether the agent's mean is above that of even odds by two standard errors of the two.
+
+    Of a domain where it is not, nothing counts.
+    """
     learnt, even = np.array(found.learnt), np.array(found.even)
     doubt = math.hypot(_error(learnt), _error(even))
     return float(learnt.mean() - even.mean()) > 2 * doubt

@@ -23,9 +23,8 @@ from isoloss.experiments.batch_size.kept import write_json
 from isoloss.experiments.batch_size.page import (
     fit_numbers,
     machine_line,
-    noise_at_loss,
     noise_lines,
-    reading_at,
+    noise_there,
     save,
     words,
     write_page,
@@ -44,6 +43,7 @@ from isoloss.experiments.noise_language import (
 from isoloss.files import write_whole
 from isoloss.fitting import CriticalBatchFit, Crossings
 from isoloss.fitting.intervals import Interval
+from isoloss.lab.batch_size.noise import noise_at_loss
 from isoloss.laws.published import KAPLAN_2020
 from isoloss.runs import describe_machine
 from isoloss.units import format_number
@@ -140,7 +140,7 @@ def as_markdown(found: Sizes, studies: Mapping[float, Study]) -> str:
         if one is not None:
             least = (format_number(float(value.mid[0])) for value in (one.s_min, one.e_min))
             told = [*least, _words(one.b_crit, 0), law, _words(one.zhang(), 0)]
-        noise = noise_at_loss(studies[n].noise, target) if n in studies else ""
+        noise = noise_there(studies[n].noise, target) if n in studies else ""
         lines.append(f"| {' | '.join([f'{n:,.0f}', f'{target:.4g}', *told, noise])} |")
     lines += [
         "",
@@ -216,15 +216,16 @@ def _noise_words(found: Sizes, studies: Mapping[float, Study]) -> list[str]:
     ratios = []
     for one in found.apart:
         n, target = float(one.n[0]), float(one.target[0])
-        reading = reading_at(studies[n].noise, target) if n in studies else None
-        if reading is not None and math.isfinite(reading.scale.b_simple):
-            ratios.append(reading.scale.b_simple / float(one.b_crit.mid[0]))
+        there = noise_at_loss(studies[n].noise, target) if n in studies else None
+        if there is not None and math.isfinite(there[1]):
+            ratios.append(there[1] / float(one.b_crit.mid[0]))
     if not ratios:
         return []
     middle = float(np.median(ratios))
     return [
-        f"* B_simple at a target is {min(ratios):.2g} to {max(ratios):.2g} times B_crit by "
-        f"itself, {middle:.2g} times in the median."
+        f"* B_simple at {len(ratios)} of {len(found.apart)} targets, where it is a number, is "
+        f"{min(ratios):.2g} to {max(ratios):.2g} times B_crit by itself, {middle:.2g} times in the "
+        "median."
     ]
 
 

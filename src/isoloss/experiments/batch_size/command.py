@@ -63,7 +63,7 @@ def _count(text: str) -> int:
 def print_page(make: Callable[[], str], folder: Path, name: str) -> int:
     """Print the page that a study makes, or the one line that says why not; the exit code.
 
-    folder, name: of the page; what is there and not of a study is not written over.
+    folder, name: of the page; another's page or numbers of that name are not written over.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # small models gain nothing from more, and lose much to others' work

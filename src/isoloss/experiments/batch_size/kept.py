@@ -29,7 +29,7 @@ def read_json(path: Path) -> Any:
 
 
 def claim_page(folder: Path, name: str) -> None:
-    """Raise InputError where a folder's `name`.md or .json is no earlier page of a study."""
+    """Raise InputError where a folder's `name`.md or .json is no study's; figures may go."""
     kept = folder / f"{name}.json"
     found = next((one for one in (kept, kept.with_suffix(".md")) if one.exists()), None)
     if found is None:

@@ -14,7 +14,7 @@ from isoloss.experiments.batch_size.kept import write_json
 from isoloss.experiments.batch_size.study import Study, StudyPlan, mean_noise
 from isoloss.files import write_whole
 from isoloss.fitting import CriticalBatchFit
-from isoloss.lab.batch_size.noise import NoisePoint
+from isoloss.lab.batch_size.noise import NoisePoint, noise_at_loss
 from isoloss.noise import NoiseScale
 from isoloss.runs import describe_machine
 from isoloss.units import format_number
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from isoloss.figures import NoiseAlong
-
-_BEYOND = 0.95  # of a target: a reading at less is of another loss
 
 
 def write_page(found: Study, folder: Path) -> str:
@@ -57,7 +55,8 @@ def as_markdown(found: Study) -> str:
         f"{task.trivial}. B_crit at the start is that of the first target, on average that of the "
         "last, with 90 % intervals; B_simple at the start is that of the weights before training, "
         f"on average over the steps of a run at {format_number(plan.noise_batch * task.units)} "
-        f"{unit}, there where that run reaches a loss. {_warmup_words(plan)}".rstrip(),
+        f"{unit}, there around where that run reaches a loss, with the least and the most of the "
+        f"readings. {_warmup_words(plan)}".rstrip(),
     ]
     if found.refusal:
         lines += ["", f"The critical batch is not identified: {found.refusal}."]
@@ -119,24 +118,16 @@ def _targets(found: Study, fit: CriticalBatchFit) -> list[str]:
             format_number(float(fit.s_min.mid[i])),
             format_number(float(fit.e_min.mid[i])),
             _b_crit(fit, int(i)),
-            noise_at_loss(found.noise, float(fit.target[i])),
+            noise_there(found.noise, float(fit.target[i])),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
-def reading_at(points: Sequence[NoisePoint], loss: float) -> NoisePoint | None:
-    """The first reading at or below a loss; None where the run did not get there."""
-    return next((one for one in points if one.loss <= loss), None)
-
-
-def noise_at_loss(points: Sequence[NoisePoint], loss: float) -> str:
-    """B_simple where a run reaches a loss; with the reading's own loss where that is 5 % below."""
-    found = reading_at(points, loss)
-    if found is None:
-        return "not reached"
-    beyond = f", at {found.loss:.3g}" if found.loss < _BEYOND * loss else ""
-    return noise_words(found.scale) + beyond
+def noise_there(points: Sequence[NoisePoint], loss: float) -> str:
+    """B_simple where a run reaches a loss, with the least and the most of its readings there."""
+    found = noise_at_loss(points, loss)
+    return "not reached" if found is None else words(*found)
 
 
 def noise_words(scale: NoiseScale) -> str:

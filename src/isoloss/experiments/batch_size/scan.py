@@ -289,11 +289,24 @@ def _claim(folder: Path, task: Task, plan: ScanPlan) -> None:
     text = json.dumps(about, indent=1) + "\n"
     make_folder(folder)
     path = folder / _PLAN
-    if path.exists() and path.read_text(encoding="utf-8") != text:
-        raise InputError(f"{folder} holds the runs of another scan; name another folder")
+    if path.exists() and (kept := path.read_text(encoding="utf-8")) != text:
+        raise InputError(
+            f"{folder} holds the runs of another scan{_first_apart(kept, text)}; name another "
+            "folder"
+        )
     if not path.exists() and any(folder.glob("b*-r*-s*.json")):
         raise InputError(f"{folder} holds runs and no {_PLAN}; name another folder")
     write_whole(path, text)
+
+
+def _first_apart(kept: str, asked: str) -> str:
+    """The first field of a plan that is another, as the end of a sentence."""
+    try:
+        before, now = json.loads(kept), json.loads(asked)
+        name = next(one for one in now if before.get(one) != now[one])
+    except (ValueError, AttributeError, StopIteration):
+        return ""
+    return f" ({name} was {before.get(name)!r} and is {now[name]!r})"
 
 
 class _Ahead:

@@ -140,10 +140,9 @@ def _noise(
             f"no run at a batch of {plan.noise_batch}, along which noise is to be measured, "
             "reached a target; name another noise_batch"
         )
-    targets = sorted(tuned.crossings.target[rows].tolist())
     last = np.flatnonzero(rows)[np.argmin(tuned.crossings.target[rows])]
     path = folder / "noise.json"
-    about: dict[str, Any] = {"rate": float(tuned.rate[last]), "targets": targets}
+    about = {"rate": float(tuned.rate[last]), "until": float(tuned.crossings.target[last])}
     about |= {"batch": plan.noise_batch, "examples": plan.noise_examples}
     if path.exists():
         kept = read_json(path)
@@ -159,7 +158,7 @@ def _noise(
         batch=plan.noise_batch,
         rate=about["rate"],
         seed=plan.scan.seeds,  # one that the scan did not have
-        targets=targets,
+        until=about["until"],
         most_steps=plan.scan.limit(plan.noise_batch),
         warmup=plan.scan.warmup,
         examples=plan.noise_examples,

@@ -6,6 +6,7 @@ reading, so that it belongs to one loss, and may use more examples than a step d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,14 +14,15 @@ from dataclasses import dataclass
 import torch
 
 from isoloss.errors import InputError
-from isoloss.lab.batch_size.curve import SPACING, WARMUP, next_step
+from isoloss.lab.batch_size.curve import HOPELESS, WARMUP, next_step
 from isoloss.lab.batch_size.task import Learner, Task, ramp
 from isoloss.lab.noise_meter import NoiseMeter
 from isoloss.noise import NoiseScale
 
 _PARTS = 8  # of a batch, whose own gradients are the small ones
 _REPEATS = 64  # batches in a reading
-_BETWEEN = 1.6  # from one reading to the next, in steps
+_BETWEEN = 1.12  # from one reading to the next, in steps
+AROUND = 1.25  # and so far from a loss is a reading of it
 
 
 @dataclass(frozen=True)
@@ -78,31 +80,47 @@ def trace_noise(
     batch: int,
     rate: float,
     seed: int,
-    targets: Sequence[float],
+    until: float,
     most_steps: int,
     warmup: int = WARMUP,
     examples: int = 16_384,
 ) -> tuple[NoisePoint, ...]:
-    """Measure the noise scale before, along and at the end of a run, and at every target.
+    """Measure the noise scale along a run, from before its first step.
 
-    batch: examples. rate: constant after warm-up. targets: held-out losses; the first evaluation
-    at or below one has a reading, and that of the lowest ends the run. examples: of every reading.
-    Other readings are at steps that grow by a factor of 1.6, evaluations by 1.06.
+    batch: examples. rate: constant after warm-up. until: a held-out loss; the run goes on for a
+    quarter of its steps after a reading at or below it. examples: of every reading. Readings are at
+    steps that grow by a factor of 1.12, whatever the loss is: moments at which it is low by chance
+    are those of a small gradient, and have a noise scale twice too large. A run that diverges ends.
     """
-    learner, points = Learner(task, seed=seed), []
-    waiting, look, due = sorted(targets), 0, 0
+    learner, points, due, last = Learner(task, seed=seed), [], 0, float(most_steps)
     while True:
-        last = learner.steps >= most_steps
-        if learner.steps >= look or last:
-            look = next_step(learner.steps, SPACING)
+        if learner.steps >= due:
+            due = next_step(learner.steps, _BETWEEN)
             loss = learner.held_out()
-            reached = [one for one in waiting if loss <= one]
-            waiting = [one for one in waiting if not loss <= one]
-            last = last or not waiting
-            if reached or last or learner.steps >= due:
-                due = next_step(learner.steps, _BETWEEN)
-                scale, adam = learner_noise(learner, examples=examples)
-                points.append(NoisePoint(learner.steps, learner.seen, loss, scale, adam))
-        if last:
+            if not loss < HOPELESS * (points[0].loss if points else math.inf):
+                return tuple(points)
+            scale, adam = learner_noise(learner, examples=examples)
+            points.append(NoisePoint(learner.steps, learner.seen, loss, scale, adam))
+            if loss <= until:
+                last = min(last, AROUND * learner.steps)
+        if learner.steps >= last:
             return tuple(points)
-        learner.update(batch, rate * ramp(learner.steps, warmup))
+        if not math.isfinite(learner.update(batch, rate * ramp(learner.steps, warmup))):
+            return tuple(points)
+
+
+def noise_at_loss(points: Sequence[NoisePoint], loss: float) -> tuple[float, float, float] | None:
+    """The noise scale where a run reaches a loss: lowest, mean and highest of the readings there.
+
+    They are those within a quarter of the steps of the first at or below the loss; their mean is
+    the ratio of the means of tr(Sigma) and |G|^2. None where the run did not get there, infinite
+    where a gradient could not be told from zero.
+    """
+    first = next((one.step for one in points if one.loss <= loss), None)
+    if first is None:
+        return None
+    there = [one.scale for one in points if first / AROUND <= one.step <= first * AROUND]
+    told = [one.b_simple for one in there]
+    g2 = sum(one.g2 for one in there)
+    mean = sum(one.tr_sigma for one in there) / g2 if g2 > 0 else math.inf
+    return min(told), mean, max(told)

@@ -89,7 +89,7 @@ def hash_of(*data: Tensor) -> str:
 
 
 class Learner:
-    """A model of a task as it learns. `step` is the number of updates, `seen` that of examples."""
+    """A model of a task as it learns. `steps` is the number of updates, `seen` that of examples."""
 
     def __init__(self, task: Task, *, seed: int) -> None:
         """Make the model from `seed`, which its examples are drawn by too."""

@@ -206,7 +206,7 @@ class NoiseMeter:
         weights = np.ones(len(parts)) / len(parts) if equal else tokens / tokens.sum()
         if self._waits():
             return
-        small, rate = self._parameters.stack(self._parameters.sums()), 0.0
+        small, rate = self._parameters.zeros(), 0.0
         for part, weight in zip(parts, weights.tolist(), strict=True):
             if part.examples is None:
                 small += self._parameters.stack(part.sums) / weight
@@ -234,7 +234,7 @@ class NoiseMeter:
         if self._examples is not None:
             self._examples.drop()
         if not self._waits():
-            nothing = self._parameters.stack(self._parameters.sums()) * math.nan
+            nothing = self._parameters.zeros() * math.nan
             self._steps.append(_Step(nothing, nothing, (1.0, 0.5, 0.0, 0.0)))
 
     def split(
@@ -330,17 +330,18 @@ class NoiseMeter:
         is a cold one, and they would cost more than the norm.
         """
         parts, parameters = self._parts, self._parameters
-        group, usual = parameters.adds_to(name)
+        group, plain = parameters.adds_to(name)
 
         def see(gradient: Tensor) -> None:
             if not parts:  # a backward pass that nobody announced is not measured
                 return
             part = parts[-1]
             part.seen.append(name)
-            dense = gradient.layout is torch.strided and not gradient.requires_grad
-            if usual and dense and gradient.dtype is torch.float32:
+            usual = gradient.is_cpu and gradient.dtype is torch.float32
+            if plain and usual and not (gradient.is_sparse or gradient.requires_grad):
                 flat = gradient if gradient.ndim == 1 else gradient.flatten()
-                part.sums[group] += torch.dot(flat, flat).item()
+                norm = torch.dot(flat, flat).item()
+                part.sums[group] += norm  # not in one line: another thread may add meanwhile
             else:
                 parameters.add(part.sums, name, parameters.norm(name, gradient))
 

@@ -42,7 +42,6 @@ class Parameters:
         if not self._names:
             raise InputError("no parameter of the model is to be trained; there is no gradient")
         self.device = next(model.parameters()).device
-        self._at_hand = self.device.type == "cpu"
         if ALL in groups:
             raise InputError(f"a group is called {ALL!r}, which all parameters are; rename it")
         self.groups = list(groups)
@@ -87,16 +86,24 @@ class Parameters:
     def add(self, sums: Sums, name: str, norm: Tensor) -> None:
         """Add a parameter's squared norm to the sum of its group."""
         if name not in self.left_out:
-            sums[self._index[name]] += norm.item() if self._at_hand else norm
+            told = norm.item() if norm.is_cpu else norm
+            sums[self._index[name]] += told
 
     def adds_to(self, name: str) -> tuple[int, bool]:
-        """The place of a parameter's group in `Sums`; whether its norms are plain and at hand."""
-        return self._index[name], self._at_hand and self.scales is None
+        """The place of a parameter's group in `Sums`; whether its norms are plain ones."""
+        return self._index[name], self.scales is None
+
+    def zeros(self) -> Tensor:
+        """(groups + 1,) zeros, on the device, in 32 bits."""
+        return torch.zeros(len(self.groups) + 1, device=self.device)
 
     def stack(self, sums: Sums) -> Tensor:
         """(groups + 1,) such sums, on the device, in 32 bits."""
-        numbers = (torch.as_tensor(one, dtype=torch.float32, device=self.device) for one in sums)
-        return torch.stack(list(numbers))
+        found = self.zeros()
+        for group, one in enumerate(sums):
+            if isinstance(one, Tensor) or one:  # a number that is copied there is waited for
+                found[group] = one
+        return found
 
     def columns(self) -> dict[str, slice | list[int]]:
         """The columns of such sums that make up each group, and all."""
