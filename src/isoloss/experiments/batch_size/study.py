@@ -53,6 +53,8 @@ TABLE_1 = {
 }
 """McCandlish et al. 2018, Table 1."""
 
+_MOST_SEEDS = 4  # of the run along which noise is measured, until one reaches the last target
+
 
 @dataclass(frozen=True)
 class StudyPlan:
@@ -153,16 +155,20 @@ def _noise(
             raise InputError(f"{path}: is no noise of a study; name another folder") from None
     if tell is not None:
         tell("noise scale along a run", 0, None, "")
-    points = trace_noise(
-        task,
-        batch=plan.noise_batch,
-        rate=about["rate"],
-        seed=plan.scan.seeds,  # one that the scan did not have
-        until=about["until"],
-        most_steps=plan.scan.limit(plan.noise_batch),
-        warmup=plan.scan.warmup,
-        examples=plan.noise_examples,
-    )
+    # The best rate is near the largest that trains, and with new examples a run may not get there.
+    for seed in range(plan.scan.seeds, plan.scan.seeds + _MOST_SEEDS):  # that the scan did not have
+        points = trace_noise(
+            task,
+            batch=plan.noise_batch,
+            rate=about["rate"],
+            seed=seed,
+            until=about["until"],
+            most_steps=plan.scan.limit(plan.noise_batch),
+            warmup=plan.scan.warmup,
+            examples=plan.noise_examples,
+        )
+        if min(one.loss for one in points) <= about["until"]:
+            break
     write_json(path, {"about": about, "points": [asdict(one) for one in points]})
     return points
 

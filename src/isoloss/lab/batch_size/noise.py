@@ -92,7 +92,8 @@ def trace_noise(
     steps that grow by a factor of 1.12, whatever the loss is: moments at which it is low by chance
     are those of a small gradient, and have a noise scale twice too large. A run that diverges ends.
     """
-    learner, points, due, last = Learner(task, seed=seed), [], 0, float(most_steps)
+    learner, due, last = Learner(task, seed=seed), 0, float(most_steps)
+    points: list[NoisePoint] = []
     while True:
         if learner.steps >= due:
             due = next_step(learner.steps, _BETWEEN)
