@@ -18,7 +18,7 @@ from isoloss.errors import InputError, Status, UnidentifiedError
 from isoloss.experiments.batch_size.kept import read_json, write_json
 from isoloss.experiments.batch_size.scan import MakeTask, Scan, ScanPlan, Tell, scan
 from isoloss.fitting import CriticalBatchFit, Crossings, critical_batch
-from isoloss.lab.batch_size.noise import NoisePoint, trace_noise
+from isoloss.lab.batch_size.noise import SPACING, NoisePoint, trace_noise
 from isoloss.lab.batch_size.task import Task
 from isoloss.noise import NoiseScale
 
@@ -145,7 +145,7 @@ def _noise(
     last = np.flatnonzero(rows)[np.argmin(tuned.crossings.target[rows])]
     path = folder / "noise.json"
     about = {"rate": float(tuned.rate[last]), "until": float(tuned.crossings.target[last])}
-    about |= {"batch": plan.noise_batch, "examples": plan.noise_examples}
+    about |= {"batch": plan.noise_batch, "examples": plan.noise_examples, "spacing": SPACING}
     if path.exists():
         kept = read_json(path)
         try:

@@ -21,7 +21,7 @@ from isoloss.noise import NoiseScale
 
 _PARTS = 8  # of a batch, whose own gradients are the small ones
 _REPEATS = 64  # batches in a reading
-_BETWEEN = 1.12  # from one reading to the next, in steps
+SPACING = 1.12  # from one reading to the next, in steps
 AROUND = 1.25  # and so far from a loss is a reading of it
 
 
@@ -96,7 +96,7 @@ def trace_noise(
     points: list[NoisePoint] = []
     while True:
         if learner.steps >= due:
-            due = next_step(learner.steps, _BETWEEN)
+            due = next_step(learner.steps, SPACING)
             loss = learner.held_out()
             if not loss < HOPELESS * (points[0].loss if points else math.inf):
                 return tuple(points)
