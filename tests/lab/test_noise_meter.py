@@ -16,6 +16,7 @@ from torch import Tensor, nn  # noqa: E402
 from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 from isoloss.lab.noise_meter import NoiseMeter, NoiseWarning, Reading  # noqa: E402
+from isoloss.lab.noise_meter.parameters import Parameters  # noqa: E402
 from isoloss.noise import effective_small, noise_scale  # noqa: E402
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -591,3 +592,39 @@ def test_wrong_options_are_refused_before_anything_is_trained(options, word) -> 
 def test_a_model_without_parameters_is_refused() -> None:
     with pytest.raises(InputError, match="no parameter of the model"):
         NoiseMeter(torch.nn.ReLU())
+
+
+@pytest.mark.filterwarnings("ignore:Using backward:UserWarning")
+@pytest.mark.parametrize("kind", ["sparse", "graph"])
+def test_gradients_that_are_sparse_or_have_a_graph_are_measured(kind: str) -> None:
+    torch.manual_seed(4)
+    table = nn.Embedding(7, 3, sparse=kind == "sparse")
+    ids = torch.tensor([[1, 2, 2, 5], [0, 3, 6, 1]])
+    with NoiseMeter(table) as meter:
+        for part in ids:
+            meter.part(4)
+            loss = 0.5 * table(part).square().sum(dim=1).pow(1.5).mean()
+            loss.backward(create_graph=kind == "graph")
+            assert table.weight.grad is not None
+            assert table.weight.grad.is_sparse == (kind == "sparse")
+        meter.step()
+        ((_, _, small, big),) = meter.norms()
+    x = table.weight.detach()
+    each = 1.5 * x * x.norm(dim=1, keepdim=True) / 4
+    counts = torch.stack([torch.bincount(part, minlength=7) for part in ids]).float()
+    alone = counts[:, :, None] * each
+    # The loop adds up gradients of parts, of which each counts twice in what would be their mean.
+    assert small == pytest.approx(float(2 * alone.square().sum()), rel=1e-5)
+    assert big == pytest.approx(float(alone.sum(dim=0).square().sum()), rel=1e-5)
+
+
+def test_sums_of_norms_may_stay_on_a_device() -> None:
+    parameters = Parameters(nn.Linear(2, 2), {})
+    sums = parameters.sums()
+    for norm in (2.0, 3.0):
+        sums[0] += torch.tensor(norm)  # as of a device that would have to be waited for
+    assert isinstance(sums[0], Tensor)
+    assert parameters.stack(sums).tolist() == [5.0]
+    parameters.add(sums, "bias", torch.tensor(1.5))
+    assert parameters.stack(sums).tolist() == [6.5]
+    assert parameters.stack(parameters.sums()).tolist() == [0.0]
