@@ -1,11 +1,11 @@
 """What a noise meter costs a step, and how right it is, beside `gns-pytorch` on the same model.
 
 The model is a transformer of a million parameters; a step is 32 sequences of 64 bytes, forward and
-backward pass and AdamW. Cost: a model is trained for 20 steps with the meter, and another on the
-same batches without, either first in turn; the ratio is of the medians of the last 15, nothing
-spread over steps that do not measure. Where a model happens to lie in memory changes its steps by
-more than what is looked for, so pairs are made anew, many of them, and the mean of their ratios has
-a standard error. Freed memory is kept, as in all training here.
+backward pass and AdamW. Cost: two such models train in turn, step by step, one with the meter and
+one without, either first in turn; the ratio is the median of those of 20 such pairs of steps,
+nothing spread over steps that do not measure. Where a model happens to lie in memory changes its
+steps by more than what is looked for, so models are made anew many times, and the mean of their
+ratios has a standard error. Freed memory is kept, as in all training here.
 
 The ways: gradient accumulation in 4 parts; single examples, 8 of the 32; two processes with DDP.
 The peer (`pip install gns-pytorch`, left out where it is not there) makes a backward pass for each
@@ -143,18 +143,21 @@ def cost(way: str, data: np.ndarray, pairs: int, setting: Setting = HERE) -> Cos
     """What the meter costs a step, by models made anew for each pair."""
     rng, plain, ratios = np.random.default_rng(0), [], []
     for pair in range(pairs):
-        batches = [draw(data, rng, setting.rows, setting.shape.n_ctx) for _ in range(STEPS)]
-        middle = {}
-        for measured in (True, False) if pair % 2 else (False, True):
-            side = Trained(way, measured, setting)
-            took = [side.step(rows) for rows in batches]
-            middle[measured] = statistics.median(took[WARM:])
-            if side.meter is not None:
-                side.meter.close()
-            del side
-            gc.collect()
-        plain.append(middle[False])
-        ratios.append(middle[True] / middle[False])
+        order = (True, False) if pair % 2 else (False, True)
+        sides = {measured: Trained(way, measured, setting) for measured in order}
+        took: dict[bool, list[float]] = {True: [], False: []}
+        for step in range(WARM + STEPS):
+            rows = draw(data, rng, setting.rows, setting.shape.n_ctx)
+            for measured in order if step % 2 else reversed(order):
+                took[measured].append(sides[measured].step(rows))
+        plain.append(statistics.median(took[False][WARM:]))
+        both = zip(took[True][WARM:], took[False][WARM:], strict=True)
+        ratios.append(statistics.median(one / other for one, other in both))
+        meter = sides.pop(True).meter
+        assert meter is not None
+        meter.close()
+        del sides, meter
+        gc.collect()
     return Cost(1e3 * statistics.median(plain), tuple(ratios))
 
 
