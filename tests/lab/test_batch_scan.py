@@ -312,7 +312,7 @@ def test_where_no_rate_reaches_a_target_the_search_goes_where_runs_came_closest(
     [
         ({"study.md": "mine"}, "no study's"),
         ({"study.json": "[1]"}, "no study's"),
-        ({"study.json": "{", "study.md": ""}, "not whole"),
+        ({"study.json": "{", "study.md": ""}, "no study's"),
     ],
 )
 def test_what_is_no_study_is_not_written_over(

@@ -442,6 +442,7 @@ def test_a_gradient_that_no_hook_has_seen_is_refused(rows: Tensor) -> None:
         toy.loss_of(model, rows).backward()  # before part()
         for _ in range(2):
             meter.part(20, 4)
+            next(model.parameters()).sum().backward()
         with pytest.raises(InputError, match="that the meter has not seen"):
             meter.step()
 
@@ -628,3 +629,31 @@ def test_sums_of_norms_may_stay_on_a_device() -> None:
     parameters.add(sums, "bias", torch.tensor(1.5))
     assert parameters.stack(sums).tolist() == [6.5]
     assert parameters.stack(parameters.sums()).tolist() == [0.0]
+
+
+def test_calls_in_the_wrong_order_are_refused(rows: Tensor) -> None:
+    model = toy.make()
+    with NoiseMeter(model) as meter:
+        for part in rows[:8].split(4):
+            toy.loss_of(model, part).backward()
+            meter.part(len(part))
+        with pytest.raises(InputError, match=r"before each forward and backward pass, not after"):
+            meter.step()
+        model.zero_grad()
+        for part in rows[:8].split(4):
+            meter.part(len(part))
+            toy.loss_of(model, part).backward()
+        model.zero_grad()
+        with pytest.raises(InputError, match=r"before zero_grad\(\)"):
+            meter.step()
+    for call in (meter.step, meter.skip):
+        with pytest.raises(InputError, match="the meter is closed"):
+            call()
+
+
+def test_a_group_that_was_gone_through_is_refused() -> None:
+    layer = nn.Linear(2, 2)
+    groups = {"all of it": layer.parameters()}
+    NoiseMeter(layer, groups=groups).close()
+    with pytest.raises(InputError, match="group 'all of it' is empty"):
+        NoiseMeter(layer, groups=groups)

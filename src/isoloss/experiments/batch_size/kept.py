@@ -34,8 +34,12 @@ def claim_page(folder: Path, name: str) -> None:
     found = next((one for one in (kept, kept.with_suffix(".md")) if one.exists()), None)
     if found is None:
         return
-    numbers = read_json(kept) if kept.exists() else None
-    if not (isinstance(numbers, dict) and "machine" in numbers):
+    try:
+        numbers = json.loads(kept.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        numbers = None
+    runs = [*folder.glob("runs*/scan.json"), *folder.glob("*/runs/scan.json")]
+    if not runs and not (isinstance(numbers, dict) and "machine" in numbers):
         raise InputError(f"{found} is there, and no study's: name another folder, or move it")
 
 

@@ -159,8 +159,7 @@ class NoiseMeter:
         documents: what each sequence is a chunk of, if that is known: chunks of one document
         resemble each other, and a warning says so.
         """
-        if self._closed:
-            raise InputError("the meter is closed, and sees nothing: make another")
+        self._check_open()
         if not (0 < tokens < math.inf and 0 < sequences < math.inf):
             raise InputError(
                 f"a part has {tokens} tokens in {sequences} sequences: both are above 0"
@@ -187,6 +186,7 @@ class NoiseMeter:
         that was frozen when the meter was made. Before an optimizer that weighs gradients has a
         state, that is before its own first step, nothing is measured.
         """
+        self._check_open()
         self._end_part()
         parts = self._parts.copy()
         self._parts.clear()
@@ -216,6 +216,10 @@ class NoiseMeter:
                 small += norms * part.sequences**2 / (count * weight)
                 rate += weight * part.sequences / part.tokens
         left = list(gradients_left(self._model, self._parameters))
+        if not left:
+            raise InputError(
+                "no parameter has a gradient: call step() after backward() and before zero_grad()"
+            )
         if self._examples is None:
             self._check_seen(parts, left)
         big = self._parameters.sums()
@@ -230,6 +234,7 @@ class NoiseMeter:
 
         It counts as one whose gradients are not finite, so that processes stay in step.
         """
+        self._check_open()
         self._parts.clear()
         if self._examples is not None:
             self._examples.drop()
@@ -350,6 +355,11 @@ class NoiseMeter:
     def _check_seen(self, parts: Sequence[_Part], left: Sequence[tuple[str, Tensor]]) -> None:
         """Raise InputError unless the hooks have seen every gradient, once in each part."""
         for part in parts:
+            if not part.seen:
+                raise InputError(
+                    "no gradient was seen after one of the calls of part(): call it before each "
+                    "forward and backward pass, not after"
+                )
             if len(set(part.seen)) < len(part.seen):
                 twice = next(name for name in part.seen if part.seen.count(name) > 1)
                 raise InputError(
@@ -367,6 +377,10 @@ class NoiseMeter:
                     "way that it does not know (tensor parallel), or part() came after the "
                     "backward pass"
                 )
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise InputError("the meter is closed, and sees nothing: make another")
 
     def _waits(self) -> bool:
         """Whether the optimizer that weighs gradients has no state yet."""

@@ -47,7 +47,13 @@ class Parameters:
         self.groups = list(groups)
         self._index = dict.fromkeys(self.sizes, len(self.groups))
         for number, (group, members) in enumerate(groups.items()):
-            for member in members:
+            own = list(members)
+            if not own:
+                raise InputError(
+                    f"group {group!r} is empty; give a list, for parameters() can be gone through "
+                    "but once"
+                )
+            for member in own:
                 found = self._names.get(id(member))
                 if found is None:
                     raise InputError(
