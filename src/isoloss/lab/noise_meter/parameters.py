@@ -16,7 +16,7 @@ ALL = "all"
 
 Groups: TypeAlias = Mapping[str, Iterable[nn.Parameter]]
 
-Sums: TypeAlias = list[float | Tensor]
+Sums: TypeAlias = "list[float | Tensor]"
 """A number for each group; a tensor where a device would have to be waited for."""
 
 
