@@ -114,8 +114,8 @@ class Status(Enum):
         "one run alone moves the best size by much: check that run, or train its neighbours"
     )
     NOT_MEASURABLE = (
-        "not yet measurable: the signal cannot be told from zero, so there is a lower bound alone; "
-        "average over more steps, or measure with a larger batch"
+        "not yet measurable: the signal cannot be told from zero, so there is a lower bound at "
+        "most; average over more steps, or measure with a larger batch"
     )
     NEGATIVE_NOISE = (
         "the noise came out below zero, which it cannot be: look whether the small and the big "

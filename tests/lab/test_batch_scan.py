@@ -213,8 +213,10 @@ def test_a_scan_goes_on_from_what_is_there(
     again = scan(quadratic, plan, tmp_path)
     assert len(trained) == 1
     assert again.curves == first.curves
-    with pytest.raises(InputError, match="another scan"):
+    with pytest.raises(InputError, match=r"another scan \(targets was \[0\.7, 0\.5\] and is"):
         scan(quadratic, replace(plan, targets=(0.6,)), tmp_path)
+    with pytest.raises(InputError, match="another scan \\(data was '' and is 'newer'\\)"):
+        scan(lambda: replace(quadratic(), data="newer"), plan, tmp_path)
     whole = json.loads(files[0].read_text())
     for damaged in ({}, {**whole, "loss": whole["loss"][1:]}, {**whole, "steps": [], "loss": []}):
         files[0].write_text(json.dumps(damaged))
@@ -285,6 +287,41 @@ def test_noise_that_is_damaged_is_told_in_a_line(tmp_path: Path, alone: None) ->
             study(quadratic, plan, tmp_path)
 
 
+def test_another_s_noise_is_found_before_the_scan(tmp_path: Path) -> None:
+    plan = StudyPlan(PLAN, TABLE_1["MNIST"], "it is a quadratic.", noise_batch=64)
+    (tmp_path / "noise.json").write_text('{"mine": 1}')
+    with pytest.raises(InputError, match="no noise of a study"):
+        study(quadratic, plan, tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["noise.json"]
+
+
+def test_the_noise_run_takes_other_examples_where_it_does_not_get_there(
+    tmp_path: Path, alone: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = StudyPlan(PLAN, TABLE_1["MNIST"], "it is a quadratic.", noise_batch=64)
+    plan = replace(plan, scan=replace(PLAN, batches=(64, 1024)), noise_examples=512)
+    seeds = []
+
+    def lost_at_first(*given: Any, seed: int, until: float, **named: Any) -> tuple[Any, ...]:
+        seeds.append(seed)
+        above = 0.99 if len(seeds) < 3 else until
+        return trace_noise(*given, seed=seed, until=above, **named)[: 2 if len(seeds) < 3 else None]
+
+    monkeypatch.setattr(noise_study, "trace_noise", lost_at_first)
+    found = study(quadratic, plan, tmp_path)
+    assert seeds == [1, 2, 3]
+    assert min(one.loss for one in found.noise) <= min(PLAN.targets)
+
+
+def test_a_noise_run_that_diverges_ends_with_what_it_has() -> None:
+    points = trace_noise(
+        quadratic(), batch=512, rate=9.0, seed=0, until=0.4, most_steps=400, examples=4_096
+    )
+    assert 1 <= len(points) < 20
+    assert all(math.isfinite(one.loss) for one in points)
+    assert noise_at_loss(points, 0.4) is None
+
+
 def test_a_domain_that_does_not_beat_its_baseline_does_not_count(tmp_path: Path) -> None:
     plan = StudyPlan(PLAN, TABLE_1["MNIST"], "it is a quadratic.", noise_batch=64)
     with pytest.raises(InputError, match=r"is not below 0\.4, the loss of where it starts"):
@@ -323,6 +360,15 @@ def test_what_is_no_study_is_not_written_over(
     assert command.print_page(lambda: pytest.fail("was made"), tmp_path, "study") == 1
     assert word in capsys.readouterr().err
     assert {one.name: one.read_text() for one in tmp_path.iterdir()} == files
+
+
+def test_a_study_s_own_page_that_is_damaged_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text("{")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/scan.json").write_text("{}")
+    made = []
+    assert command.print_page(lambda: made.append(1) or "page", tmp_path, "study") == 0
+    assert made
 
 
 def test_wrong_plans_are_refused() -> None:

@@ -72,7 +72,7 @@ def gns(
     A run has squared gradient norms in its record where it was trained with --noise-every; a table
     has them in its columns sq_small, sq_big, small and big. A checkpoint (RUN.ckpt.npz) is measured
     on batches drawn anew. B_simple is the batch, in tokens, at which a gradient is half noise.
-    Exit code 3 if it is not yet measurable: then there is a lower bound alone.
+    Exit code 3 if it is not yet measurable: then there is a lower bound at most.
     """
     if source.suffix.lower() == ".npz":
         _refuse({"--windows": windows, "--columns": columns}, "a checkpoint has no stretches")
@@ -243,8 +243,9 @@ def _at(
         emit_json(found)
     else:
         sequences = found.batches * found.batch // found.tokens_per_sequence
+        batches = "1 batch" if found.batches == 1 else f"{found.batches:,} batches"
         show(
-            f"{found.run} after {plural(found.step, 'step')}: {found.batches} batches of "
+            f"{found.run} after {plural(found.step, 'step')}: {batches} of "
             f"{found.batch:,} tokens, {plural(sequences, 'sequence')} of {text.name}",
             _sentence(found.scale, "tokens", found.tokens_per_sequence),
             *doubts(found.scale.status),

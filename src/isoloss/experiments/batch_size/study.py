@@ -53,6 +53,7 @@ TABLE_1 = {
 }
 """McCandlish et al. 2018, Table 1."""
 
+_NOISE = "noise.json"
 _MOST_SEEDS = 4  # of the run along which noise is measured, until one reaches the last target
 
 
@@ -110,6 +111,7 @@ def study(
             f"the lowest target, {min(plan.scan.targets):.4g}, is not below {task.baseline:.4g}, "
             f"the loss of {task.trivial}; name lower targets"
         )
+    _kept_noise(folder)  # another's file is found out before the scan, not after it
     found = scan(make_task, plan.scan, folder / "runs", workers=workers, tell=tell)
     fit, refusal = fit_or_refusal(found.tuned.crossings, task.unit)
     noise = _noise(task, plan, found, folder, tell)
@@ -143,16 +145,11 @@ def _noise(
             "reached a target; name another noise_batch"
         )
     last = np.flatnonzero(rows)[np.argmin(tuned.crossings.target[rows])]
-    path = folder / "noise.json"
     about = {"rate": float(tuned.rate[last]), "until": float(tuned.crossings.target[last])}
     about |= {"batch": plan.noise_batch, "examples": plan.noise_examples, "spacing": SPACING}
-    if path.exists():
-        kept = read_json(path)
-        try:
-            if kept["about"] == about:
-                return tuple(_point(one) for one in kept["points"])
-        except (TypeError, KeyError):
-            raise InputError(f"{path}: is no noise of a study; name another folder") from None
+    kept = _kept_noise(folder)
+    if kept is not None and kept[0] == about:
+        return kept[1]
     if tell is not None:
         tell("noise scale along a run", 0, None, "")
     # The best rate is near the largest that trains, and with new examples a run may not get there.
@@ -169,8 +166,21 @@ def _noise(
         )
         if min(one.loss for one in points) <= about["until"]:
             break
-    write_json(path, {"about": about, "points": [asdict(one) for one in points]})
+    numbers = {"about": about, "points": [asdict(one) for one in points]}
+    write_json(folder / _NOISE, numbers)
     return points
+
+
+def _kept_noise(folder: Path) -> tuple[dict[str, Any], tuple[NoisePoint, ...]] | None:
+    """What was measured of which run; raises InputError where the file is no noise of a study."""
+    path = folder / _NOISE
+    if not path.exists():
+        return None
+    kept = read_json(path)
+    try:
+        return dict(kept["about"]), tuple(_point(one) for one in kept["points"])
+    except (TypeError, KeyError, ValueError):
+        raise InputError(f"{path}: is no noise of a study; name another folder") from None
 
 
 def _point(kept: dict[str, Any]) -> NoisePoint:

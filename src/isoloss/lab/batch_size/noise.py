@@ -22,7 +22,7 @@ from isoloss.noise import NoiseScale
 _PARTS = 8  # of a batch, whose own gradients are the small ones
 _REPEATS = 64  # batches in a reading
 SPACING = 1.12  # from one reading to the next, in steps
-AROUND = 1.25  # and so far from a loss is a reading of it
+AROUND = 1.25  # times the steps to a loss, or as many times fewer: a reading there is one of it
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def trace_noise(
     batch: examples. rate: constant after warm-up. until: a held-out loss; the run goes on for a
     quarter of its steps after a reading at or below it. examples: of every reading. Readings are at
     steps that grow by a factor of 1.12, whatever the loss is: moments at which it is low by chance
-    are those of a small gradient, and have a noise scale twice too large. A run that diverges ends.
+    are those of a small gradient, and have too large a noise scale. A run that diverges ends.
     """
     learner, due, last = Learner(task, seed=seed), 0, float(most_steps)
     points: list[NoisePoint] = []
@@ -113,9 +113,9 @@ def trace_noise(
 def noise_at_loss(points: Sequence[NoisePoint], loss: float) -> tuple[float, float, float] | None:
     """The noise scale where a run reaches a loss: lowest, mean and highest of the readings there.
 
-    They are those within a quarter of the steps of the first at or below the loss; their mean is
-    the ratio of the means of tr(Sigma) and |G|^2. None where the run did not get there, infinite
-    where a gradient could not be told from zero.
+    They are those within a quarter of the steps of the first at or below the loss, which alone is
+    chosen by it; their mean is the ratio of the means of tr(Sigma) and |G|^2. None where the run
+    did not get there, infinite where a gradient could not be told from zero.
     """
     first = next((one.step for one in points if one.loss <= loss), None)
     if first is None:

@@ -181,10 +181,11 @@ class NoiseMeter:
 
         scale: what the loss was multiplied by, an AMP scaler's `get_scale()`. unscaled: whether its
         `unscale_` has divided `.grad` by that already. Clipping comes after this in any case.
-        Raises InputError without a part before it, with no smaller batch to compare with, for a
-        gradient that no hook has seen or that one has seen twice in a part, and for a parameter
-        that was frozen when the meter was made. Before an optimizer that weighs gradients has a
-        state, that is before its own first step, nothing is measured.
+        Before an optimizer that weighs gradients has a state, that is before its own first step,
+        nothing is measured.
+        Raises InputError for a closed meter, without a part or a gradient, with no smaller batch to
+        compare with, for a part of which no gradient was seen, a gradient that no hook has seen or
+        one has seen twice in a part, and a parameter that was frozen when the meter was made.
         """
         self._check_open()
         self._end_part()

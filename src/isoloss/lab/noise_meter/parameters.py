@@ -90,7 +90,7 @@ class Parameters:
         return [0.0] * (len(self.groups) + 1)
 
     def add(self, sums: Sums, name: str, norm: Tensor) -> None:
-        """Add a parameter's squared norm to the sum of its group."""
+        """Add a parameter's squared norm to the sum of its group, unless it is left out."""
         if name not in self.left_out:
             told = norm.item() if norm.is_cpu else norm
             sums[self._index[name]] += told
@@ -107,8 +107,7 @@ class Parameters:
         """(groups + 1,) such sums, on the device, in 32 bits."""
         found = self.zeros()
         for group, one in enumerate(sums):
-            if isinstance(one, Tensor) or one:  # a number that is copied there is waited for
-                found[group] = one
+            found[group] = one
         return found
 
     def columns(self) -> dict[str, slice | list[int]]:
