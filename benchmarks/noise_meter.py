@@ -2,12 +2,15 @@
 
 The model is a transformer of a million parameters; a step is 32 sequences of 64 bytes, forward and
 backward pass and AdamW. Cost: two such models train in turn, step by step, one with the meter and
-one without, either first in turn; the ratio is the median of those of 20 such pairs of steps,
-nothing spread over steps that do not measure. Where a model happens to lie in memory changes its
-steps by more than what is looked for, so models are made anew many times, and the mean of their
-ratios has a standard error. Freed memory is kept, as in all training here.
+one without, either first in turn; then the other has the meter. Each ratio is the median of those
+of 10 such pairs of steps, nothing spread over steps that do not measure, and the geometric mean of
+the two is one measurement: where a model lies in memory changes its steps by as much as is looked
+for, and so falls out. Models are made anew many times, and the mean over them has a standard error.
+Freed memory is kept, as in all training here.
 
-The ways: gradient accumulation in 4 parts; single examples, 8 of the 32; two processes with DDP.
+The ways: gradient accumulation in 4 parts, of 512 tokens each or of 2,048; single examples, 8 of
+the 32; two processes with DDP. What a hook costs does not depend on the tokens of a part: larger
+parts have less of it.
 The peer (`pip install gns-pytorch`, left out where it is not there) makes a backward pass for each
 of a quarter of the examples, from the loss of each; its cost is that of its call beside the step.
 
@@ -56,7 +59,8 @@ SHAPE = Shape(
 )  # fmt: skip
 LARGE = Shape(n_layer=12, d_model=768, n_heads=12, vocab=50_304, n_ctx=1_024)
 ROWS, PARTS, EXAMPLES, POPULATION, STEPS = 32, 4, 8, 256, 20
-WARM = 5  # steps that do not count
+MORE_ROWS = 128
+WARM, TIMED = 4, 10  # steps that do not count, and that do
 MOST = {"parts": 1.02, "processes": 1.02, "examples": 1.15}
 
 
@@ -90,7 +94,7 @@ HERE = Setting()
 class Trained:
     """A model, its optimizer and, perhaps, a meter; one step at a time."""
 
-    def __init__(self, way: str, measured: bool, setting: Setting = HERE) -> None:
+    def __init__(self, way: str, setting: Setting = HERE) -> None:
         torch.manual_seed(0)
         self.setting = setting
         self.model: nn.Module = make_model(setting.shape).to(setting.device)
@@ -98,8 +102,13 @@ class Trained:
             self.model = DistributedDataParallel(self.model)
         self.parts = PARTS if way == "parts" else 1
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, fused=True)
-        examples = EXAMPLES if way == "examples" else 0
-        self.meter = NoiseMeter(self.model, examples=examples, window=100) if measured else None
+        self.examples = EXAMPLES if way == "examples" else 0
+        self.meter: NoiseMeter | None = None
+
+    def measured(self) -> NoiseMeter:
+        """Train with a meter from now on, until it is closed."""
+        self.meter = NoiseMeter(self.model, examples=self.examples, window=100)
+        return self.meter
 
     def step(self, rows: Tensor) -> float:
         rows = rows.to(self.setting.device)
@@ -140,23 +149,27 @@ class Cost:
 
 
 def cost(way: str, data: np.ndarray, pairs: int, setting: Setting = HERE) -> Cost:
-    """What the meter costs a step, by models made anew for each pair."""
+    """What the meter costs a step, by two models made anew for each pair, with it in turn."""
     rng, plain, ratios = np.random.default_rng(0), [], []
-    for pair in range(pairs):
-        order = (True, False) if pair % 2 else (False, True)
-        sides = {measured: Trained(way, measured, setting) for measured in order}
-        took: dict[bool, list[float]] = {True: [], False: []}
-        for step in range(WARM + STEPS):
-            rows = draw(data, rng, setting.rows, setting.shape.n_ctx)
-            for measured in order if step % 2 else reversed(order):
-                took[measured].append(sides[measured].step(rows))
-        plain.append(statistics.median(took[False][WARM:]))
-        both = zip(took[True][WARM:], took[False][WARM:], strict=True)
-        ratios.append(statistics.median(one / other for one, other in both))
-        meter = sides.pop(True).meter
-        assert meter is not None
-        meter.close()
-        del sides, meter
+    for _ in range(pairs):
+        sides = [Trained(way, setting), Trained(way, setting)]
+        logs = 0.0
+        for one, other in (sides, sides[::-1]):
+            took: list[tuple[float, float]] = []
+            with one.measured():
+                for step in range(WARM + TIMED):
+                    rows = draw(data, rng, setting.rows, setting.shape.n_ctx)
+                    if step % 2:
+                        took.append((one.step(rows), other.step(rows)))
+                    else:
+                        took.append((other.step(rows), one.step(rows))[::-1])
+            one.meter = None
+            logs += math.log(
+                statistics.median(with_it / without for with_it, without in took[WARM:])
+            )
+            plain.append(statistics.median(without for _, without in took[WARM:]))
+        ratios.append(math.exp(logs / 2))
+        del sides, one, other
         gc.collect()
     return Cost(1e3 * statistics.median(plain), tuple(ratios))
 
@@ -164,7 +177,7 @@ def cost(way: str, data: np.ndarray, pairs: int, setting: Setting = HERE) -> Cos
 def cost_of_peer(data: np.ndarray, steps: int) -> float:
     """How many times a plain step, one with a call of the peer before its backward pass takes."""
     compute = importlib.import_module("gns_pytorch").compute_gns
-    rng, side = np.random.default_rng(0), Trained("one", False)
+    rng, side = np.random.default_rng(0), Trained("one")
     plain, extra = [], []
     for _ in range(WARM + steps):
         rows = draw(data, rng)
@@ -247,21 +260,23 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "tokens"
         data = np.asarray(prepare("python-stdlib", folder).train)
-        rng, side = np.random.default_rng(2), Trained("one", False)
+        rng, side = np.random.default_rng(2), Trained("one")
         for _ in range(200):  # past the first steps, where all gradients point one way
             side.step(draw(data, rng))
         rows = draw(data, rng, POPULATION)
-        cases: dict[str, Callable[[], Cost]] = {
-            "parts": lambda: cost("parts", data, options.pairs),
-            "examples": lambda: cost("examples", data, options.pairs),
-            "processes": lambda: by_two_processes(folder, options.pairs),
+        larger, fewer = Setting(rows=MORE_ROWS), max(2, options.pairs // 3)
+        cases: dict[str, tuple[str, Callable[[], Cost]]] = {
+            "parts of 512 tokens": ("parts", lambda: cost("parts", data, options.pairs)),
+            "parts of 2,048 tokens": ("", lambda: cost("parts", data, fewer, larger)),
+            "examples": ("examples", lambda: cost("examples", data, fewer)),
+            "processes": ("", lambda: by_two_processes(folder, fewer)),
         }
         table = []
-        for way, measure in cases.items():
-            told = [f"isoloss, {way}", *measure().words(), f"{MOST[way]:.2f}"]
-            found = [] if way == "processes" else readings(side.model, rows, way, options.readings)
+        for case, (way, measure) in cases.items():
+            told = [f"isoloss, {case}", *measure().words(), f"{MOST[case.split()[0]]:.2f}"]
+            found = readings(side.model, rows, way, options.readings) if way else []
             table.append((*told, *spread(found)))
-            print(*table[-1], file=sys.stderr)
+            print(*table[-1], file=sys.stderr, flush=True)
         for way in ("parts", "examples") if torch.cuda.is_available() else ():
             told = cost(way, data, options.pairs, Setting(LARGE, 16, "cuda")).words()
             table.append((f"isoloss, {way}, 124M on a GPU", *told, f"{MOST[way]:.2f}", "", ""))
@@ -274,7 +289,8 @@ def main() -> None:
         ("by", "step, ms", "step with it / without", "at most", "median / truth", "5 to 95 %"),
         table,
         f"{sum(p.numel() for p in side.model.parameters()):,} parameters, {ROWS} sequences of "
-        f"{SHAPE.n_ctx} tokens, one thread; {options.pairs} pairs, made anew. Readings: "
+        f"{SHAPE.n_ctx} tokens ({MORE_ROWS} for the larger parts), one thread; {options.pairs} "
+        f"pairs of models for parts of 512 tokens, {fewer} for the rest. Readings: "
         f"{options.readings} of {STEPS} steps, against the gradients of {POPULATION} sequences.",
     )
 

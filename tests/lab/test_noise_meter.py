@@ -619,6 +619,29 @@ def test_gradients_that_are_sparse_or_have_a_graph_are_measured(kind: str) -> No
     assert big == pytest.approx(float(alone.sum(dim=0).square().sum()), rel=1e-5)
 
 
+@pytest.mark.parametrize("of", ["vectors alone", "a vector last"])
+def test_vectors_that_no_matrix_follows_are_counted(of: str) -> None:
+    torch.manual_seed(5)
+    layers: list[nn.Module] = [nn.LayerNorm(6)] + ([nn.Linear(6, 1)] if "last" in of else [])
+    model, rows = nn.Sequential(*layers), torch.randn(8, 6)
+
+    def loss_of(part: Tensor) -> Tensor:
+        return (model(part) - 1).square().mean()
+
+    alone = [
+        torch.cat([g.flatten() for g in torch.autograd.grad(loss_of(part), [*model.parameters()])])
+        for part in rows.split(4)
+    ]
+    with NoiseMeter(model) as meter:
+        for part in rows.split(4):
+            meter.part(4, 4)
+            (loss_of(part) / 2).backward()
+        meter.step()
+        ((_, _, small, big),) = meter.norms()
+    assert small == pytest.approx(float(torch.stack(alone).square().sum(dim=1).mean()), rel=1e-5)
+    assert big == pytest.approx(float(torch.stack(alone).mean(dim=0).square().sum()), rel=1e-5)
+
+
 def test_sums_of_norms_may_stay_on_a_device() -> None:
     parameters = Parameters(nn.Linear(2, 2), {})
     sums = parameters.sums()

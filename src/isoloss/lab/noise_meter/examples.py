@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from isoloss.errors import InputError
 from isoloss.lab.noise_meter.layers import Use, full_gradient, squared_norms, vectors
-from isoloss.lab.noise_meter.parameters import NoiseWarning, Parameters, squared
+from isoloss.lab.noise_meter.parameters import NoiseWarning, Parameters, Sums, squared
 from isoloss.lab.noise_meter.sharing import watch_gradients
 
 _ALIKE = 0.05  # of a squared norm: how far ours may be from autograd's, which may be of 16 bits
@@ -66,8 +66,8 @@ class ExampleNorms:
         self._waiting.clear()
         self._passed_over.clear()
 
-    def finish(self) -> tuple[Tensor, int]:
-        """Sums of squared norms by group (groups,), and of how many examples they are."""
+    def finish(self) -> tuple[Sums, int]:
+        """Sums of squared norms by group, and of how many examples they are."""
         self._open = False
         for name, uses in self._waiting.items():
             self._measure(name, uses)
@@ -84,7 +84,7 @@ class ExampleNorms:
         sums = self._parameters.sums()
         for name, norms in self._norms.items():
             self._parameters.add(sums, name, norms[:count].sum())
-        return self._parameters.stack(sums), count
+        return sums, count
 
     def drop(self) -> None:
         """Forget the part that was begun."""
@@ -169,8 +169,8 @@ class ExampleNorms:
             if ours is None or not torch.isclose(ours, norm, rtol=_ALIKE, atol=0.0):
                 self._parameters.left_out.add(name)
         missing = self._parameters.left_out
-        size = self._parameters.sizes
-        part = sum(size[name] for name in missing) / max(1, sum(size[name] for name in theirs))
+        size = {name: self._parameters.trained[name].numel() for name in theirs}
+        part = sum(size[name] for name in missing) / max(1, sum(size.values()))
         if missing:
             names = ", ".join(sorted(missing)[:3]) + (", ..." if len(missing) > 3 else "")
             text = f"gradients by example are not known of {names} ({part:.0%} of the parameters)"

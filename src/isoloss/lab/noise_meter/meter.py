@@ -39,6 +39,7 @@ from torch import Tensor, nn
 from isoloss.errors import InputError
 from isoloss.lab.noise_meter.examples import ExampleNorms
 from isoloss.lab.noise_meter.parameters import ALL, Groups, NoiseWarning, Parameters, Sums
+from isoloss.lab.noise_meter.seen import SeenGradients
 from isoloss.lab.noise_meter.sharing import gradients_left, team_of, total, watch_gradients
 from isoloss.noise import NoiseScale, noise_scale
 
@@ -73,17 +74,17 @@ class Reading:
 
 @dataclass
 class _Part:
-    """One backward pass: its size, and what the hooks see of the local gradients.
+    """One backward pass: its size, and, once it has ended, what was seen of the local gradients.
 
-    sums: of squared norms, by group, added up at once: a norm kept for each parameter would lie
-    between the gradients in memory, and cost a step more than to compute it. seen: whose they are.
+    sums: of squared norms, by group. seen: whose they are. examples: how many the sums are of,
+    where they are of single ones.
     """
 
     tokens: float
     sequences: float
-    sums: Sums
+    sums: Sums = field(default_factory=list)
     seen: list[str] = field(default_factory=list)
-    examples: tuple[Tensor, int] | None = None
+    examples: int = 0
 
 
 @dataclass(frozen=True)
@@ -142,13 +143,15 @@ class NoiseMeter:
                     "examples measures norms without the gradients that an optimizer would weigh: "
                     "leave one of them out, or make parts with split()"
                 )
-            self._parameters.weigh_by(optimizer, model)
+            self._parameters.weigh_by(optimizer)
         self._steps: deque[_Step] = deque(maxlen=window)
         self._closed = False
         self._checked = False  # whether the hooks have been seen to see every gradient
-        self._parts: list[_Part] = []  # always the same list, which the hooks hold
+        self._parts: list[_Part] = []
+        self._seen = SeenGradients(self._parameters)
         self._examples = ExampleNorms(model, self._parameters, examples) if examples else None
-        self._handles = [] if examples else watch_gradients(model, self._parameters, self._hook)
+        hooks = [] if examples else watch_gradients(model, self._parameters, self._seen.hook)
+        self._handles = hooks
 
     def part(
         self, tokens: float, sequences: float = 1, *, documents: Sequence[Any] | None = None
@@ -172,8 +175,10 @@ class NoiseMeter:
                 stacklevel=2,
             )
         self._end_part()
-        self._parts.append(_Part(float(tokens), float(sequences), self._parameters.sums()))
-        if self._examples is not None:
+        self._parts.append(_Part(float(tokens), float(sequences)))
+        if self._examples is None:
+            self._seen.begin()
+        else:
             self._examples.begin(int(sequences))
 
     def step(self, *, scale: float = 1.0, unscaled: bool = False) -> None:
@@ -202,20 +207,19 @@ class NoiseMeter:
                 "one part in one process, or one sequence, has no smaller batch beside it: use "
                 "several parts (`split` makes them), or give NoiseMeter examples=8"
             )
-        tokens = np.array([part.tokens for part in parts])
-        equal = self._weights == "equal"
-        weights = np.ones(len(parts)) / len(parts) if equal else tokens / tokens.sum()
         if self._waits():
             return
-        small, rate = self._parameters.zeros(), 0.0
-        for part, weight in zip(parts, weights.tolist(), strict=True):
-            if part.examples is None:
-                small += self._parameters.stack(part.sums) / weight
-                rate += weight / part.tokens
-            else:  # each example weighs weight / sequences in the gradient
-                norms, count = part.examples
-                small += norms * part.sequences**2 / (count * weight)
-                rate += weight * part.sequences / part.tokens
+        tokens = sum(part.tokens for part in parts)
+        small, rate, rate_of_all = self._parameters.sums(), 0.0, 0.0
+        for part in parts:
+            weight = 1 / len(parts) if self._weights == "equal" else part.tokens / tokens
+            factor, of_one = 1 / weight, weight / part.tokens
+            if part.examples:  # each weighs weight / sequences in the gradient
+                factor *= part.sequences**2 / part.examples
+                of_one *= part.sequences
+            small = [one + more * factor for one, more in zip(small, part.sums, strict=True)]
+            rate += of_one
+            rate_of_all += weight**2 / part.tokens
         left = list(gradients_left(self._model, self._parameters))
         if not left:
             raise InputError(
@@ -226,9 +230,14 @@ class NoiseMeter:
         big = self._parameters.sums()
         for name, gradient in left:
             self._parameters.add(big, name, self._parameters.norm(name, gradient))
-        sizes = (rate, float((weights**2 / tokens).sum()), float(tokens.sum()), sequences)
         once = 1.0 if unscaled else scale
-        self._steps.append(_Step(small / scale**2, self._parameters.stack(big) / once**2, sizes))
+        self._steps.append(
+            _Step(
+                self._parameters.stack(small) / scale**2,
+                self._parameters.stack(big) / once**2,
+                (rate, rate_of_all, tokens, sequences),
+            )
+        )
 
     def skip(self) -> None:
         """Leave out an update, instead of `step`: a loop's last one that has but one part, say.
@@ -237,6 +246,7 @@ class NoiseMeter:
         """
         self._check_open()
         self._parts.clear()
+        self._seen.end()
         if self._examples is not None:
             self._examples.drop()
         if not self._waits():
@@ -311,6 +321,7 @@ class NoiseMeter:
             self._examples.close()
         self._handles = []
         self._parts.clear()
+        self._seen.end()
 
     def __enter__(self) -> NoiseMeter:
         return self
@@ -328,30 +339,6 @@ class NoiseMeter:
         small, big = (one.double().cpu() for one in norms)
         sizes = torch.tensor([one.sizes for one in self._steps], dtype=torch.float64)
         return total(self._team, small, big, sizes, by_tokens=self._weights == "all_tokens")
-
-    def _hook(self, name: str) -> Callable[[Tensor], None]:
-        """What sees the gradients of a parameter.
-
-        The usual case is written out in it: between two matrix products every call of a function
-        is a cold one, and they would cost more than the norm.
-        """
-        parts, parameters = self._parts, self._parameters
-        group, plain = parameters.adds_to(name)
-
-        def see(gradient: Tensor) -> None:
-            if not parts:  # a backward pass that nobody announced is not measured
-                return
-            part = parts[-1]
-            part.seen.append(name)
-            usual = gradient.is_cpu and gradient.dtype is torch.float32
-            if plain and usual and not (gradient.is_sparse or gradient.requires_grad):
-                flat = gradient if gradient.ndim == 1 else gradient.flatten()
-                norm = torch.dot(flat, flat).item()
-                part.sums[group] += norm  # not in one line: another thread may add meanwhile
-            else:
-                parameters.add(part.sums, name, parameters.norm(name, gradient))
-
-        return see
 
     def _check_seen(self, parts: Sequence[_Part], left: Sequence[tuple[str, Tensor]]) -> None:
         """Raise InputError unless the hooks have seen every gradient, once in each part."""
@@ -388,5 +375,11 @@ class NoiseMeter:
         return self._parameters.scales is not None and not self._parameters.scales.ready()
 
     def _end_part(self) -> None:
-        if self._examples is not None and self._parts and self._parts[-1].examples is None:
-            self._parts[-1].examples = self._examples.finish()
+        """Take in what was seen of the last part, once."""
+        if not self._parts or self._parts[-1].sums:
+            return
+        part = self._parts[-1]
+        if self._examples is None:
+            part.sums, part.seen = self._seen.end()
+        else:
+            part.sums, part.examples = self._examples.finish()

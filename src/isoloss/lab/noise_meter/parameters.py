@@ -33,19 +33,19 @@ class Parameters:
     def __init__(self, model: nn.Module, groups: Groups) -> None:
         self._names: dict[int, str] = {}
         self._paths: dict[str, str] = {}
-        self.sizes: dict[str, int] = {}
+        self.trained: dict[str, nn.Parameter] = {}
         for path, parameter in model.named_parameters(remove_duplicate=False):
             if parameter.requires_grad:
                 name = self._names.setdefault(id(parameter), path)
                 self._paths[path] = name
-                self.sizes[name] = parameter.numel()
+                self.trained[name] = parameter
         if not self._names:
             raise InputError("no parameter of the model is to be trained; there is no gradient")
         self.device = next(model.parameters()).device
         if ALL in groups:
             raise InputError(f"a group is called {ALL!r}, which all parameters are; rename it")
         self.groups = list(groups)
-        self._index = dict.fromkeys(self.sizes, len(self.groups))
+        self._index = dict.fromkeys(self.trained, len(self.groups))
         for number, (group, members) in enumerate(groups.items()):
             own = list(members)
             if not own:
@@ -65,10 +65,9 @@ class Parameters:
         self.left_out: set[str] = set()
         self.scales: AdamScales | None = None
 
-    def weigh_by(self, optimizer: torch.optim.Optimizer, model: nn.Module) -> None:
+    def weigh_by(self, optimizer: torch.optim.Optimizer) -> None:
         """Have squared norms weighed as Adam weighs gradients (`adam`)."""
-        trained = {name: p for p in model.parameters() if (name := self.name_of(p)) is not None}
-        self.scales = AdamScales(optimizer, trained)
+        self.scales = AdamScales(optimizer, self.trained)
 
     def norm(self, name: str, gradient: Tensor) -> Tensor:
         """The squared norm g'g of a parameter's gradient, or g'P g where Adam weighs it."""
@@ -95,9 +94,9 @@ class Parameters:
             told = norm.item() if norm.is_cpu else norm
             sums[self._index[name]] += told
 
-    def adds_to(self, name: str) -> tuple[int, bool]:
-        """The place of a parameter's group in `Sums`; whether its norms are plain ones."""
-        return self._index[name], self.scales is None
+    def index(self, name: str) -> int:
+        """The place of a parameter's group in `Sums`."""
+        return self._index[name]
 
     def zeros(self) -> Tensor:
         """(groups + 1,) zeros, on the device, in 32 bits."""
