@@ -3,14 +3,14 @@
 The model is a transformer of a million parameters; a step is 32 sequences of 64 bytes, forward and
 backward pass and AdamW. Cost: two such models train in turn, step by step, one with the meter and
 one without, either first in turn; then the other has the meter. Each ratio is the median of those
-of 10 such pairs of steps, nothing spread over steps that do not measure, and the geometric mean of
-the two is one measurement: where a model lies in memory changes its steps by as much as is looked
-for, and so falls out. Models are made anew many times, and the mean over them has a standard error.
-Freed memory is kept, as in all training here.
+of 10 such steps side by side, nothing spread over steps that do not measure, and the geometric mean
+of the two is one measurement: where a model lies in memory changes its steps by as much as is
+looked for, and so falls out. Pairs of models are made anew many times, and the mean over them has a
+standard error. Freed memory is kept, as in all training here.
 
-The ways: gradient accumulation in 4 parts, of 512 tokens each or of 2,048; single examples, 8 of
-the 32; two processes with DDP. What a hook costs does not depend on the tokens of a part: larger
-parts have less of it.
+The ways: gradient accumulation in 4 parts of 512 tokens each, or of 2,048 in a step of 128
+sequences; single examples, 8 of the 32; two processes with DDP. What a hook costs does not depend
+on the tokens of a part: larger parts have less of it.
 The peer (`pip install gns-pytorch`, left out where it is not there) makes a backward pass for each
 of a quarter of the examples, from the loss of each; its cost is that of its call beside the step.
 
@@ -105,7 +105,7 @@ class Trained:
         self.examples = EXAMPLES if way == "examples" else 0
         self.meter: NoiseMeter | None = None
 
-    def measured(self) -> NoiseMeter:
+    def with_meter(self) -> NoiseMeter:
         """Train with a meter from now on, until it is closed."""
         self.meter = NoiseMeter(self.model, examples=self.examples, window=100)
         return self.meter
@@ -156,7 +156,7 @@ def cost(way: str, data: np.ndarray, pairs: int, setting: Setting = HERE) -> Cos
         logs = 0.0
         for one, other in (sides, sides[::-1]):
             took: list[tuple[float, float]] = []
-            with one.measured():
+            with one.with_meter():
                 for step in range(WARM + TIMED):
                     rows = draw(data, rng, setting.rows, setting.shape.n_ctx)
                     if step % 2:
@@ -278,7 +278,7 @@ def main() -> None:
             table.append((*told, *spread(found)))
             print(*table[-1], file=sys.stderr, flush=True)
         for way in ("parts", "examples") if torch.cuda.is_available() else ():
-            told = cost(way, data, options.pairs, Setting(LARGE, 16, "cuda")).words()
+            told = cost(way, data, fewer, Setting(LARGE, 16, "cuda")).words()
             table.append((f"isoloss, {way}, 124M on a GPU", *told, f"{MOST[way]:.2f}", "", ""))
         if peer:
             ratio = cost_of_peer(data, 60)

@@ -281,10 +281,15 @@ def test_noise_that_is_damaged_is_told_in_a_line(tmp_path: Path, alone: None) ->
     plan = StudyPlan(PLAN, TABLE_1["MNIST"], "it is a quadratic.", noise_batch=64)
     plan = replace(plan, scan=replace(PLAN, batches=(64, 1024)), noise_examples=512)
     study(quadratic, plan, tmp_path)
-    for content, word in (("{", "not whole"), ("[]", "no noise of a study")):
+    kept = json.loads((tmp_path / "noise.json").read_text())
+    wrong = [{**kept, "points": [{**kept["points"][0], "scale": 5}]}, {**kept, "points": [{}]}]
+    for content in ("{", "[]", *map(json.dumps, wrong)):
         (tmp_path / "noise.json").write_text(content)
-        with pytest.raises(InputError, match=word):
+        with pytest.raises(InputError, match=r"not whole|no noise of a study"):
             study(quadratic, plan, tmp_path)
+    (tmp_path / "noise.json").write_text(json.dumps({"about": {"rate": 3}, "points": [{}]}))
+    study(quadratic, plan, tmp_path)  # that of another run is measured anew
+    assert json.loads((tmp_path / "noise.json").read_text()) == kept
 
 
 def test_another_s_noise_is_found_before_the_scan(tmp_path: Path) -> None:

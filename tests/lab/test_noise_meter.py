@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 from isoloss.lab.noise_meter import NoiseMeter, NoiseWarning, Reading  # noqa: E402
 from isoloss.lab.noise_meter.parameters import Parameters  # noqa: E402
+from isoloss.lab.noise_meter.seen import SeenGradients  # noqa: E402
 from isoloss.noise import effective_small, noise_scale  # noqa: E402
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -619,27 +620,60 @@ def test_gradients_that_are_sparse_or_have_a_graph_are_measured(kind: str) -> No
     assert big == pytest.approx(float(alone.sum(dim=0).square().sum()), rel=1e-5)
 
 
-@pytest.mark.parametrize("of", ["vectors alone", "a vector last"])
-def test_vectors_that_no_matrix_follows_are_counted(of: str) -> None:
+class Scaled(nn.Module):
+    """Vectors and a number, whose gradients come after the last matrix's."""
+
+    def __init__(self, *more: nn.Module) -> None:
+        super().__init__()
+        self.norm, self.more = nn.LayerNorm(6), nn.Sequential(*more)
+        self.gain = nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        found: Tensor = self.more(self.gain * self.norm(rows))
+        return (found - 1).square().mean()
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+@pytest.mark.parametrize("more", [0, 1])
+def test_vectors_that_no_matrix_follows_are_counted(more: int, dropped: bool) -> None:
     torch.manual_seed(5)
-    layers: list[nn.Module] = [nn.LayerNorm(6)] + ([nn.Linear(6, 1)] if "last" in of else [])
-    model, rows = nn.Sequential(*layers), torch.randn(8, 6)
-
-    def loss_of(part: Tensor) -> Tensor:
-        return (model(part) - 1).square().mean()
-
+    model, rows = Scaled(*[nn.Linear(6, 1)] * more), torch.randn(8, 6)
     alone = [
-        torch.cat([g.flatten() for g in torch.autograd.grad(loss_of(part), [*model.parameters()])])
+        torch.cat([g.flatten() for g in torch.autograd.grad(model(part), [*model.parameters()])])
         for part in rows.split(4)
     ]
-    with NoiseMeter(model) as meter:
+    with NoiseMeter(model, groups={"gain": [model.gain]}) as meter:
+        if dropped:
+            meter.part(4, 4)
+            model(rows[:4]).backward()
+            meter.skip()
+            model.zero_grad()
         for part in rows.split(4):
             meter.part(4, 4)
-            (loss_of(part) / 2).backward()
+            (model(part) / 2).backward()
         meter.step()
-        ((_, _, small, big),) = meter.norms()
+        small, big = meter.norms()[-1, 2:]
     assert small == pytest.approx(float(torch.stack(alone).square().sum(dim=1).mean()), rel=1e-5)
     assert big == pytest.approx(float(torch.stack(alone).mean(dim=0).square().sum()), rel=1e-5)
+
+
+def test_what_becomes_of_a_gradient_later_does_not_count() -> None:
+    torch.manual_seed(5)
+    model, rows = Scaled(nn.Linear(6, 1)), torch.randn(8, 6)
+    parameters = list(model.parameters())
+    alone = torch.autograd.grad(model(rows), parameters)
+    named = Parameters(model, {})
+    seen = SeenGradients(named)
+    for name, parameter in model.named_parameters():
+        parameter.register_hook(seen.hook(name))
+    seen.begin()
+    model(rows).backward()
+    for parameter in parameters:  # as a scaler, DDP or clipping may
+        assert parameter.grad is not None
+        parameter.grad.mul_(3.0)
+    sums, names = seen.end()
+    assert sums == [pytest.approx(float(sum(g.square().sum() for g in alone)), rel=1e-5)]
+    assert sorted(names) == sorted(name for name, _ in model.named_parameters())
 
 
 def test_sums_of_norms_may_stay_on_a_device() -> None:

@@ -148,8 +148,11 @@ def _noise(
     about = {"rate": float(tuned.rate[last]), "until": float(tuned.crossings.target[last])}
     about |= {"batch": plan.noise_batch, "examples": plan.noise_examples, "spacing": SPACING}
     kept = _kept_noise(folder)
-    if kept is not None and kept[0] == about:
-        return kept[1]
+    if kept is not None and kept["about"] == about:
+        try:
+            return tuple(_point(one) for one in kept["points"])
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise _no_noise(folder / _NOISE) from None
     if tell is not None:
         tell("noise scale along a run", 0, None, "")
     # The best rate is near the largest that trains, and with new examples a run may not get there.
@@ -171,16 +174,19 @@ def _noise(
     return points
 
 
-def _kept_noise(folder: Path) -> tuple[dict[str, Any], tuple[NoisePoint, ...]] | None:
-    """What was measured of which run; raises InputError where the file is no noise of a study."""
+def _kept_noise(folder: Path) -> dict[str, Any] | None:
+    """What was measured, and of which run; raises InputError for a file that is something else."""
     path = folder / _NOISE
     if not path.exists():
         return None
     kept = read_json(path)
-    try:
-        return dict(kept["about"]), tuple(_point(one) for one in kept["points"])
-    except (TypeError, KeyError, ValueError):
-        raise InputError(f"{path}: is no noise of a study; name another folder") from None
+    if not (isinstance(kept, dict) and kept.keys() == {"about", "points"}):
+        raise _no_noise(path)
+    return kept
+
+
+def _no_noise(path: Path) -> InputError:
+    return InputError(f"{path}: is no noise of a study; name another folder")
 
 
 def _point(kept: dict[str, Any]) -> NoisePoint:

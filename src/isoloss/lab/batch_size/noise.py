@@ -113,9 +113,9 @@ def trace_noise(
 def noise_at_loss(points: Sequence[NoisePoint], loss: float) -> tuple[float, float, float] | None:
     """The noise scale where a run reaches a loss: lowest, mean and highest of the readings there.
 
-    They are those within a quarter of the steps of the first at or below the loss, which alone is
-    chosen by it; their mean is the ratio of the means of tr(Sigma) and |G|^2. None where the run
-    did not get there, infinite where a gradient could not be told from zero.
+    They are those from a fifth fewer steps than the first at or below the loss, which alone is
+    chosen by it, to a quarter more; their mean is the ratio of the means of tr(Sigma) and |G|^2.
+    None where the run did not get there, infinite where a gradient could not be told from zero.
     """
     first = next((one.step for one in points if one.loss <= loss), None)
     if first is None:

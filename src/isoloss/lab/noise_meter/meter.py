@@ -188,9 +188,10 @@ class NoiseMeter:
         `unscale_` has divided `.grad` by that already. Clipping comes after this in any case.
         Before an optimizer that weighs gradients has a state, that is before its own first step,
         nothing is measured.
-        Raises InputError for a closed meter, without a part or a gradient, with no smaller batch to
-        compare with, for a part of which no gradient was seen, a gradient that no hook has seen or
-        one has seen twice in a part, and a parameter that was frozen when the meter was made.
+        Raises InputError for a closed meter, a wrong scale, without a part or a gradient, with no
+        smaller batch to compare with, for a part of which no gradient was seen, a gradient that no
+        hook has seen or one has seen twice in a part, and a parameter that was frozen when the
+        meter was made.
         """
         self._check_open()
         self._end_part()
@@ -246,7 +247,7 @@ class NoiseMeter:
         """
         self._check_open()
         self._parts.clear()
-        self._seen.end()
+        self._seen.drop()
         if self._examples is not None:
             self._examples.drop()
         if not self._waits():
@@ -321,7 +322,7 @@ class NoiseMeter:
             self._examples.close()
         self._handles = []
         self._parts.clear()
-        self._seen.end()
+        self._seen.drop()
 
     def __enter__(self) -> NoiseMeter:
         return self
