@@ -36,7 +36,8 @@ class SeenGradients:
 
     def end(self) -> tuple[Sums, list[str]]:
         """The sums since `begin`, and whose gradients they are of, a name for each."""
-        sums, names = self._sums or self._parameters.sums(), self._names
+        sums, names = self._sums, self._names
+        assert sums is not None
         self._add_up(sums)
         self.drop()
         return sums, names
